@@ -1,0 +1,1 @@
+"""The resource ModelDeployment: its types, its schema, its CustomResourceDefinition."""

@@ -1,0 +1,201 @@
+"""The status of a ModelDeployment: what the operator reports, as types for the CRD's schema.
+
+Lives here: names, types and documentation of the reported fields.
+Stays out: how they are found (`plan/`); the operator writes plain dicts of this shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slipway_operator.api.fields import Block
+
+Phase = Literal[
+    "Pending", "Healthy", "Progressing", "Paused", "RollingBack", "Degraded", "Failed", "Suspended"
+]
+
+
+class Condition(Block):
+    """One condition, as in `metav1.Condition`."""
+
+    type: str = Field(max_length=316, description="type of the condition, in CamelCase.")
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="status of the condition: True, False or Unknown."
+    )
+    observed_generation: int = Field(
+        default=0, ge=0, description="observedGeneration of the spec that this is about."
+    )
+    last_transition_time: Annotated[
+        str,
+        Field(
+            json_schema_extra={"format": "date-time"},
+            description="lastTransitionTime is when the status last changed.",
+        ),
+    ]
+    reason: str = Field(max_length=1024, description="reason for machines, in CamelCase.")
+    message: str = Field(max_length=32768, description="message for people, with the numbers.")
+
+
+class Summary(Block):
+    """Strings for the columns of `kubectl get`."""
+
+    ready: str = Field(default="", description="ready is the status of the condition Ready.")
+    stable: str = Field(default="", description="stable is the revision that serves.")
+    candidate: str = Field(default="", description="candidate is the revision being prepared.")
+    replicas: str = Field(default="", description="replicas is available/wanted, by track.")
+
+
+class Desired(Block):
+    """The revision the spec asks for."""
+
+    hash: str = Field(description="hash of the revision that the spec asks for.")
+
+
+class Tensor(Block):
+    """One input or output of the model."""
+
+    name: str = Field(description="name of the tensor.")
+    datatype: str = Field(description="datatype in the Open Inference Protocol's terms: FP32, …")
+    shape: list[int] = Field(description="shape of the tensor; -1 is a variable dimension.")
+
+
+class Signature(Block):
+    """What the model takes and gives."""
+
+    inputs: list[Tensor] = Field(default=[], description="inputs of the model.")
+    outputs: list[Tensor] = Field(default=[], description="outputs of the model.")
+
+
+class SuppliedModel(Block):
+    """The model that serves."""
+
+    uri: str = Field(default="", description="uri it was fetched from.")
+    digest: str = Field(default="", description="digest of the bytes that answer.")
+    format: str = Field(default="", description="format that was found.")
+    size_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="sizeBytes of the model file.",
+        json_schema_extra={"format": "int64"},
+    )
+    version: str = Field(default="", description="version is the label given in the spec.")
+
+
+class Endpoint(Block):
+    """Where clients find the model."""
+
+    type: Literal["REST", "GRPC"] = Field(description="type of the protocol: REST or GRPC.")
+    url: str = Field(description="url inside the cluster.")
+
+
+class Track(Block):
+    """A revision that has a role."""
+
+    revision: int = Field(ge=0, description="revision is its number; the wire's model_version.")
+    hash: str = Field(description="hash of its revisioned spec.")
+    name: str = Field(description="name of its Deployment and Service.")
+    replicas: int = Field(default=0, ge=0, description="replicas wanted.")
+    available: int = Field(default=0, ge=0, description="available replicas.")
+    weight: int = Field(
+        default=0, ge=0, le=100, description="weight of its share of requests, percent."
+    )
+
+
+class Rollout(Block):
+    """Where the rollout stands."""
+
+    id: str = Field(default="", description="id is the number of the revision and of the attempt.")
+    state: str = Field(default="", description="state: Idle, Preparing, Promoting or Failed.")
+    since: str = Field(default="", description="since is when this state began.")
+    promoted_at: str = Field(
+        default="", description="promotedAt is when the stable revision became stable."
+    )
+    reason: str = Field(default="", description="reason the rollout failed.")
+    message: str = Field(default="", description="message that belongs to the reason.")
+
+
+class HistoryEntry(Block):
+    """A revision that served before."""
+
+    revision: int = Field(ge=0, description="revision number.")
+    hash: str = Field(description="hash of the revision.")
+    digest: str = Field(default="", description="digest of its model.")
+    version: str = Field(default="", description="version label of its model.")
+    promoted_at: str = Field(default="", description="promotedAt is when it became stable.")
+    outcome: str = Field(default="", description="outcome: Promoted.")
+
+
+class LastFailure(Block):
+    """The last thing that went wrong in a pod."""
+
+    reason: str = Field(description="reason: OOMKilled, ImagePullBackOff, CrashLoopBackOff, …")
+    exit_code: int | None = Field(default=None, description="exitCode of the container.")
+    message: str = Field(default="", description="message of the container or of the kubelet.")
+    pod: str = Field(default="", description="pod it happened in.")
+    time: str = Field(default="", description="time it was first seen.")
+
+
+class Status(Block):
+    """What the operator observed and decided."""
+
+    observed_generation: int = Field(
+        default=-1,
+        description="observedGeneration is the generation of the spec that this status is "
+        "about. -1 before the operator has seen the resource.",
+        json_schema_extra={"format": "int64"},
+    )
+    phase: Phase | None = Field(
+        default=None,
+        description="phase sums the conditions up for printers and dashboards. Decide by "
+        "conditions.",
+    )
+    message: str = Field(default="", description="message says in a sentence what is going on.")
+    summary: Summary | None = Field(
+        default=None, description="summary holds strings for the columns of kubectl get."
+    )
+    replicas: int = Field(
+        default=0, ge=0, description="replicas that exist, for the scale subresource."
+    )
+    selector: str = Field(
+        default="", description="selector of the pods, for the scale subresource."
+    )
+    desired: Desired | None = Field(
+        default=None, description="desired names the revision that the spec asks for."
+    )
+    model: SuppliedModel | None = Field(
+        default=None, description="model is the one that answers requests now."
+    )
+    signature: Signature | None = Field(
+        default=None, description="signature of the model that answers requests now."
+    )
+    endpoints: list[Endpoint] = Field(
+        default=[],
+        description="endpoints where clients find the model.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )
+    stable: Track | None = Field(default=None, description="stable is the revision that serves.")
+    candidate: Track | None = Field(
+        default=None, description="candidate is the revision being prepared."
+    )
+    rollout: Rollout | None = Field(default=None, description="rollout tells where it stands.")
+    history: list[HistoryEntry] = Field(
+        default=[],
+        description="history of revisions that served, newest first.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    last_failure: LastFailure | None = Field(
+        default=None, description="lastFailure is the last thing that went wrong in a pod."
+    )
+    conditions: list[Condition] = Field(
+        default=[],
+        description="conditions: Ready, Available, Reconciling, Stalled, ModelSupplied.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )

@@ -1,0 +1,439 @@
+"""The spec of a ModelDeployment, `slipway.dev/v1alpha1`: the only source of the CRD.
+
+Lives here: every field a user can write, with its bounds, CEL rules and documentation.
+Stays out: defaults of revisioned fields. They are applied when a revision is rendered
+(`plan/workload.py`) and stored with it, so that a new release starts no rollout.
+
+Each description begins with the field's JSON name and says: what it does, default, unit, whether it
+belongs to the revision ("Revisioned"), and what leaving it out means.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from slipway_operator.api.fields import (
+    Block,
+    Duration,
+    PassthroughItem,
+    PassthroughObject,
+    Quantity,
+    block_rules,
+    rule,
+    rules,
+)
+
+GROUP: Final = "slipway.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ModelDeployment"
+PLURAL: Final = "modeldeployments"
+REVISIONED: Final = ("model", "pipeline", "serving", "runtime")
+"""The blocks of the spec that belong to the revision: a change of any makes a new one."""
+
+_LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+LabelMap = Annotated[
+    dict[str, Annotated[str, Field(max_length=63)]],
+    Field(max_length=32),
+]
+AnnotationMap = Annotated[
+    dict[str, Annotated[str, Field(max_length=4096)]],
+    Field(max_length=64),
+]
+
+
+class Model(Block):
+    """Which model is served, and how its bytes are checked."""
+
+    model_config = block_rules(
+        rule(
+            "!self.uri.startsWith('configmap://') ||"
+            " self.uri.matches('^configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+$')",
+            "model.uri: a configmap URI names one key: expected configmap://NAME/KEY",
+        ),
+        rule(
+            "!self.uri.startsWith('oci://') || self.uri.matches("
+            "'^oci://[^/@ ]+(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+            "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$')",
+            "model.uri: expected oci://HOST/REPOSITORY[:TAG][@sha256:DIGEST]",
+        ),
+    )
+
+    uri: str = Field(
+        min_length=8,
+        max_length=2048,
+        description="uri says where the model's bytes are. Required. Revisioned. One of "
+        "https://…, http://…, oci://HOST/REPOSITORY[:TAG][@sha256:…], and "
+        "configmap://NAME/KEY for a model of at most 1 MiB in a ConfigMap of the "
+        "same namespace. The bytes are fetched and checked once per revision, "
+        "before anything is deployed, and every pod then serves exactly the bytes "
+        "that were checked.",
+        json_schema_extra=rules(
+            rule(
+                "!self.startsWith('file://')",
+                "model.uri: file:// works only on a laptop (slipway-runtime serve);"
+                " publish the model to https://, oci:// or a ConfigMap",
+            ),
+            rule(
+                "self.startsWith('file://') ||"
+                " self.matches('^(https?|oci|configmap)://[^ /][^ ]*$')",
+                "model.uri: expected https://…, http://…, oci://HOST/REPOSITORY[:TAG]"
+                " or configmap://NAME/KEY",
+            ),
+            rule(
+                "!self.matches('^[a-z]+://[^/]*@')",
+                "model.uri: a user name or password does not belong into the URI,"
+                " where everybody who may read the resource would see it",
+            ),
+        ),
+    )
+    digest: str | None = Field(
+        default=None,
+        max_length=71,
+        description="digest is the SHA-256 of the model file, sha256: and 64 hexadecimal "
+        "digits. Optional. Revisioned. When absent, the digest is found out once "
+        "per revision and pinned from then on; when given, other bytes are "
+        "refused with reason DigestMismatch.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^sha256:[0-9a-f]{64}$')",
+                "model.digest: expected sha256: and 64 lower-case hexadecimal digits,"
+                " as in the output of sha256sum",
+            )
+        ),
+    )
+    format: Literal["Auto", "ONNX"] | None = Field(
+        default=None,
+        description="format of the model file. Default Auto, which recognises it by its "
+        "content. Revisioned. A file of another format is refused with reason "
+        "Unsupported.",
+    )
+    version: str | None = Field(
+        default=None,
+        max_length=63,
+        pattern=_LABEL_VALUE,
+        description="version is a label for people: it stands in the status, in the response "
+        "header X-Model-Version and in the metrics. Optional. Revisioned. The "
+        "model_version on the wire is the number of the revision.",
+    )
+
+
+class Queue(Block):
+    """How many requests may wait."""
+
+    max_length: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="maxLength is the number of requests that may wait for the model. Default "
+        "1024. Revisioned. The next one is answered 429 with Retry-After at once.",
+    )
+
+
+class Warmup(Block):
+    """What a pod does before it is ready."""
+
+    requests: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="requests is the number of inferences that a pod runs before it becomes "
+        "ready. Default 3. Revisioned. 0 switches the warm-up off.",
+    )
+
+
+class Serving(Block):
+    """How the runtime serves the model."""
+
+    queue: Queue | None = Field(
+        default=None, description="queue bounds the requests that wait. Revisioned."
+    )
+    request_timeout: Duration | None = Field(
+        default=None,
+        description="requestTimeout is the longest time a request may take in the runtime, "
+        "waiting included, such as 30s or 250ms. Default 30s. Revisioned. After "
+        "it the answer is 504.",
+    )
+    max_request_bytes: Quantity | None = Field(
+        default=None,
+        description="maxRequestBytes is the largest body of a request, a quantity of bytes. "
+        "Default 64Mi. Revisioned. A larger one is answered 413 before it is "
+        "read.",
+    )
+    max_json_bytes: Quantity | None = Field(
+        default=None,
+        alias="maxJSONBytes",
+        description="maxJSONBytes is the largest JSON body, a quantity of bytes. Default 8Mi. "
+        "Revisioned. JSON costs many times its size in memory, hence the lower "
+        "bound.",
+    )
+    threads: (
+        Annotated[
+            int | str,
+            WithJsonSchema(
+                {
+                    "x-kubernetes-int-or-string": True,
+                    **rules(
+                        rule(
+                            "type(self) == int ? (self >= 1 && self <= 256) :"
+                            " (self == 'Auto' || self.matches("
+                            "'^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-6])$'))",
+                            "serving.threads: expected Auto or a number from 1 to 256",
+                        )
+                    ),
+                }
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="threads of one inference: Auto or 1 to 256. Default Auto: the whole CPUs "
+        "of the container's limit, at least 1. Revisioned.",
+    )
+    warmup: Warmup | None = Field(
+        default=None, description="warmup is what a pod does before it is ready. Revisioned."
+    )
+
+
+class Resources(Block):
+    """Compute resources of a container."""
+
+    requests: Annotated[dict[str, Quantity], Field(max_length=16)] | None = Field(
+        default=None,
+        description="requests is what the scheduler sets aside, by resource name (cpu, memory, …).",
+    )
+    limits: Annotated[dict[str, Quantity], Field(max_length=16)] | None = Field(
+        default=None,
+        description="limits is what the container may use at most, by resource name.",
+    )
+
+
+class LocalObjectReference(Block):
+    """A Secret of the same namespace."""
+
+    name: str = Field(
+        max_length=253, pattern=_DNS_NAME, description="name of the Secret in the same namespace."
+    )
+
+
+class Runtime(Block):
+    """The pods that serve the model."""
+
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=512,
+        pattern=r"^\S+$",
+        description="image of the runtime. Default: the one the operator was installed with, "
+        "kept by the revision across upgrades of the operator. Revisioned. An "
+        "image of your own that honours the runtime's contract may stand here.",
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None,
+        description="imagePullPolicy of the runtime's containers: Always, IfNotPresent or "
+        "Never. Default IfNotPresent. Revisioned.",
+    )
+    image_pull_secrets: (
+        Annotated[
+            list[LocalObjectReference],
+            Field(
+                max_length=16,
+                json_schema_extra={
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["name"],
+                },
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="imagePullSecrets are Secrets to pull the image with. Revisioned.",
+    )
+    resources: Resources | None = Field(
+        default=None,
+        description="resources of the serving container. Default: requests cpu 500m, memory "
+        "256Mi; limits cpu 1, memory 512Mi. Revisioned. When given, it replaces "
+        "the default whole.",
+    )
+    supply_resources: Resources | None = Field(
+        default=None,
+        description="supplyResources of the steps that fetch and check the model. Default: "
+        "requests cpu 100m, memory 128Mi; limits cpu 1, memory 1Gi. Revisioned. "
+        "Fetching takes constant memory; checking loads the model once.",
+    )
+    env: Annotated[list[PassthroughItem], Field(max_length=64)] | None = Field(
+        default=None,
+        description="env are environment variables of the serving container, as in a Pod. "
+        "Revisioned. They are checked by the API server.",
+    )
+    pod_labels: LabelMap | None = Field(
+        default=None,
+        description="podLabels are added to the pods. Revisioned. Labels of this resource "
+        "itself are not copied to the pods.",
+        json_schema_extra=rules(
+            rule(
+                "self.all(k, !k.startsWith('slipway.dev/') && k != 'app.kubernetes.io/managed-by')",
+                "runtime.podLabels: slipway.dev/… and app.kubernetes.io/managed-by belong to the"
+                " operator; choose other keys",
+            )
+        ),
+    )
+    pod_annotations: AnnotationMap | None = Field(
+        default=None,
+        description="podAnnotations are added to the pods. Revisioned: changing one starts a "
+        "new revision, which is also the way to restart the pods.",
+        json_schema_extra=rules(
+            rule(
+                "self.all(k, !k.startsWith('slipway.dev/'))",
+                "runtime.podAnnotations: slipway.dev/… belongs to the operator; choose other keys",
+            )
+        ),
+    )
+    node_selector: LabelMap | None = Field(
+        default=None,
+        description="nodeSelector holds the labels that a node must have. Revisioned.",
+    )
+    tolerations: Annotated[list[PassthroughItem], Field(max_length=32)] | None = Field(
+        default=None, description="tolerations of the pods, as in a Pod. Revisioned."
+    )
+    affinity: PassthroughObject | None = Field(
+        default=None, description="affinity of the pods, as in a Pod. Revisioned."
+    )
+    topology_spread_constraints: Annotated[list[PassthroughItem], Field(max_length=16)] | None = (
+        Field(
+            default=None,
+            description="topologySpreadConstraints of the pods, as in a Pod. Default: soft by "
+            "zone and by host. Revisioned. An empty list switches the default "
+            "off.",
+        )
+    )
+    priority_class_name: str | None = Field(
+        default=None,
+        max_length=253,
+        pattern=_DNS_NAME,
+        description="priorityClassName of the pods. Revisioned.",
+    )
+    service_account_name: str | None = Field(
+        default=None,
+        max_length=253,
+        pattern=_DNS_NAME,
+        description="serviceAccountName of the pods. Default: one without rights made by the "
+        "operator. Revisioned. Its token is not mounted either way.",
+    )
+    drain: Duration | None = Field(
+        default=None,
+        description="drain is the time that a pod gets to finish its requests when it ends, "
+        "such as 30s. Default 30s. Revisioned.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) <= duration('1h')",
+                "runtime.drain: expected at most 1h",
+            )
+        ),
+    )
+
+
+class NodePorts(Block):
+    """Fixed node ports."""
+
+    http: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="http is the node port of the REST endpoint. Default: chosen by Kubernetes.",
+    )
+
+
+class ServiceExposure(Block):
+    """The Service that clients use."""
+
+    model_config = block_rules(
+        rule(
+            "!has(self.nodePorts) || (has(self.type) && self.type in ['NodePort', 'LoadBalancer'])",
+            "exposure.service.nodePorts: needs type NodePort or LoadBalancer",
+        ),
+        rule(
+            "!has(self.loadBalancerClass) || (has(self.type) && self.type == 'LoadBalancer')",
+            "exposure.service.loadBalancerClass: needs type LoadBalancer",
+        ),
+    )
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] | None = Field(
+        default=None,
+        description="type of the Service: ClusterIP, NodePort or LoadBalancer. Default "
+        "ClusterIP. Live: a change applies without a rollout.",
+    )
+    annotations: AnnotationMap | None = Field(
+        default=None,
+        description="annotations of the Service, as cloud load balancers want them. Live.",
+    )
+    load_balancer_class: str | None = Field(
+        default=None,
+        max_length=253,
+        description="loadBalancerClass of a LoadBalancer Service. Live; Kubernetes does not "
+        "let it change once it is set.",
+    )
+    node_ports: NodePorts | None = Field(
+        default=None, description="nodePorts fixes the ports on the nodes. Live."
+    )
+
+
+class Exposure(Block):
+    """How clients reach the model."""
+
+    service: ServiceExposure | None = Field(
+        default=None,
+        description="service shapes the Service that bears the name of this resource: port 80 "
+        "is REST. It always exists. Live.",
+    )
+
+
+class Spec(Block):
+    """What the user wants."""
+
+    model: Model = Field(
+        description="model says which model is served, where its bytes come from and how they "
+        "are checked. Required. Revisioned: a change makes a new revision, which "
+        "takes over when all its pods are ready.\n\n"
+        "A complete example:\n"
+        '  model: {uri: "oci://registry.example.com/models/digits:2", version: "2026-11-20"}'
+    )
+    serving: Serving | None = Field(
+        default=None,
+        description="serving says how the runtime serves: limits, time-outs, threads. "
+        "Revisioned. When absent, every field has its default.",
+    )
+    runtime: Runtime | None = Field(
+        default=None,
+        description="runtime shapes the pods: image, resources, placement. Revisioned. When "
+        "absent, every field has its default.",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="replicas is the number of pods. Default 1. Live: a change starts no "
+        "rollout. 0 keeps everything but the pods. It is the field of the scale "
+        "subresource.",
+    )
+    exposure: Exposure | None = Field(
+        default=None, description="exposure says how clients reach the model. Live."
+    )
+    suspend: bool = Field(
+        default=False,
+        description="suspend set to true ends all pods and keeps everything else. Default "
+        "false. Live. replicas is left as it is and honoured again afterwards.",
+    )
+
+
+def parse_spec(raw: dict[str, Any]) -> Spec:
+    """Read a spec as the API server stores it.
+
+    Raises:
+        pydantic.ValidationError: it has a field or a value that this version does not know.
+    """
+    return Spec.model_validate(raw)

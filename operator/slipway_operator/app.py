@@ -1,0 +1,140 @@
+"""The composition root: builds the parts, starts them in order, ends them in order.
+
+Order of the start: client, health server, elector, first resync (now ready), workers, and kopf
+last: it takes every task that starts after it for a hung one at its exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import kopf
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.elector import Elector, LeaseTimes
+from slipway_operator.engine.events import EventRecorder
+from slipway_operator.engine.reconciler import Reconciler
+from slipway_operator.engine.resync import Resync
+from slipway_operator.engine.watch import build_registry, kopf_settings
+from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.kube.client import KubeClient, TokenBucket
+from slipway_operator.kube.connection import Connection, connect
+from slipway_operator.plan.workload import RuntimeDefaults
+from slipway_operator.settings import Settings
+from slipway_operator.telemetry.health import Health, serve
+from slipway_operator.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_DRIFTS_UNTIL_RESTART = 2
+_FINISH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The parts of one running operator."""
+
+    settings: Settings
+    connection: Connection
+    metrics: Metrics
+    kube: KubeClient
+    cache: Cache
+    queue: WorkQueue[ObjectKey]
+    elector: Elector
+    recorder: EventRecorder
+    resync: Resync
+    reconciler: Reconciler
+
+
+def build(settings: Settings, connection: Connection) -> App:
+    """Connect the parts; nothing runs yet."""
+    metrics = Metrics(CollectorRegistry())
+    bucket = TokenBucket(settings.api_qps, settings.api_burst)
+    kube = KubeClient(connection, bucket, observe=metrics.requested)
+    cache, queue = Cache(), WorkQueue[ObjectKey](metrics.waited)
+    metrics.gauges(lambda: len(queue), lambda: len(cache))
+    times = LeaseTimes(
+        settings.lease_duration_s, settings.lease_renew_deadline_s, settings.lease_retry_s
+    )
+    elector = Elector(
+        kube, settings.lease_namespace, settings.lease_name, settings.identity, times, metrics.leads
+    )
+    recorder = EventRecorder(kube, settings.identity)
+    resync = Resync(cache, queue, kube, settings.watch_namespaces, metrics.drifted)
+    defaults = RuntimeDefaults(
+        settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
+    )
+    reconciler = Reconciler(cache, queue, kube, elector, recorder, defaults, metrics.reconciled)
+    return App(
+        settings, connection, metrics, kube, cache, queue, elector, recorder, resync, reconciler
+    )
+
+
+async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """Run the operator until SIGTERM, or until `stop` is set."""
+    connection = await connect()
+    app = build(settings, connection)
+    synced = asyncio.Event()
+    runner = await _serve_health(app, synced)
+    tasks = [asyncio.create_task(app.elector.run()), asyncio.create_task(app.recorder.run())]
+    workers: list[asyncio.Task[None]] = []
+    try:
+        objects = await app.resync.first()
+        synced.set()
+        log.info("caches filled", extra={"objects": objects})
+        tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
+        workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
+        await _watch(app, stop)
+    finally:
+        await _end(app, tasks, workers, runner)
+
+
+async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
+    def live() -> str | None:
+        drifts = app.resync.drifts_in_a_row
+        if drifts >= _DRIFTS_UNTIL_RESTART:
+            return f"the watches missed something {drifts} times in a row"
+        return None
+
+    def ready() -> str | None:
+        return None if synced.is_set() else "the caches are not filled yet"
+
+    health = Health(live, ready, app.metrics.registry)
+    return await serve(health, app.settings.health_host, app.settings.health_port)
+
+
+async def _watch(app: App, stop: asyncio.Event | None) -> None:
+    namespaces = app.settings.watch_namespaces
+    await kopf.operator(
+        registry=build_registry(app.cache, app.queue, app.connection, app.metrics.watched),
+        settings=kopf_settings(),
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+        standalone=True,
+        stop_flag=stop,
+    )
+
+
+async def _end(
+    app: App,
+    tasks: list[asyncio.Task[None]],
+    workers: list[asyncio.Task[None]],
+    runner: web.AppRunner,
+) -> None:
+    """Let workers finish their key, give the Lease up, close."""
+    try:
+        async with asyncio.timeout(_FINISH_S):
+            await app.queue.close()
+    except TimeoutError:
+        log.warning("a reconcile did not finish in time")
+    for task in (*workers, *tasks):
+        task.cancel()
+    await asyncio.gather(*workers, *tasks, return_exceptions=True)
+    await app.elector.release()
+    await runner.cleanup()
+    await app.kube.close()
+    log.info("ended")

@@ -1,0 +1,1 @@
+"""What moves: watches, cache, queue, workers, leader election. It decides nothing about models."""

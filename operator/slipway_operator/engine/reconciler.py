@@ -1,0 +1,277 @@
+"""Bring ModelDeployments a step closer to their specs: read all, decide purely, write in order.
+
+Lives here: the loop around `plan()`. It decides nothing: it skips writes that would change nothing,
+keeps each write behind the leadership, and turns refusals into the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from slipway_operator.api import v1alpha1
+from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
+from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.kube.apply import is_applied, marked
+from slipway_operator.kube.errors import (
+    ApiError,
+    Conflict,
+    Denied,
+    Invalid,
+    NotFound,
+    Throttled,
+)
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
+from slipway_operator.plan import conditions
+from slipway_operator.plan.names import MANAGED_BY, MANAGER, MODEL
+from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
+from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.workload import RuntimeDefaults
+
+log = logging.getLogger(__name__)
+
+Manifest = dict[str, Any]
+
+RECONCILE_TIMEOUT_S: Final = 30.0
+
+
+class NotLeading(Exception):
+    """The leadership ended: nothing may be written."""
+
+
+class Store(Protocol):
+    """The writes a reconcile makes."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        """Read one object."""
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Write an object."""
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Write a status."""
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete an object as it was seen."""
+
+
+class Leadership(Protocol):
+    """Who may write."""
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether this process may write now."""
+
+    async def leading(self) -> None:
+        """Wait until it may."""
+
+
+class Recorder(Protocol):
+    """Where Events go."""
+
+    def record(self, mdep: Manifest, note: Note) -> None:
+        """Note something about a ModelDeployment."""
+
+
+Observer = Callable[[str, float], None]
+"""Told of each reconcile: its result and how long it took, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """One per process; its workers share cache and queue."""
+
+    cache: Cache
+    queue: WorkQueue[ObjectKey]
+    store: Store
+    leadership: Leadership
+    recorder: Recorder
+    defaults: RuntimeDefaults
+    observe: Observer = lambda result, seconds: None
+
+    async def work(self) -> None:
+        """Reconcile one key after the other, for ever; a failing key delays no other."""
+        while True:
+            key = await self.queue.get()
+            try:
+                await self.leadership.leading()
+                await self._attempt(key)
+            finally:
+                self.queue.done(key)
+
+    async def _attempt(self, key: ObjectKey) -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        result = await self._outcome(key)
+        self.observe(result, loop.time() - start)
+
+    async def _outcome(self, key: ObjectKey) -> str:
+        """Reconcile one key and say how it went; the outermost edge for exceptions."""
+        try:
+            async with asyncio.timeout(RECONCILE_TIMEOUT_S):
+                return await self.reconcile(key)
+        except NotLeading:
+            self.queue.add(key)
+            return "not_leading"
+        except (ApiError, TimeoutError) as error:
+            pause = error.retry_after_s if isinstance(error, Throttled) else 0.0
+            delay = self.queue.retry(key, at_least_s=pause)
+            log.warning(
+                "reconcile failed, trying again",
+                extra={"key": _text(key), "cause": str(error), "delay_s": round(delay, 2)},
+            )
+            return "conflict" if isinstance(error, Conflict) else "error"
+        except Exception:  # a bug of ours or an object nobody imagined: the others must go on
+            self.queue.retry(key, at_least_s=1.0)
+            log.exception("reconcile crashed, trying again", extra={"key": _text(key)})
+            return "crash"
+
+    async def reconcile(self, key: ObjectKey) -> str:
+        """Bring one ModelDeployment a step closer to its spec.
+
+        Raises:
+            ApiError: the API server could not be reached, or somebody else wrote in between.
+            NotLeading: the leadership ended meanwhile.
+        """
+        snapshot = self.cache.snapshot(key, datetime.now(UTC), self.defaults)
+        if snapshot is None:
+            self.queue.drop(key)
+            return "gone"
+        decided = plan(snapshot)
+        wrote, problems = await self._write(snapshot, decided)
+        wrote |= await self._report(snapshot, decided, problems)
+        return self._finish(key, decided, wrote=wrote, problems=problems)
+
+    def _finish(
+        self, key: ObjectKey, decided: Plan, *, wrote: bool, problems: list[Problem]
+    ) -> str:
+        if decided.requeue_after_s is not None:
+            self.queue.add_after(key, decided.requeue_after_s)
+        if problems:
+            # A refusal may be lifted without any event for us: a quota, a policy, a foreign object.
+            self.queue.retry(key, at_least_s=1.0)
+            return "refused"
+        self.queue.forget(key)
+        if wrote:  # our own writes are news: the next pass sees them in the cache
+            self.queue.add(key)
+        return "written" if wrote else "settled"
+
+    async def _write(self, snapshot: Snapshot, decided: Plan) -> tuple[bool, list[Problem]]:
+        """Apply and delete; refusals of single objects are collected, the rest goes on."""
+        wrote, problems = False, []
+        for manifest in decided.apply:
+            try:
+                wrote |= await self._apply(snapshot, manifest)
+            except (Invalid, Denied, NameTaken) as error:
+                problems.append(_problem(manifest, error))
+        if problems:  # deletions come after everything that was to replace what they delete
+            return wrote, problems
+        for live in decided.delete:
+            wrote |= await self._delete(live)
+        return wrote, problems
+
+    async def _apply(self, snapshot: Snapshot, want: Manifest) -> bool:
+        kind = kind_of(want)
+        meta = want["metadata"]
+        live = snapshot.child(kind.kind, meta["name"])
+        if live is not None and is_applied(live, want):
+            return False
+        marked_want = marked(want)
+        if live is None:
+            await self._refuse_foreign(snapshot, kind, want)
+        else:  # never by name alone: another object may bear it by now
+            uid = {"uid": live["metadata"]["uid"]}
+            marked_want = {**marked_want, "metadata": {**marked_want["metadata"], **uid}}
+        self._fence()
+        self.cache.put(kind, await self.store.apply(marked_want))
+        return True
+
+    async def _refuse_foreign(self, snapshot: Snapshot, kind: Kind, want: Manifest) -> None:
+        """Raise when the name is taken by an object that is not ours."""
+        meta = want["metadata"]
+        try:
+            found = await self.store.get(kind, meta["namespace"], meta["name"])
+        except NotFound:
+            return
+        if not _is_ours(found, snapshot):
+            raise NameTaken(kind.kind, meta["name"])
+        self.cache.put(kind, found)
+
+    async def _delete(self, live: Manifest) -> bool:
+        self._fence()
+        try:
+            await self.store.delete(live)
+        except NotFound:
+            return False
+        return True
+
+    async def _report(self, snapshot: Snapshot, decided: Plan, problems: list[Problem]) -> bool:
+        """Write the status if it changed: compare-and-swap on what was read."""
+        if decided.status is None:
+            return False
+        report = with_problems(snapshot, decided.status, problems)
+        if report == dict(snapshot.status):
+            return False
+        meta = snapshot.mdep["metadata"]
+        self._fence()
+        answer = await self.store.apply_status(
+            {
+                "apiVersion": v1alpha1.API_VERSION,
+                "kind": v1alpha1.KIND,
+                "metadata": {k: meta[k] for k in ("name", "namespace", "resourceVersion")},
+                "status": report,
+            }
+        )
+        self.cache.put(MODEL_DEPLOYMENT, answer)
+        for note in notes(snapshot.status, report):
+            self.recorder.record(answer, note)
+        return True
+
+    def _fence(self) -> None:
+        """Check the leadership at the last moment before a write."""
+        if not self.leadership.is_leading:
+            raise NotLeading
+
+
+class NameTaken(Exception):
+    """An object that is not ours bears a name that we need."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} exists and does not belong to this ModelDeployment;"
+            " delete or rename it, or choose another metadata.name"
+        )
+
+
+def _is_ours(found: Manifest, snapshot: Snapshot) -> bool:
+    """Ours by controller reference; or by label, when somebody has removed the reference."""
+    meta = found["metadata"]
+    controllers = [r for r in meta.get("ownerReferences") or () if r.get("controller")]
+    if controllers:
+        return bool(controllers[0].get("uid") == snapshot.owner.uid)
+    labels = meta.get("labels") or {}
+    return bool(labels.get(MANAGED_BY) == MANAGER and labels.get(MODEL) == snapshot.owner.name)
+
+
+def _problem(manifest: Manifest, error: Exception) -> Problem:
+    what = f"{manifest['kind']} {manifest['metadata']['name']!r}"
+    if isinstance(error, NameTaken):
+        return Problem(conditions.NAME_CONFLICT, str(error), is_terminal=True)
+    message = error.message if isinstance(error, ApiError) else str(error)
+    if isinstance(error, Invalid):
+        text = f"{what} was refused: {message}; correct the field of spec that it is made from"
+        return Problem(conditions.INVALID_CHILD, text, is_terminal=True)
+    return Problem(conditions.APPLY_FAILED, f"{what}: {message}", is_terminal=False)
+
+
+def _text(key: ObjectKey) -> str:
+    return f"{key.namespace}/{key.name}"
+
+
+def mdep_key(key: ObjectKey) -> CacheKey:
+    """Cache key of a ModelDeployment."""
+    return CacheKey(v1alpha1.KIND, key.namespace, key.name)

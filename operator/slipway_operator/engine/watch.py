@@ -1,0 +1,109 @@
+"""The watches: kopf's `on.event` for each kind, which only puts into the cache and the queue.
+
+kopf is the transport. Nothing it could store (annotations, finalizers, progress) is used: the one
+handler returns None, takes microseconds and writes nothing. The reasons are in
+`docs/decisions/0003-kopf-as-watch-transport.md`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import kopf
+
+from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.kube.connection import Connection
+from slipway_operator.kube.kinds import WATCHED, Kind
+
+_TOKEN_LIFE: Final = timedelta(minutes=10)
+
+
+class Backoffs:
+    """Endless pauses between attempts, in seconds: kopf gives up and exits when they end."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1, 2, 4, 8)
+        while True:
+            yield 10 + random.random() * 5
+
+
+def build_registry(
+    cache: Cache,
+    queue: WorkQueue[ObjectKey],
+    connection: Connection,
+    observe: Callable[[str], None] = lambda kind: None,
+) -> kopf.OperatorRegistry:
+    """Register one watch per kind, and the login."""
+    registry = kopf.OperatorRegistry()
+    for kind in WATCHED:
+        _register(registry, kind, cache, queue, observe)
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        access = await connection.access()
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_path=access.ca_path,
+            insecure=not access.verifies,
+            token=access.token,
+            certificate_path=access.certificate_path,
+            private_key_path=access.key_path,
+            # A fresh expiration makes equal credentials unequal: one 401 is otherwise remembered
+            # as "these are invalid", and the process ends. It also re-reads rotated tokens.
+            expiration=datetime.now(UTC) + _TOKEN_LIFE,
+        )
+
+    return registry
+
+
+def _register(
+    registry: kopf.OperatorRegistry,
+    kind: Kind,
+    cache: Cache,
+    queue: WorkQueue[ObjectKey],
+    observe: Callable[[str], None],
+) -> None:
+    @kopf.on.event(
+        group=kind.group, version=kind.version, plural=kind.plural, registry=registry,
+        id=f"watch-{kind.plural}",
+    )  # fmt: skip
+    async def on_event(event: Any, **_: Any) -> None:  # async: a sync handler runs in a thread
+        observe(kind.kind)
+        manifest = dict(event["object"])
+        gone = event["type"] == "DELETED"
+        concerned = cache.drop(kind, manifest) if gone else cache.put(kind, manifest)
+        if concerned is not None:
+            queue.add(concerned)
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Set kopf up as a transport: patient, frugal, silent."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.process.ultimate_exiting_timeout = 25
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.queueing.idle_timeout = 0.05  # halves the memory
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = Backoffs()
+    for kind in WATCHED:
+        selector = kopf_selector(kind)
+        if kind.label_selector:
+            settings.watching.label_selectors[selector] = kind.label_selector
+        if kind.field_selector:
+            settings.watching.field_selectors[selector] = kind.field_selector
+    # kopf logs a success line for every event
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    return settings
+
+
+def kopf_selector(kind: Kind) -> tuple[str, str] | tuple[str, str, str]:
+    """Name a kind in kopf's terms."""
+    return (kind.group, kind.version, kind.plural) if kind.group else (kind.version, kind.plural)

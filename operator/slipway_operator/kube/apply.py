@@ -1,0 +1,83 @@
+"""Server-side apply without needless writes: is what we want already there? Pure.
+
+Lives here: the comparison, and the mark that catches what the comparison cannot see. Removing a
+field from what we want leaves the live object a superset of it, so every applied object carries a
+fingerprint of what was applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+APPLIED: Final = "slipway.dev/applied"
+_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_SUFFIX: Final = {
+    "": Decimal(1), "m": Decimal("0.001"),
+    **{s: Decimal(1000) ** i for i, s in enumerate("kMGTPE", 1)},
+    **{s + "i": Decimal(1024) ** i for i, s in enumerate("KMGTPE", 1)},
+}  # fmt: skip
+_QUANTITY_PARENTS: Final = frozenset({"requests", "limits"})
+
+
+def fingerprint(want: Mapping[str, Any]) -> str:
+    """Hash what is applied: sixteen hexadecimal digits."""
+    text = json.dumps(want, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def marked(want: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the fingerprint to what is applied."""
+    metadata = want["metadata"]
+    notes = {**(metadata.get("annotations") or {}), APPLIED: fingerprint(want)}
+    return {**want, "metadata": {**metadata, "annotations": notes}}
+
+
+def is_applied(live: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
+    """Tell whether a live object already is what we want, so that no write is needed."""
+    return covers(live, marked(want))
+
+
+def covers(live: Any, want: Any) -> bool:
+    """Tell whether everything in `want` stands in `live`; lists must match item by item.
+
+    `live` may have more: defaults of the API server, fields of others. Quantities compare by value,
+    because the API server rewrites them (`0.5` comes back as `500m`).
+
+    >>> covers({"a": 1, "b": 2}, {"a": 1}), covers({"a": [1, 2]}, {"a": [1]})
+    (True, False)
+    """
+    if isinstance(want, Mapping):
+        found = live if isinstance(live, Mapping) else {}
+        return all(_covers_field(found.get(k), k, v) for k, v in want.items())
+    if isinstance(want, list):
+        items = live if isinstance(live, list) else []
+        return len(items) == len(want) and all(map(covers, items, want))
+    return bool(live == want)
+
+
+def _covers_field(live: Any, name: str, want: Any) -> bool:
+    if name in _QUANTITY_PARENTS and isinstance(want, Mapping) and isinstance(live, Mapping):
+        return all(k in live and _value(live[k]) == _value(v) for k, v in want.items())
+    return covers(live, want)
+
+
+def _value(quantity: Any) -> Any:
+    found = _QUANTITY.fullmatch(str(quantity))
+    return Decimal(found[1]) * _SUFFIX[found[2] or ""] if found else quantity
+
+
+def is_newer(seen: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Tell whether `seen` is newer than `known`: watch events can come late, or after our answer.
+
+    Resource versions of one object compare as numbers (KEP-5504); where they are not, newer wins.
+    """
+    before = str(known["metadata"].get("resourceVersion", ""))
+    after = str(seen["metadata"].get("resourceVersion", ""))
+    if before.isdigit() and after.isdigit():
+        return int(after) > int(before)
+    return True

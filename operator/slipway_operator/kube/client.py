@@ -1,0 +1,214 @@
+"""Requests to the API server: dict in, dict out, one path for all kinds.
+
+Lives here: timeouts, the token bucket, content types, metrics of requests.
+Stays out: what to write (`plan/`) and whether a write is needed (`apply.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from slipway_operator import __version__
+from slipway_operator.kube.connection import Connection
+from slipway_operator.kube.errors import Unavailable, from_response
+from slipway_operator.kube.kinds import Kind, kind_of
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER: Final = "slipway-operator"
+PAGE_SIZE: Final = 500
+_APPLY: Final = "application/apply-patch+yaml"
+_MERGE: Final = "application/merge-patch+json"
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects of a kind at one resource version."""
+
+    items: list[Manifest]
+    resource_version: str
+
+
+class Bucket(Protocol):
+    """Something that says when a request may go."""
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+
+
+class TokenBucket:
+    """Let `rate_per_s` requests pass in the mean and `burst` at once."""
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._rate, self._burst = rate_per_s, float(burst)
+        self._tokens, self._at = float(burst), 0.0
+
+    async def take(self) -> None:
+        """Wait for a turn; turns are given in the order of asking."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._at:
+            self._at = now
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
+        self._at = now
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._rate)
+
+
+Observer = Callable[[str, str, int], None]
+"""Told of each answer: verb, kind, HTTP status (0: none)."""
+
+
+class KubeClient:
+    """The API server, for one process; writes wait for the bucket."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        bucket: Bucket,
+        *,
+        observe: Observer = lambda verb, kind, status: None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._api = ApiClient(connection.configuration)
+        self._api.user_agent = f"slipway-operator/{__version__}"
+        self._bucket = bucket
+        self._observe = observe
+        self._timeout_s = timeout_s
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        """Read one object."""
+        return await self._call("GET", kind, kind.path(namespace, name))
+
+    async def list_all(self, kind: Kind, namespace: str | None = None) -> Listing:
+        """Read all objects that the operator watches of a kind, page by page."""
+        pages = [page async for page in self._pages(kind, namespace)]
+        items = [item for page in pages for item in page["items"]]
+        return Listing(items, str(pages[0]["metadata"].get("resourceVersion", "")))
+
+    async def _pages(self, kind: Kind, namespace: str | None) -> AsyncIterator[Manifest]:
+        query = {"limit": str(PAGE_SIZE)}
+        if kind.label_selector:
+            query["labelSelector"] = kind.label_selector
+        if kind.field_selector:
+            query["fieldSelector"] = kind.field_selector
+        while True:
+            page = await self._call("LIST", kind, kind.path(namespace), query)
+            yield page
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Write an object by server-side apply; the answer is the live object."""
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        path = kind.path(meta["namespace"], meta["name"])
+        return await self._write("PATCH", kind, path, manifest, _APPLY, _apply_query())
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Write the status of an object; `resourceVersion` in it makes it compare-and-swap."""
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        path = kind.path(meta["namespace"], meta["name"]) + "/status"
+        return await self._write("PATCH", kind, path, manifest, _APPLY, _apply_query())
+
+    async def delete(self, manifest: Manifest) -> None:
+        """Delete exactly this object as it was seen, its dependants in the background."""
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        options = {
+            "preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+            "propagationPolicy": "Background",
+        }
+        path = kind.path(meta["namespace"], meta["name"])
+        await self._write("DELETE", kind, path, options, _JSON, {})
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object."""
+        kind = kind_of(manifest)
+        path = kind.path(manifest["metadata"]["namespace"])
+        return await self._write("POST", kind, path, manifest, _JSON, {})
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replace an object; `resourceVersion` in it makes it compare-and-swap."""
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        path = kind.path(meta["namespace"], meta["name"])
+        return await self._write("PUT", kind, path, manifest, _JSON, {})
+
+    async def merge(self, manifest: Manifest) -> Manifest:
+        """Change some fields of an object."""
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        path = kind.path(meta["namespace"], meta["name"])
+        return await self._write("PATCH", kind, path, manifest, _MERGE, {})
+
+    async def _write(
+        self,
+        method: str,
+        kind: Kind,
+        path: str,
+        body: Mapping[str, Any],
+        content_type: str,
+        query: Mapping[str, str],
+    ) -> Manifest:
+        if kind.plural != "leases":  # a crowded queue must not cost the leadership
+            await self._bucket.take()
+        return await self._call(method, kind, path, query, body, content_type)
+
+    async def _call(
+        self,
+        verb: str,
+        kind: Kind,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+    ) -> Manifest:
+        status = 0
+        try:
+            status, raw, retry_after = await self._request(verb, path, query, body, content_type)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise Unavailable(0, "NoAnswer", f"{verb} {path}: {cause}") from error
+        finally:
+            self._observe(verb, kind.kind, status)
+        if status >= 300:
+            raise from_response(status, raw, retry_after)
+        answer: Manifest = json.loads(raw)
+        return answer
+
+    async def _request(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+    ) -> tuple[int, bytes, str | None]:
+        method = "GET" if verb == "LIST" else verb
+        resource = path + (f"?{urlencode(query)}" if query else "")
+        request = await self._api.param_serialize(
+            method,
+            resource,
+            header_params={"Content-Type": content_type, "Accept": _JSON},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        async with asyncio.timeout(self._timeout_s):
+            answer = await self._api.call_api(*request, _request_timeout=self._timeout_s)
+            return answer.status, await answer.read(), answer.getheader("Retry-After")
+
+
+def _apply_query() -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}

@@ -1,0 +1,75 @@
+"""Where the API server is and who we are there: a kubeconfig, or the pod's service account."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+
+class NotConnected(Exception):
+    """There is neither a kubeconfig nor a service account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One endpoint with credentials, for the watch transport; the token is never shown."""
+
+    server: str
+    ca_path: str | None
+    token: str | None
+    certificate_path: str | None
+    key_path: str | None
+    verifies: bool
+
+    def __repr__(self) -> str:
+        return f"Access(server={self.server!r})"
+
+
+class Connection:
+    """The configuration of the API client; tokens are read again when they rotate."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+
+    async def access(self) -> Access:
+        """Tell the current credentials."""
+        config = self.configuration
+        bearer = (await config.auth_settings()).get("BearerToken", {}).get("value") or ""
+        return Access(
+            server=config.host,
+            ca_path=config.ssl_ca_cert or None,
+            token=bearer.partition(" ")[2].strip() or None,
+            certificate_path=config.cert_file or None,
+            key_path=config.key_file or None,
+            verifies=bool(config.verify_ssl),
+        )
+
+
+async def connect() -> Connection:
+    """Find the API server: `KUBECONFIG` or the default kubeconfig first, then the service account.
+
+    Raises:
+        NotConnected: none of them is there.
+    """
+    configuration = Configuration()
+    try:
+        kubeconfig = _kubeconfig()
+        if kubeconfig:
+            await load_kube_config(kubeconfig, client_configuration=configuration)
+        else:
+            load_incluster_config(client_configuration=configuration)
+    except ConfigException as error:
+        raise NotConnected(
+            f"no API server: {error}; set KUBECONFIG, or run in a pod with a service account"
+        ) from error
+    return Connection(configuration)
+
+
+def _kubeconfig() -> str | None:
+    named = os.environ.get("KUBECONFIG")
+    path = Path(named).expanduser() if named else Path.home() / ".kube" / "config"
+    return str(path) if path.is_file() else None

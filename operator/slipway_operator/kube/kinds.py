@@ -1,0 +1,98 @@
+"""The kinds the operator touches: their paths, and what it watches of them.
+
+Lives here: the one table. RBAC in the chart and the watches in `engine/watch.py` follow it, and a
+test holds the chart to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from slipway_operator.api import v1alpha1
+
+_MANAGED: Final = "app.kubernetes.io/managed-by=slipway"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    is_watched: bool = True
+    is_child: bool = True
+    """Owned by a ModelDeployment and written by the operator."""
+    label_selector: str | None = _MANAGED
+    field_selector: str | None = None
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as in an object."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None, name: str | None = None) -> str:
+        """Path of one object, of a namespace's objects, or (without namespace) of all."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if namespace:
+            root += f"/namespaces/{quote(namespace, safe='')}"
+        path = f"{root}/{self.plural}"
+        return f"{path}/{quote(name, safe='')}" if name else path
+
+
+MODEL_DEPLOYMENT: Final = Kind(
+    v1alpha1.GROUP, v1alpha1.VERSION, v1alpha1.KIND, v1alpha1.PLURAL,
+    is_child=False, label_selector=None,
+)  # fmt: skip
+CONTROLLER_REVISION: Final = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
+JOB: Final = Kind("batch", "v1", "Job", "jobs")
+CONFIG_MAP: Final = Kind("", "v1", "ConfigMap", "configmaps")
+DEPLOYMENT: Final = Kind("apps", "v1", "Deployment", "deployments")
+SERVICE: Final = Kind("", "v1", "Service", "services")
+SERVICE_ACCOUNT: Final = Kind("", "v1", "ServiceAccount", "serviceaccounts")
+DISRUPTION_BUDGET: Final = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POD: Final = Kind("", "v1", "Pod", "pods", is_child=False)
+EVENT: Final = Kind(
+    "", "v1", "Event", "events", is_child=False, label_selector=None,
+    field_selector="involvedObject.kind=Pod,reason=FailedMount",
+)  # fmt: skip
+LEASE: Final = Kind(
+    "coordination.k8s.io", "v1", "Lease", "leases", is_watched=False, is_child=False
+)
+
+KINDS: Final = (
+    MODEL_DEPLOYMENT, CONTROLLER_REVISION, JOB, CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT,
+    DISRUPTION_BUDGET, POD, EVENT,
+)  # fmt: skip
+WATCHED: Final = tuple(k for k in KINDS if k.is_watched)
+_BY_KIND: Final = {k.kind: k for k in (*KINDS, LEASE)}
+
+
+def kind_of(manifest: dict[str, Any]) -> Kind:
+    """Find the kind of an object.
+
+    Raises:
+        KeyError: it is none of ours.
+    """
+    return _BY_KIND[manifest["kind"]]
+
+
+def by_name(kind: str) -> Kind:
+    """Find a kind by its name.
+
+    Raises:
+        KeyError: it is none of ours.
+    """
+    return _BY_KIND[kind]
+
+
+def pruned(kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Keep only what is read later: caches hold thousands of objects."""
+    metadata = {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}
+    kept = {**manifest, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+    if kind is POD:
+        kept.pop("spec", None)
+    return kept

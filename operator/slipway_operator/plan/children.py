@@ -1,0 +1,124 @@
+"""The objects that ought to exist, in the order they are written, and those that ought not.
+
+Lives here: which children a decision needs. Their shapes are in `workload.py`, `service.py`,
+`serving.py` and `revision.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
+from slipway_operator.plan.names import Manifest, revision_name
+from slipway_operator.plan.revision import Revision, record
+from slipway_operator.plan.rollout import Rollout, State, drained_at
+from slipway_operator.plan.service import apex_service, revision_service
+from slipway_operator.plan.serving import serving_configmap
+from slipway_operator.plan.snapshot import ChildKey, Snapshot
+from slipway_operator.plan.workload import (
+    deployment,
+    disruption_budget,
+    service_account,
+    supply_job,
+)
+
+HISTORY_LIMIT: Final = 5
+"""Promoted revisions besides the stable one that can come back at once."""
+ABORTED_LIMIT: Final = 3
+"""Revisions that never served whose records are kept for looking at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What ought to exist."""
+
+    apply: tuple[Manifest, ...]
+    """In order: each needs only those before it; the apex Service comes last."""
+    keep: frozenset[ChildKey]
+    """Everything that ought to exist, written or not; any other owned object goes."""
+
+
+def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
+    """Say what ought to exist."""
+    wanted = list(_wanted(snapshot, spec, rollout))
+    once = [m for m in wanted if not _is_settled(snapshot, m)]
+    return Children(tuple(once), frozenset(key(m) for m in wanted))
+
+
+def key(manifest: Manifest) -> ChildKey:
+    """Kind and name of an object."""
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _is_settled(snapshot: Snapshot, manifest: Manifest) -> bool:
+    """A Job's template and an immutable ConfigMap cannot change: once there, they stay."""
+    return manifest["kind"] in ("Job", "ConfigMap") and key(manifest) in snapshot.children
+
+
+def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manifest]:
+    owner = snapshot.owner
+    yield service_account(owner)
+    for revision in _recorded(rollout):
+        yield record(owner, revision)
+    tracks = [r for r in (rollout.stable, rollout.candidate) if r is not None]
+    for revision in tracks:
+        yield from _supply(snapshot, rollout, revision)
+    for revision in tracks:
+        yield from _workload(snapshot, revision, _replicas(rollout, revision))
+    for revision in _history(rollout):
+        yield from _workload(snapshot, revision, _draining(snapshot, rollout, revision))
+    yield apex_service(owner, rollout.apex.hash, spec.exposure)
+
+
+def _recorded(rollout: Rollout) -> Iterator[Revision]:
+    if rollout.stable:
+        yield rollout.stable
+    if rollout.candidate:
+        yield rollout.candidate
+    yield from _history(rollout)
+    yield from [r for r in rollout.others if not r.promoted_at][:ABORTED_LIMIT]
+
+
+def _history(rollout: Rollout) -> list[Revision]:
+    """Promoted revisions that stay restorable, newest first."""
+    served = [r for r in rollout.others if r.promoted_at and r.result is not None]
+    return served[:HISTORY_LIMIT]
+
+
+def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
+    if revision is rollout.current and rollout.supply and rollout.supply.restart:
+        return
+    blocks = {k: v for k, v in revision.spec.items() if k in ("model", "runtime")}
+    spec = Spec(
+        model=Model.model_validate(blocks["model"]),
+        runtime=Runtime.model_validate(blocks.get("runtime") or {}),
+    )
+    yield supply_job(snapshot.owner, revision, snapshot.defaults, spec)
+
+
+def _replicas(rollout: Rollout, revision: Revision) -> int:
+    aborted = rollout.state is State.FAILED and revision is rollout.candidate
+    return 0 if aborted else rollout.replicas
+
+
+def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
+    """An earlier revision keeps the pods it has until the delay is over; it never gets new ones."""
+    name = revision_name(snapshot.owner.name, revision.hash)
+    live = snapshot.child("Deployment", name)
+    until = drained_at(rollout)
+    if live is None or until is None or snapshot.now >= until or not rollout.replicas:
+        return 0
+    return int(live["spec"].get("replicas") or 0)
+
+
+def _workload(snapshot: Snapshot, revision: Revision, replicas: int) -> Iterator[Manifest]:
+    if revision.result is None:  # nothing is deployed that was not verified
+        return
+    owner = snapshot.owner
+    yield serving_configmap(owner, revision)
+    yield revision_service(owner, revision.hash)
+    yield deployment(owner, revision, replicas)
+    if replicas > 1:
+        yield disruption_budget(owner, revision.hash)

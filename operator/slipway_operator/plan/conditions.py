@@ -1,0 +1,92 @@
+"""Conditions: their types, their reasons, and how they are merged.
+
+Lives here: the vocabulary of the status. Every reason has one sentence in `REASONS`, which is also
+the table in the docs.
+Rules (kstatus): Ready is the summary; Reconciling and Stalled are the only abnormal-true ones.
+Source: `design.md` 4, kstatus of cli-utils, KEP-1623 for `metav1.Condition`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+READY: Final = "Ready"
+AVAILABLE: Final = "Available"
+RECONCILING: Final = "Reconciling"
+STALLED: Final = "Stalled"
+MODEL_SUPPLIED: Final = "ModelSupplied"
+ORDER: Final = (READY, AVAILABLE, RECONCILING, STALLED, MODEL_SUPPLIED)
+
+SERVING: Final = "Serving"
+SUSPENDED: Final = "Suspended"
+ROLLING_OUT: Final = "RollingOut"
+ROLLOUT_ABORTED: Final = "RolloutAborted"
+SUPPLYING: Final = "SupplyingModel"
+MODEL_NOT_SUPPLIED: Final = "ModelNotSupplied"
+PODS_NOT_READY: Final = "PodsNotReady"
+PODS_FAILING: Final = "PodsFailing"
+NO_PODS: Final = "NoReadyPods"
+PROGRESS_DEADLINE: Final = "ProgressDeadline"
+INVALID_SPEC: Final = "InvalidSpec"
+INVALID_CHILD: Final = "InvalidPassthrough"
+NAME_CONFLICT: Final = "NameConflict"
+APPLY_FAILED: Final = "ApplyFailed"
+SETTLED: Final = "Settled"
+
+REASONS: Final[Mapping[str, str]] = {
+    SERVING: "The revision that the spec asks for serves with all its replicas.",
+    SUSPENDED: "There are no pods because `suspend` is true or `replicas` is 0.",
+    ROLLING_OUT: "A new revision is being prepared; the stable one serves meanwhile.",
+    ROLLOUT_ABORTED: "The new revision failed; the stable one goes on serving.",
+    SUPPLYING: "The model of the first revision is being fetched and checked.",
+    MODEL_NOT_SUPPLIED: "The model could not be fetched or did not pass its checks.",
+    PODS_NOT_READY: "Pods are starting, or fewer are ready than wanted.",
+    PODS_FAILING: "Pods cannot start or crash; `status.lastFailure` says why.",
+    NO_PODS: "No pod is ready: requests fail.",
+    PROGRESS_DEADLINE: "The pods of a revision did not become ready in time.",
+    INVALID_SPEC: "The spec has a field or value that this operator does not know.",
+    INVALID_CHILD: "Kubernetes refused an object made from the spec; the message says which field.",
+    NAME_CONFLICT: "An object that the operator does not own bears a name that it needs.",
+    APPLY_FAILED: "A write to the API server failed; it is tried again.",
+    SETTLED: "Nothing is left to do.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One finding about the resource."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def merge(
+    old: Iterable[Mapping[str, Any]], new: Iterable[Condition], generation: int, now: str
+) -> list[dict[str, Any]]:
+    """Write conditions in `ORDER`; `lastTransitionTime` moves only when the status does."""
+    before = {c.get("type"): c for c in old}
+    merged = []
+    for condition in sorted(new, key=lambda c: ORDER.index(c.type)):
+        status = "True" if condition.status else "False"
+        last = before.get(condition.type, {})
+        same = last.get("status") == status
+        merged.append(
+            {
+                "type": condition.type,
+                "status": status,
+                "observedGeneration": generation,
+                "lastTransitionTime": last.get("lastTransitionTime", now) if same else now,
+                "reason": condition.reason,
+                "message": condition.message,
+            }
+        )
+    return merged
+
+
+def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    """Find a condition by its type."""
+    return next((c for c in conditions if c.get("type") == kind), None)

@@ -1,0 +1,163 @@
+"""The one entry: a snapshot in, everything to do out. Pure; equal input gives equal output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from slipway_operator.api.v1alpha1 import Spec, parse_spec
+from slipway_operator.plan import conditions as c
+from slipway_operator.plan.children import Children, children, key
+from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.conditions import Condition
+from slipway_operator.plan.names import Manifest
+from slipway_operator.plan.rollout import Rollout, decide, drained_at
+from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.status import status, view
+
+_NORMAL: Final = "Normal"
+_WARNING: Final = "Warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An Event to record."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A write that the API server refused."""
+
+    reason: str
+    message: str
+    is_terminal: bool
+    """Only another spec helps; otherwise it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything to do for one ModelDeployment, in this order."""
+
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[Manifest, ...] = ()
+    """Live objects that ought not to exist."""
+    status: Mapping[str, Any] | None = None
+    requeue_after_s: float | None = None
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """Decide everything about one ModelDeployment."""
+    try:
+        spec = parse_spec(snapshot.mdep["spec"])
+    except ValidationError as invalid:
+        return Plan(status=_invalid(snapshot, invalid))
+    rollout = decide(snapshot, spec)
+    wanted = children(snapshot, spec, rollout)
+    return Plan(
+        apply=wanted.apply,
+        delete=_superfluous(snapshot, wanted),
+        status=status(view(snapshot, rollout)),
+        requeue_after_s=_requeue(snapshot, rollout, spec),
+    )
+
+
+def _superfluous(snapshot: Snapshot, wanted: Children) -> tuple[Manifest, ...]:
+    return tuple(
+        live
+        for found, live in sorted(snapshot.children.items())
+        if found not in wanted.keep and not live["metadata"].get("deletionTimestamp")
+    )
+
+
+def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec) -> float | None:
+    """When to look again though nothing has changed: a delay of ours runs out."""
+    times: list[datetime] = []
+    until = drained_at(rollout)
+    if until and any(r.promoted_at for r in rollout.others) and spec.replicas:
+        times.append(until)
+    if rollout.supply and rollout.supply.retry_at:
+        times.append(rollout.supply.retry_at)
+    ahead = [(t - snapshot.now).total_seconds() for t in times if t > snapshot.now]
+    return min(ahead, default=None)
+
+
+def _invalid(snapshot: Snapshot, error: ValidationError) -> dict[str, Any]:
+    """Leave everything as it is and say which field is not understood."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in ("spec", *first["loc"]))
+    message = (
+        f"{path}: {first['msg']}; this operator does not know it: correct the field,"
+        " or upgrade the operator"
+    )
+    return with_problems(snapshot, snapshot.status, [Problem(c.INVALID_SPEC, message, True)])
+
+
+def with_problems(
+    snapshot: Snapshot, report: Mapping[str, Any], problems: Iterable[Problem]
+) -> dict[str, Any]:
+    """Add refused writes to a status: what could not be applied is not Ready."""
+    worst = sorted(problems, key=lambda p: not p.is_terminal)
+    if not worst:
+        return dict(report)
+    first, now = worst[0], timestamp(snapshot.now)
+    kept = [
+        Condition(old["type"], old["status"] == "True", old["reason"], old["message"])
+        for old in report.get("conditions") or ()
+        if old["type"] not in (c.READY, c.RECONCILING, c.STALLED)
+    ]
+    findings = [
+        Condition(c.READY, False, first.reason, first.message),
+        Condition(c.RECONCILING, not first.is_terminal, first.reason, first.message),
+        Condition(c.STALLED, first.is_terminal, first.reason, first.message),
+        *kept,
+    ]
+    before = snapshot.status.get("conditions") or ()
+    return {
+        **report,
+        "observedGeneration": snapshot.generation,
+        "phase": "Degraded"
+        if report.get("stable")
+        else "Failed"
+        if first.is_terminal
+        else "Pending",
+        "message": first.message,
+        "summary": {**(report.get("summary") or {}), "ready": "False"},
+        "conditions": c.merge(before, findings, snapshot.generation, now),
+    }
+
+
+def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
+    """Tell what changed between two statuses, as Events: one per condition whose reason moved."""
+    old = {x["type"]: x for x in before.get("conditions") or ()}
+    found = []
+    for new in after.get("conditions") or ():
+        was = old.get(new["type"], {})
+        moved = (was.get("status"), was.get("reason")) != (new["status"], new["reason"])
+        if moved and (kind := _weight(new)):
+            found.append(Note(kind, new["reason"], new["message"]))
+    return list(dict.fromkeys(found))
+
+
+def _weight(condition: Mapping[str, Any]) -> str | None:
+    """A transition worth an Event: news about Ready and the model, and everything that stalls."""
+    is_true = condition["status"] == "True"
+    match condition["type"]:
+        case c.STALLED:
+            return _WARNING if is_true else None
+        case c.READY:
+            waiting = condition["reason"] in (c.PODS_NOT_READY, c.SUPPLYING, c.ROLLING_OUT)
+            return _NORMAL if is_true or waiting else _WARNING
+        case c.MODEL_SUPPLIED:
+            return _NORMAL if is_true else None
+    return None
+
+
+__all__ = ["Note", "Plan", "Problem", "key", "notes", "plan", "with_problems"]

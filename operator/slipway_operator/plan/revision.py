@@ -1,0 +1,183 @@
+"""Revisions: what makes one, its hash, and the ControllerRevision that records it.
+
+Lives here: the hash scheme (frozen, `tests/golden/revision_hashes.json`) and the record's layout.
+Stays out: the shape of the pods (`workload.py`) and which revision serves (`rollout.py`).
+
+A revision is immutable. Its record holds the revisioned spec and the pod template as rendered when
+it was made, so that an upgrade of the operator, the CRD or Kubernetes changes no running pod.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from slipway_operator.api.v1alpha1 import REVISIONED
+from slipway_operator.plan.names import (
+    MODEL_DIGEST,
+    PROMOTED_AT,
+    REVISION,
+    SUPPLY_RESULT,
+    Manifest,
+    Owner,
+    child,
+    revision_name,
+)
+
+HASH_SCHEME: Final = "v1"
+HASH_LENGTH: Final = 10
+RENDER_VERSION: Final = 1
+_LIVE_IN_MODEL: Final = "poll"
+
+
+def revisioned(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the revisioned fields as the user wrote them: no defaults, nothing rendered."""
+    blocks = {k: spec[k] for k in REVISIONED if k in spec}
+    model = blocks.get("model")
+    if isinstance(model, Mapping):
+        blocks["model"] = {k: v for k, v in model.items() if k != _LIVE_IN_MODEL}
+    return blocks
+
+
+def revision_hash(spec: Mapping[str, Any]) -> str:
+    """Hash the user-written revisioned fields: ten hexadecimal digits.
+
+    Absent, null and empty mean the same: a tool which writes `runtime: {}` starts no rollout.
+    """
+    canonical = json.dumps(
+        _without_empty(revisioned(spec)), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    digest = hashlib.sha256(f"{HASH_SCHEME}\n{canonical}".encode())
+    return digest.hexdigest()[:HASH_LENGTH]
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        cleaned = {k: _without_empty(v) for k, v in value.items()}
+        return {k: v for k, v in cleaned.items() if v is not None and v not in ({}, [])}
+    if isinstance(value, list):
+        return [_without_empty(v) for v in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyResult:
+    """What the supply step found out about a model."""
+
+    digest: str
+    format: str
+    size_bytes: int
+    signature: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, raw: Any) -> SupplyResult | None:
+        """Read the `result` of a termination message; None when it is not one."""
+        match raw:
+            case {"digest": str(digest), "format": str(format_), "sizeBytes": int(size), **rest}:
+                signature = rest.get("signature")
+                return cls(digest, format_, size, signature if isinstance(signature, dict) else {})
+        return None
+
+    def manifest(self) -> Manifest:
+        """Write it in the termination message's terms."""
+        return {
+            "digest": self.digest,
+            "format": self.format,
+            "sizeBytes": self.size_bytes,
+            "signature": dict(self.signature),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One immutable revision: its record, and what became of it."""
+
+    hash: str
+    number: int
+    spec: Mapping[str, Any]
+    """The revisioned blocks as written."""
+    pod_template: Mapping[str, Any]
+    """As rendered when the revision was made."""
+    result: SupplyResult | None = None
+    promoted_at: str = ""
+    """When it became stable, RFC 3339; empty when it never did."""
+
+    @property
+    def version(self) -> str:
+        """The label for people."""
+        return str(self.spec.get("model", {}).get("version") or "")
+
+    @property
+    def uri(self) -> str:
+        """Where the model came from."""
+        return str(self.spec.get("model", {}).get("uri") or "")
+
+    def resolved(self, result: SupplyResult) -> Revision:
+        """Record what the supply step found out."""
+        return replace(self, result=result)
+
+    def promoted(self, at: str) -> Revision:
+        """Record that it became stable."""
+        return replace(self, promoted_at=at)
+
+
+def record(owner: Owner, revision: Revision) -> Manifest:
+    """Render the ControllerRevision; it survives the loss of the status."""
+    annotations = {}
+    if revision.result is not None:
+        annotations[MODEL_DIGEST] = revision.result.digest
+        annotations[SUPPLY_RESULT] = json.dumps(revision.result.manifest(), sort_keys=True)
+    if revision.promoted_at:
+        annotations[PROMOTED_AT] = revision.promoted_at
+    name = revision_name(owner.name, revision.hash)
+    manifest = child(
+        "apps/v1",
+        "ControllerRevision",
+        owner,
+        name,
+        revision=revision.hash,
+        annotations=annotations,
+    )
+    manifest["revision"] = revision.number
+    manifest["data"] = {
+        "renderVersion": RENDER_VERSION,
+        "spec": dict(revision.spec),
+        "podTemplate": dict(revision.pod_template),
+    }
+    return manifest
+
+
+def read(controller_revision: Mapping[str, Any]) -> Revision | None:
+    """Read a record back; None when it is not one of ours (a hand-made or damaged object)."""
+    meta = controller_revision["metadata"]
+    annotations = meta.get("annotations") or {}
+    hash_ = str((meta.get("labels") or {}).get(REVISION, ""))
+    match controller_revision:
+        case {
+            "revision": int(number),
+            "data": {"spec": dict(spec), "podTemplate": dict(template)},
+        } if hash_:
+            return Revision(
+                hash=hash_,
+                number=number,
+                spec=spec,
+                pod_template=template,
+                result=_stored_result(annotations.get(SUPPLY_RESULT)),
+                promoted_at=annotations.get(PROMOTED_AT, ""),
+            )
+    return None
+
+
+def _stored_result(text: str | None) -> SupplyResult | None:
+    try:
+        return SupplyResult.parse(json.loads(text)) if text else None
+    except ValueError:
+        return None
+
+
+def next_number(known: Iterable[int]) -> int:
+    """Number a new revision: one more than any before it."""
+    return max(known, default=0) + 1

@@ -1,0 +1,48 @@
+"""What the runtime is told: the document `serving.json` and the ConfigMap that carries it.
+
+The contract between operator and runtime (`docs/architecture.md`); `tests/contract` holds both
+halves to its schema. The user's blocks stand in it as they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from slipway_operator.plan.names import SERVING_FILE, Manifest, Owner, child, revision_name
+from slipway_operator.plan.revision import Revision
+
+_CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
+_BLOCKS: Final = ("model", "pipeline", "serving")
+
+
+def serving_document(owner: Owner, revision: Revision) -> Manifest:
+    """Write `serving.json`; the digest is absent until the supply step has found it out."""
+    document: Manifest = {
+        "name": owner.name,
+        "namespace": owner.namespace,
+        "revision": revision.hash,
+        "revisionNumber": revision.number,
+    }
+    if revision.result is not None:
+        document["digest"] = revision.result.digest
+    return document | {k: revision.spec[k] for k in _BLOCKS if revision.spec.get(k)}
+
+
+def serving_configmap(owner: Owner, revision: Revision) -> Manifest:
+    """Render the immutable ConfigMap of a resolved revision."""
+    name = revision_name(owner.name, revision.hash)
+    manifest = child("v1", "ConfigMap", owner, name, revision=revision.hash)
+    text = json.dumps(serving_document(owner, revision), indent=2, sort_keys=True) + "\n"
+    return manifest | {"immutable": True, "data": {SERVING_FILE: text}}
+
+
+def configmap_source(uri: str) -> str | None:
+    """Name the ConfigMap a model comes from; None for other schemes.
+
+    >>> configmap_source("configmap://digits-v1/model.onnx")
+    'digits-v1'
+    """
+    found = _CONFIGMAP_URI.fullmatch(uri)
+    return found.group(1) if found else None

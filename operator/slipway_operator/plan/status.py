@@ -1,0 +1,315 @@
+"""The status: what is reported, from the snapshot and the decision.
+
+Lives here: conditions, columns and sentences. The truth table is `rollout.md` B4.
+Stays out: deciding anything (`rollout.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway_operator.plan import conditions as c
+from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.conditions import Condition
+from slipway_operator.plan.names import Manifest, revision_name, scale_selector
+from slipway_operator.plan.pods import PodFailure, first_failure, serving_pods
+from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.rollout import Rollout, State, available, deadline_exceeded, is_complete
+from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.supply import FETCHING
+
+_SHORT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the sentences are made from."""
+
+    snapshot: Snapshot
+    rollout: Rollout
+    stable: Manifest | None
+    """The stable revision's Deployment."""
+    candidate: Manifest | None
+    failure: PodFailure | None
+    """Of the revision that the spec asks for."""
+
+    @property
+    def serving(self) -> int:
+        """Available pods of the revision that the apex Service selects."""
+        apex = self.rollout.apex
+        return available(self.stable if apex is self.rollout.stable else self.candidate)
+
+    @property
+    def is_off(self) -> bool:
+        """Suspended, or zero replicas."""
+        return self.rollout.replicas == 0
+
+
+def view(snapshot: Snapshot, rollout: Rollout) -> View:
+    """Gather what the status is made from."""
+
+    def workload(revision: Revision | None) -> Manifest | None:
+        if revision is None:
+            return None
+        return snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
+
+    wanted = serving_pods(snapshot, rollout.current.hash)
+    return View(
+        snapshot,
+        rollout,
+        workload(rollout.stable),
+        workload(rollout.candidate),
+        first_failure(snapshot, wanted),
+    )
+
+
+def status(seen: View) -> dict[str, Any]:
+    """Write the whole status."""
+    snapshot, rollout = seen.snapshot, seen.rollout
+    now = timestamp(snapshot.now)
+    findings = list(_conditions(seen))
+    ready = findings[0]
+    report: dict[str, Any] = {
+        "observedGeneration": snapshot.generation,
+        "phase": _phase(seen, findings),
+        "message": ready.message,
+        "summary": _summary(seen, ready),
+        "replicas": _total(snapshot),
+        "selector": scale_selector(snapshot.owner.name),
+        "desired": {"hash": rollout.desired},
+        "endpoints": [{"type": "REST", "url": _url(snapshot)}],
+        "rollout": _rollout(seen, findings, now),
+        "conditions": c.merge(
+            snapshot.status.get("conditions") or (), findings, snapshot.generation, now
+        ),
+    }
+    if rollout.stable:
+        report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100)
+        report |= _model(rollout.stable)
+    if rollout.candidate:
+        report["candidate"] = _track(rollout.candidate, seen.candidate, seen, weight=0)
+    if history := _history(rollout):
+        report["history"] = history
+    if last := _last_failure(seen, now):
+        report["lastFailure"] = last
+    return report
+
+
+def _conditions(seen: View) -> Iterator[Condition]:
+    yield _ready(seen)
+    yield _available(seen)
+    stalled = _stalled(seen)
+    yield _reconciling(seen, is_stalled=stalled.status)
+    yield stalled
+    yield _supplied(seen)
+
+
+def _ready(seen: View) -> Condition:
+    rollout = seen.rollout
+    if rollout.state is State.FAILED:
+        return Condition(c.READY, False, c.ROLLOUT_ABORTED, _aborted_text(seen))
+    if rollout.state is State.IDLE and seen.is_off:
+        return Condition(c.READY, True, c.SUSPENDED, _off_text(seen))
+    if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.replicas):
+        text = (
+            f"revision {label(rollout.current)} serves with"
+            f" {available(seen.stable)} of {rollout.replicas} replicas"
+        )
+        return Condition(c.READY, True, c.SERVING, text)
+    reason, text = _progress(seen)
+    if rollout.stable and rollout.candidate:
+        return Condition(c.READY, False, c.ROLLING_OUT, text)
+    return Condition(c.READY, False, reason, text)
+
+
+def _progress(seen: View) -> tuple[str, str]:
+    """Reason and sentence of what is still missing of the revision that the spec asks for."""
+    supply, current = seen.rollout.supply, seen.rollout.current
+    if supply and supply.result is None:
+        reason = c.SUPPLYING if supply.reason == FETCHING else c.MODEL_NOT_SUPPLIED
+        return reason, f"revision {label(current)}: {supply.message}"
+    workload = seen.candidate if seen.rollout.candidate else seen.stable
+    text = (
+        f"revision {label(current)}: {available(workload)} of"
+        f" {seen.rollout.replicas} replicas are ready"
+    )
+    if seen.failure is None:
+        return c.PODS_NOT_READY, text
+    return (
+        c.PODS_FAILING,
+        f"{text}; pod {seen.failure.pod}: {seen.failure.reason}: {seen.failure.message}",
+    )
+
+
+def _available(seen: View) -> Condition:
+    if seen.is_off:
+        return Condition(c.AVAILABLE, False, c.SUSPENDED, _off_text(seen))
+    if seen.serving == 0:
+        return Condition(c.AVAILABLE, False, c.NO_PODS, "no pod is ready, requests fail")
+    text = f"revision {label(seen.rollout.apex)} answers with {seen.serving} ready pods"
+    return Condition(c.AVAILABLE, True, c.SERVING, text)
+
+
+def _reconciling(seen: View, *, is_stalled: bool) -> Condition:
+    ready = _ready(seen)
+    if ready.status or is_stalled:
+        return Condition(c.RECONCILING, False, c.SETTLED, "nothing is in progress")
+    return Condition(c.RECONCILING, True, ready.reason, ready.message)
+
+
+def _stalled(seen: View) -> Condition:
+    rollout, supply = seen.rollout, seen.rollout.supply
+    if rollout.state is State.FAILED:
+        return Condition(c.STALLED, True, c.ROLLOUT_ABORTED, _aborted_text(seen))
+    if supply and supply.result is None and supply.is_terminal:
+        return Condition(c.STALLED, True, supply.reason, supply.message)
+    if not rollout.stable and not seen.is_off:
+        if seen.failure and seen.failure.is_stuck:
+            return Condition(c.STALLED, True, seen.failure.reason, seen.failure.message)
+        if seen.candidate and deadline_exceeded(seen.candidate):
+            return Condition(c.STALLED, True, c.PROGRESS_DEADLINE, _progress(seen)[1])
+    return Condition(c.STALLED, False, c.SETTLED, "nothing stands in the way")
+
+
+def _supplied(seen: View) -> Condition:
+    supply = seen.rollout.supply
+    if supply is None:
+        return Condition(c.MODEL_SUPPLIED, False, FETCHING, "the model is going to be fetched")
+    return Condition(c.MODEL_SUPPLIED, supply.result is not None, supply.reason, supply.message)
+
+
+def _aborted_text(seen: View) -> str:
+    rollout = seen.rollout
+    cause = _progress(seen)[1]
+    if rollout.deadline_passed:
+        cause += ", and its deadline has passed"
+    stable = label(rollout.stable) if rollout.stable else "none"
+    return f"{cause}; revision {stable} goes on serving"
+
+
+def _off_text(seen: View) -> str:
+    suspended = seen.snapshot.mdep["spec"].get("suspend")
+    return "suspended: there are no pods" if suspended else "spec.replicas is 0: there are no pods"
+
+
+def _phase(seen: View, findings: list[Condition]) -> str:
+    by_type = {f.type: f for f in findings}
+    if seen.rollout.state is State.FAILED:
+        return "Degraded"
+    if by_type[c.STALLED].status:
+        return "Failed" if seen.rollout.stable is None else "Degraded"
+    if by_type[c.READY].status:
+        return "Suspended" if by_type[c.READY].reason == c.SUSPENDED else "Healthy"
+    if seen.rollout.candidate is None:
+        return "Degraded"
+    waiting = seen.rollout.supply is None or seen.rollout.supply.result is None
+    return "Pending" if seen.rollout.stable is None and waiting else "Progressing"
+
+
+def _summary(seen: View, ready: Condition) -> dict[str, str]:
+    rollout = seen.rollout
+    counts = str(available(seen.stable)) if rollout.stable else ""
+    if rollout.candidate:
+        counts += f"{'+' if counts else ''}{available(seen.candidate)}"
+    return {
+        "ready": "True" if ready.status else "False",
+        "stable": label(rollout.stable) if rollout.stable else "",
+        "candidate": label(rollout.candidate) if rollout.candidate else "",
+        "replicas": f"{counts}/{rollout.replicas}",
+    }
+
+
+def label(revision: Revision) -> str:
+    """Name a revision for people: its number and the beginning of its hash."""
+    return f"r{revision.number} {revision.hash[:_SHORT]}"
+
+
+def _total(snapshot: Snapshot) -> int:
+    return sum(
+        int((d.get("status") or {}).get("replicas", 0)) for d in snapshot.of_kind("Deployment")
+    )
+
+
+def _url(snapshot: Snapshot) -> str:
+    return f"http://{snapshot.owner.name}.{snapshot.owner.namespace}.svc"
+
+
+def _track(
+    revision: Revision, workload: Manifest | None, seen: View, *, weight: int
+) -> dict[str, Any]:
+    wanted = (workload or {}).get("spec", {}).get("replicas", 0)
+    return {
+        "revision": revision.number,
+        "hash": revision.hash,
+        "name": revision_name(seen.snapshot.owner.name, revision.hash),
+        "replicas": int(wanted or 0),
+        "available": available(workload),
+        "weight": weight,
+    }
+
+
+def _model(stable: Revision) -> dict[str, Any]:
+    if stable.result is None:
+        return {}
+    model = {
+        "uri": stable.uri,
+        "digest": stable.result.digest,
+        "format": stable.result.format,
+        "sizeBytes": stable.result.size_bytes,
+    }
+    if stable.version:
+        model["version"] = stable.version
+    report: dict[str, Any] = {"model": model}
+    if stable.result.signature:
+        report["signature"] = dict(stable.result.signature)
+    return report
+
+
+def _rollout(seen: View, findings: list[Condition], now: str) -> dict[str, Any]:
+    rollout, old = seen.rollout, seen.snapshot.status.get("rollout") or {}
+    identity = f"{rollout.current.number}-1"
+    unchanged = old.get("state") == rollout.state and old.get("id") == identity
+    report = {
+        "id": identity,
+        "state": str(rollout.state),
+        "since": old.get("since", now) if unchanged else now,
+    }
+    if rollout.stable and rollout.stable.promoted_at:
+        report["promotedAt"] = rollout.stable.promoted_at
+    if rollout.state is State.FAILED:
+        cause = rollout.supply.reason if rollout.supply else ""
+        report["reason"] = c.PROGRESS_DEADLINE if rollout.deadline_passed else cause
+        report["message"] = findings[0].message
+    return report
+
+
+def _history(rollout: Rollout) -> list[dict[str, Any]]:
+    return [
+        {
+            "revision": r.number,
+            "hash": r.hash,
+            "digest": r.result.digest if r.result else "",
+            "version": r.version,
+            "promotedAt": r.promoted_at,
+            "outcome": "Promoted",
+        }
+        for r in rollout.others
+        if r.promoted_at
+    ]
+
+
+def _last_failure(seen: View, now: str) -> dict[str, Any] | None:
+    """The newest failure; an old one stays to be read, with the time it was first seen."""
+    old: dict[str, Any] | None = seen.snapshot.status.get("lastFailure")
+    found = seen.failure
+    if found is None:
+        return old
+    report: dict[str, Any] = {"reason": found.reason, "message": found.message, "pod": found.pod}
+    if found.exit_code is not None:
+        report["exitCode"] = found.exit_code
+    same = old is not None and all(
+        old.get(k) == report.get(k) for k in ("reason", "pod", "message")
+    )
+    return {**report, "time": old["time"] if old and same and "time" in old else now}

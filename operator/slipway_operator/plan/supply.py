@@ -1,0 +1,164 @@
+"""What the supply step of a revision has found out, is doing, or failed at.
+
+Lives here: reading the supply Job and its pods, and when to try again.
+Stays out: the shape of the Job (`workload.py`) and what it does (the runtime's `supply/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from slipway_operator.plan import pods
+from slipway_operator.plan.clock import parse
+from slipway_operator.plan.names import Manifest, revision_name
+from slipway_operator.plan.revision import Revision, SupplyResult
+from slipway_operator.plan.serving import configmap_source
+from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
+
+VERIFIED: Final = "Verified"
+FETCHING: Final = "Fetching"
+NOT_FOUND: Final = "NotFound"
+SUPPLY_FAILED: Final = "SupplyFailed"
+
+RETRY_AFTER: Final = timedelta(seconds=60)
+"""Pause before a Job that gave up on a transient cause is started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Where the supply of one revision stands."""
+
+    reason: str
+    message: str
+    result: SupplyResult | None = None
+    is_terminal: bool = False
+    """Only a new spec (or deleting the Job) helps."""
+    restart: bool = False
+    """The Job has to go, so that a new one can start."""
+    retry_at: datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """The step has not succeeded and something is wrong."""
+        return self.result is None and self.reason != FETCHING
+
+
+def supply(snapshot: Snapshot, revision: Revision) -> Supply:
+    """Read where the supply of a revision stands; what was once verified stays so."""
+    if revision.result is not None:
+        return _verified(revision.result)
+    name = revision_name(snapshot.owner.name, revision.hash)
+    job = snapshot.child("Job", name)
+    if job is None:
+        return Supply(FETCHING, f"the model is going to be fetched from {revision.uri}")
+    mine = pods.supply_pods(snapshot, revision.hash)
+    return _of_pods(snapshot, revision, job, mine)
+
+
+def _verified(result: SupplyResult) -> Supply:
+    text = f"{result.format} model of {result.size_bytes} bytes, {result.digest}"
+    return Supply(VERIFIED, text, result=result)
+
+
+def _of_pods(snapshot: Snapshot, revision: Revision, job: Manifest, mine: list[Manifest]) -> Supply:
+    ended = [(p, e) for p in mine if (e := _ended(p)) is not None]
+    for _, end in reversed(ended):
+        if end.get("exitCode") == 0 and (result := _result(end)):
+            return _verified(result)
+        if end.get("exitCode") == EXIT_TERMINAL:
+            return _terminal(job, end)
+    finished = _finished(job)
+    if finished is None:
+        return _running(snapshot, revision, mine, ended)
+    return _gave_up(snapshot, job, finished, ended)
+
+
+def _ended(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        if container.get("name") == FETCH:
+            ended: Mapping[str, Any] | None = (container.get("state") or {}).get("terminated")
+            return ended
+    return None
+
+
+def _result(end: Mapping[str, Any]) -> SupplyResult | None:
+    message = pods.parse_termination(str(end.get("message") or ""))
+    return SupplyResult.parse(message.get("result")) if message else None
+
+
+def _failure(end: Mapping[str, Any]) -> tuple[str, str]:
+    """Reason and message of an end; a process that was killed left no JSON."""
+    message = pods.parse_termination(str(end.get("message") or "")) or {}
+    match message.get("failure"):
+        case {"reason": str(reason), "message": str(text)}:
+            return reason, text
+    if end.get("reason") == pods.OOM_KILLED:
+        return pods.OOM_KILLED, (
+            "the supply step was killed for memory;"
+            " raise spec.runtime.supplyResources.limits.memory"
+        )
+    return SUPPLY_FAILED, (
+        f"the supply step ended with status {end.get('exitCode')}: {pods.termination_message(end)}"
+    )
+
+
+def _terminal(job: Manifest, end: Mapping[str, Any]) -> Supply:
+    reason, text = _failure(end)
+    name = job["metadata"]["name"]
+    again = f"; to try the same again, delete the Job {name!r}"
+    return Supply(reason, text + again, is_terminal=True)
+
+
+def _running(
+    snapshot: Snapshot,
+    revision: Revision,
+    mine: list[Manifest],
+    ended: list[tuple[Manifest, Mapping[str, Any]]],
+) -> Supply:
+    live = [p for p in mine if _ended(p) is None]
+    if problem := pods.first_failure(snapshot, live):
+        return _hindered(snapshot, revision, problem)
+    if ended:
+        reason, text = _failure(ended[-1][1])
+        return Supply(reason, f"{text}; attempt {len(ended)} failed, trying again")
+    return Supply(FETCHING, f"the model is being fetched from {revision.uri}")
+
+
+def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:
+    source = configmap_source(revision.uri)
+    if problem.reason == pods.MOUNT_FAILED and source and "not found" in problem.message:
+        text = (
+            f"model.uri: ConfigMap {source!r} does not exist in namespace"
+            f" {snapshot.owner.namespace!r}; create it, the supply step then goes on by itself"
+        )
+        return Supply(NOT_FOUND, text)
+    return Supply(problem.reason, f"supply step, pod {problem.pod}: {problem.message}")
+
+
+def _finished(job: Manifest) -> datetime | None:
+    """When a Job ended, well or badly."""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            return parse(condition.get("lastTransitionTime"))
+    return None
+
+
+def _gave_up(
+    snapshot: Snapshot,
+    job: Manifest,
+    finished: datetime,
+    ended: list[tuple[Manifest, Mapping[str, Any]]],
+) -> Supply:
+    reason, text = (
+        _failure(ended[-1][1])
+        if ended
+        else (SUPPLY_FAILED, f"Job {job['metadata']['name']!r} ended and its pods are gone")
+    )
+    at = finished + RETRY_AFTER
+    if snapshot.now >= at:
+        return Supply(reason, f"{text}; starting anew", restart=True)
+    return Supply(reason, f"{text}; all attempts failed, starting anew in a minute", retry_at=at)

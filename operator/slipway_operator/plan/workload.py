@@ -1,0 +1,355 @@
+"""The pods: the template of a revision, its Deployment, its supply Job, its disruption budget.
+
+Lives here: the shape of everything that runs, and the defaults of the revisioned fields.
+Stays out: how many replicas (`rollout.py` decides) and what the runtime is told (`serving.py`).
+
+Every pod meets the `restricted` Pod Security Standard.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slipway_operator.api.fields import seconds
+from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
+from slipway_operator.plan.names import (
+    ADMIN_PORT,
+    HTTP_PORT,
+    MANAGED_BY,
+    MANAGER,
+    MODEL,
+    MODEL_DIGEST,
+    REVISION,
+    REVISION_NUMBER,
+    SERVING_FILE,
+    SUPPLY_FOR,
+    Manifest,
+    Owner,
+    child,
+    revision_name,
+    revision_selector,
+    service_account_name,
+    supply_labels,
+)
+from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.serving import configmap_source, serving_document
+
+SERVE: Final = "serve"
+FETCH: Final = "fetch"
+EXIT_TERMINAL: Final = 10
+"""The supply step's exit status when trying again cannot help (`docs/architecture.md`)."""
+
+ENDPOINTS_GRACE_S: Final = 5
+"""How long a pod goes on accepting after SIGTERM, while endpoints and proxies forget it."""
+_EXIT_MARGIN_S: Final = 5
+_DEFAULT_DRAIN: Final = "30s"
+PROGRESS_DEADLINE_S: Final = 1800
+_SUPPLY_RETRIES: Final = 3
+_USER: Final = 65532
+
+_SERVE_RESOURCES: Final[Manifest] = {
+    "requests": {"cpu": "500m", "memory": "256Mi"},
+    "limits": {"cpu": "1", "memory": "512Mi"},
+}
+_SUPPLY_RESOURCES: Final[Manifest] = {
+    "requests": {"cpu": "100m", "memory": "128Mi"},
+    "limits": {"cpu": "1", "memory": "1Gi"},
+}
+_CONFIG_DIR: Final = "/etc/slipway"
+_MODEL_DIR: Final = "/models"
+_SOURCE_DIR: Final = "/source"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeDefaults:
+    """What the operator was installed with; kept by a revision once it is rendered."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    insecure_registries: str = ""
+    """Registries reached without TLS, comma separated; for clusters of developers."""
+
+
+def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
+    """Render the serving pods' template of a new revision."""
+    runtime = spec.runtime or Runtime()
+    labels = {
+        **(runtime.pod_labels or {}),
+        MANAGED_BY: MANAGER,
+        **revision_selector(owner.name, revision),
+    }
+    metadata: Manifest = {"labels": labels}
+    if runtime.pod_annotations:
+        metadata["annotations"] = dict(runtime.pod_annotations)
+    drain_s = math.ceil(seconds(runtime.drain or _DEFAULT_DRAIN))
+    pod = {
+        **_pod_base(owner, runtime),
+        "terminationGracePeriodSeconds": ENDPOINTS_GRACE_S + drain_s + _EXIT_MARGIN_S,
+        "topologySpreadConstraints": _spread(owner.name, revision, runtime),
+        "initContainers": [_fetch_container(runtime, spec, defaults)],
+        "containers": [_serve_container(runtime, drain_s, defaults)],
+        "volumes": [
+            {
+                "name": "config",
+                "configMap": {
+                    "name": revision_name(owner.name, revision),
+                    "items": [{"key": SERVING_FILE, "path": SERVING_FILE}],
+                },
+            },
+            *_data_volumes(spec),
+        ],
+    }
+    return {"metadata": metadata, "spec": pod}
+
+
+def deployment(owner: Owner, revision: Revision, replicas: int) -> Manifest:
+    """Render a revision's Deployment from its stored template; the digest stands in its pods."""
+    if revision.result is None:
+        raise ValueError(f"revision {revision.hash}: not resolved, so it has no Deployment")
+    notes = {
+        MODEL_DIGEST: revision.result.digest,
+        REVISION_NUMBER: str(revision.number),
+    }
+    name = revision_name(owner.name, revision.hash)
+    manifest = child(
+        "apps/v1", "Deployment", owner, name, revision=revision.hash, annotations=notes
+    )
+    template = dict(revision.pod_template)
+    metadata = dict(template.get("metadata") or {})
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **notes}
+    manifest["spec"] = {
+        "replicas": replicas,
+        "revisionHistoryLimit": 1,
+        "progressDeadlineSeconds": PROGRESS_DEADLINE_S,
+        "selector": {"matchLabels": revision_selector(owner.name, revision.hash)},
+        # The template never changes; the strategy matters only to hand-made changes and repairs.
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        },
+        "template": {**template, "metadata": metadata},
+    }
+    return manifest
+
+
+def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec: Spec) -> Manifest:
+    """Render the Job that fetches the model once and checks it, before anything is deployed."""
+    runtime = spec.runtime or Runtime()
+    document = serving_document(owner, revision)
+    fetch = _fetch_base(runtime, spec, defaults)
+    fetch["args"] = [FETCH, "--resolve", "--into", _MODEL_DIR]
+    fetch["env"] = [
+        *fetch.get("env", []),
+        {"name": "SLIPWAY_RUNTIME_CONFIG_JSON", "value": json.dumps(document, sort_keys=True)},
+    ]
+    pod: Manifest = {
+        **_pod_base(owner, runtime),
+        "restartPolicy": "Never",
+        "containers": [fetch],
+        "volumes": _data_volumes(spec),
+    }
+    name = revision_name(owner.name, revision.hash)
+    manifest = child("batch/v1", "Job", owner, name, revision=revision.hash)
+    manifest["spec"] = {
+        "backoffLimit": _SUPPLY_RETRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": FETCH,
+                        "operator": "In",
+                        "values": [EXIT_TERMINAL],
+                    },
+                },
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                },
+            ]
+        },
+        "template": {
+            "metadata": {"labels": supply_labels(owner.name, revision.hash)},
+            "spec": pod,
+        },
+    }
+    return manifest
+
+
+def disruption_budget(owner: Owner, revision: str) -> Manifest:
+    """Let a node drain take one pod of a revision at a time."""
+    name = revision_name(owner.name, revision)
+    manifest = child("policy/v1", "PodDisruptionBudget", owner, name, revision=revision)
+    manifest["spec"] = {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": revision_selector(owner.name, revision)},
+    }
+    return manifest
+
+
+def service_account(owner: Owner) -> Manifest:
+    """Render the ServiceAccount of the pods: no rights, no token."""
+    manifest = child("v1", "ServiceAccount", owner, service_account_name(owner.name))
+    manifest["automountServiceAccountToken"] = False
+    return manifest
+
+
+def _pod_base(owner: Owner, runtime: Runtime) -> Manifest:
+    pod: Manifest = {
+        "serviceAccountName": runtime.service_account_name or service_account_name(owner.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    chosen = {
+        "imagePullSecrets": [{"name": s.name} for s in runtime.image_pull_secrets or ()],
+        "nodeSelector": runtime.node_selector,
+        "tolerations": runtime.tolerations,
+        "affinity": runtime.affinity,
+        "priorityClassName": runtime.priority_class_name,
+    }
+    return pod | {k: v for k, v in chosen.items() if v}
+
+
+def _spread(name: str, revision: str, runtime: Runtime) -> list[Manifest]:
+    if runtime.topology_spread_constraints is not None:
+        return list(runtime.topology_spread_constraints)
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": revision_selector(name, revision)},
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+
+
+def _container(name: str, runtime: Runtime, defaults: RuntimeDefaults) -> Manifest:
+    return {
+        "name": name,
+        "image": runtime.image or defaults.image,
+        "imagePullPolicy": runtime.image_pull_policy or defaults.image_pull_policy,
+        # The message of a process that dies without one is the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _fetch_base(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
+    fetch = _container(FETCH, runtime, defaults)
+    fetch["resources"] = _resources(runtime.supply_resources, _SUPPLY_RESOURCES)
+    fetch["volumeMounts"] = [
+        {"name": "models", "mountPath": _MODEL_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
+    ]
+    if configmap_source(spec.model.uri):
+        fetch["volumeMounts"].append({"name": "source", "mountPath": _SOURCE_DIR, "readOnly": True})
+    if defaults.insecure_registries:
+        fetch["env"] = [
+            {
+                "name": "SLIPWAY_RUNTIME_INSECURE_REGISTRIES",
+                "value": defaults.insecure_registries,
+            }
+        ]
+    return fetch
+
+
+def _fetch_container(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
+    fetch = _fetch_base(runtime, spec, defaults)
+    fetch["args"] = [FETCH, "--config", f"{_CONFIG_DIR}/{SERVING_FILE}", "--into", _MODEL_DIR]
+    fetch["volumeMounts"].append({"name": "config", "mountPath": _CONFIG_DIR, "readOnly": True})
+    return fetch
+
+
+def _serve_container(runtime: Runtime, drain_s: int, defaults: RuntimeDefaults) -> Manifest:
+    serve = _container(SERVE, runtime, defaults)
+    serve["args"] = [
+        SERVE,
+        "--config",
+        f"{_CONFIG_DIR}/{SERVING_FILE}",
+        "--model-dir",
+        _MODEL_DIR,
+    ]
+    serve["env"] = _environment(runtime, drain_s)
+    serve["ports"] = [
+        {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+        {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+    ]
+    serve["resources"] = _resources(runtime.resources, _SERVE_RESOURCES)
+    serve["volumeMounts"] = [
+        {"name": "config", "mountPath": _CONFIG_DIR, "readOnly": True},
+        {"name": "models", "mountPath": _MODEL_DIR, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
+    ]
+    # A big model may load for as long as the rollout may take; only then liveness begins to count.
+    serve["startupProbe"] = _probe("/readyz", period_s=1, failures=PROGRESS_DEADLINE_S)
+    serve["readinessProbe"] = _probe("/readyz", period_s=2, failures=2)
+    serve["livenessProbe"] = _probe("/livez", period_s=10, failures=6)
+    return serve
+
+
+def _environment(runtime: Runtime, drain_s: int) -> list[Manifest]:
+    """The user's variables win over ours of the same name."""
+    given = [dict(e) for e in runtime.env or ()]
+    ours = {
+        "SLIPWAY_RUNTIME_DRAIN_S": str(drain_s),
+        "SLIPWAY_RUNTIME_ENDPOINTS_GRACE_S": str(ENDPOINTS_GRACE_S),
+    }
+    names = {e.get("name") for e in given}
+    return [{"name": k, "value": v} for k, v in ours.items() if k not in names] + given
+
+
+def _probe(path: str, *, period_s: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
+        "periodSeconds": period_s,
+        "failureThreshold": failures,
+        "timeoutSeconds": 5,
+    }
+
+
+def _resources(given: Resources | None, default: Mapping[str, Any]) -> Manifest:
+    if given is None:
+        return dict(default)
+    return given.model_dump(exclude_none=True)
+
+
+def _data_volumes(spec: Spec) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "models", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    source = configmap_source(spec.model.uri)
+    if source:
+        volumes.append({"name": "source", "configMap": {"name": source}})
+    return volumes
+
+
+def supply_owner(pod: Mapping[str, Any]) -> str | None:
+    """Name of the ModelDeployment a supply pod works for; None for other pods."""
+    labels = pod["metadata"].get("labels") or {}
+    name = labels.get(SUPPLY_FOR)
+    return name if isinstance(name, str) else None
+
+
+def serving_owner(pod: Mapping[str, Any]) -> str | None:
+    """Name of the ModelDeployment a serving pod belongs to; None for other pods."""
+    labels = pod["metadata"].get("labels") or {}
+    name = labels.get(MODEL)
+    return name if isinstance(name, str) and REVISION in labels else None

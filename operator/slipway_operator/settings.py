@@ -1,0 +1,82 @@
+"""The operator's settings: one frozen value, read once from the environment.
+
+Every name begins with `SLIPWAY_OPERATOR_`; an unknown one is refused, so that a misspelt setting is
+not silently the default.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX: Final = "SLIPWAY_OPERATOR_"
+
+
+class Settings(BaseSettings):
+    """How this process runs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    runtime_image: str = Field(min_length=1)
+    """Image of the runtime for revisions whose spec names none. Required.
+
+    A revision keeps the image it was made with, so changing this restarts no model.
+    """
+    runtime_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """Pull policy for revisions whose spec names none."""
+    insecure_registries: str = ""
+    """OCI registries that models may come from without TLS, `host:port`, comma separated."""
+    lease_namespace: str = "slipway-system"
+    """Namespace of the Lease: the operator's own."""
+    lease_name: str = "slipway-operator"
+    """Name of the Lease; operators that share it take turns."""
+    identity: str = Field(default_factory=socket.gethostname)
+    """Who this process is in the Lease: the pod's name."""
+    lease_duration_s: float = Field(default=15.0, ge=2, le=300)
+    """Others take over when the Lease has not changed for this long, in seconds."""
+    lease_renew_deadline_s: float = Field(default=10.0, ge=1, le=299)
+    """The leader stops writing when its last renewal is this long ago, in seconds."""
+    lease_retry_s: float = Field(default=2.0, gt=0, le=60)
+    """Pause between attempts at the Lease, in seconds."""
+    watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
+    """Namespaces to look after, comma separated; empty: the whole cluster."""
+    workers: int = Field(default=8, ge=1, le=64)
+    """ModelDeployments that are reconciled at the same time."""
+    api_qps: float = Field(default=50.0, gt=0, le=10_000)
+    """Writes to the API server per second, in the mean; raising it costs the API server."""
+    api_burst: int = Field(default=100, ge=1, le=10_000)
+    """Writes that may go at once."""
+    resync_s: float = Field(default=600.0, ge=1, le=86_400)
+    """Pause between full comparisons of cache and cluster, in seconds."""
+    health_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapers come from outside the pod
+    """Address that probes and metrics listen on."""
+    health_port: int = Field(default=8080, ge=0, le=65_535)
+    """Port of probes and metrics."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much is logged."""
+
+    @field_validator("watch_namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(n.strip() for n in value.split(",") if n.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.lease_duration_s > self.lease_renew_deadline_s > self.lease_retry_s:
+            raise ValueError(
+                "expected lease_duration_s > lease_renew_deadline_s > lease_retry_s, got"
+                f" {self.lease_duration_s}, {self.lease_renew_deadline_s}, {self.lease_retry_s}"
+            )
+        return self
+
+
+def unknown_names(environment: Mapping[str, str]) -> list[str]:
+    """Name the variables that look like settings and are none."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(n for n in environment if n.startswith(PREFIX) and n not in known)
