@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any, cast
 
 import kopf
 from aiohttp import web
@@ -115,6 +116,8 @@ async def _watch(app: App, stop: asyncio.Event | None) -> None:
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         standalone=True,
+        # Left out, kopf looks up the user's name, and 65532 has none. Its NewType is not exported.
+        identity=cast(Any, app.settings.identity),
         stop_flag=stop,
     )
 

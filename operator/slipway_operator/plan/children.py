@@ -13,7 +13,7 @@ from typing import Final
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, record
-from slipway_operator.plan.rollout import Rollout, State, drained_at
+from slipway_operator.plan.rollout import Rollout, State, drained_at, is_selected
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
@@ -66,7 +66,7 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
     for revision in tracks:
         yield from _supply(snapshot, rollout, revision)
     for revision in tracks:
-        yield from _workload(snapshot, revision, _replicas(rollout, revision))
+        yield from _workload(snapshot, revision, _replicas(snapshot, rollout, revision))
     for revision in _history(rollout):
         yield from _workload(snapshot, revision, _draining(snapshot, rollout, revision))
     yield apex_service(owner, rollout.apex.hash, spec.exposure)
@@ -90,6 +90,9 @@ def _history(rollout: Rollout) -> list[Revision]:
 def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
     if revision is rollout.current and rollout.supply and rollout.supply.restart:
         return
+    name = revision_name(snapshot.owner.name, revision.hash)
+    if revision.result is not None and snapshot.child("Job", name) is None:
+        return  # what was once verified is not fetched again, be it for a rollback
     blocks = {k: v for k, v in revision.spec.items() if k in ("model", "runtime")}
     spec = Spec(
         model=Model.model_validate(blocks["model"]),
@@ -98,17 +101,29 @@ def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterato
     yield supply_job(snapshot.owner, revision, snapshot.defaults, spec)
 
 
-def _replicas(rollout: Rollout, revision: Revision) -> int:
+def _replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
     aborted = rollout.state is State.FAILED and revision is rollout.candidate
-    return 0 if aborted else rollout.replicas
+    return _selected_replicas(snapshot, rollout, revision) if aborted else rollout.replicas
 
 
 def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
     """An earlier revision keeps the pods it has until the delay is over; it never gets new ones."""
-    name = revision_name(snapshot.owner.name, revision.hash)
-    live = snapshot.child("Deployment", name)
     until = drained_at(rollout)
-    if live is None or until is None or snapshot.now >= until or not rollout.replicas:
+    if until is None or snapshot.now >= until:
+        return _selected_replicas(snapshot, rollout, revision)
+    return _live_replicas(snapshot, rollout, revision)
+
+
+def _selected_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
+    """The apex is written last: what it still selects keeps its pods until the next pass."""
+    if not is_selected(snapshot, revision):
+        return 0
+    return _live_replicas(snapshot, rollout, revision)
+
+
+def _live_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
+    live = snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
+    if live is None or not rollout.replicas:
         return 0
     return int(live["spec"].get("replicas") or 0)
 

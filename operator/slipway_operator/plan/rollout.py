@@ -88,6 +88,8 @@ def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
     desired = revision_hash(raw)
     records = _records(snapshot)
     stable = _stable(snapshot, records, desired, spec)
+    if stable is not None:  # recovered perhaps: it must outlive the commit of its successor
+        records = {**records, stable.hash: stable}
     replicas = 0 if spec.suspend else spec.replicas
     if stable is not None and stable.hash == desired:
         checked = supply(snapshot, stable)
@@ -117,7 +119,7 @@ def _advance(
         return _with(rollout, State.FAILED, deadline_passed=True)
     if workload is None or not is_complete(workload, replicas):
         return rollout
-    if not _selected(snapshot, candidate):
+    if not is_selected(snapshot, candidate):
         return _with(rollout, State.PROMOTING)
     return _commit(snapshot, rollout, candidate, records)
 
@@ -217,7 +219,8 @@ def available(workload: Manifest | None) -> int:
     return int(status.get("availableReplicas", 0))
 
 
-def _selected(snapshot: Snapshot, revision: Revision) -> bool:
+def is_selected(snapshot: Snapshot, revision: Revision) -> bool:
+    """Tell whether the live apex Service selects a revision."""
     apex = snapshot.child("Service", snapshot.owner.name)
     return apex is not None and selected_revision(apex) == revision.hash
 

@@ -1,0 +1,113 @@
+# Slipway. `make help` lists what there is. Everything a fresh Debian 12 with Python 3.11 lacks is
+# installed by the targets themselves; downloads and builds are cached outside the tree.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export SLIPWAY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slipway
+export UV_CACHE_DIR ?= $(SLIPWAY_CACHE)/uv
+export PYTHONUNBUFFERED := 1
+export PYTHONPATH := $(CURDIR)
+
+PYTHON ?= python3
+PY := .venv/bin/python
+UV := .venv/bin/uv
+# The environment follows its lock: another lock, another stamp.
+STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
+CRD := crds/slipway.dev_modeldeployments.yaml
+CHART := charts/slipway
+SOURCES := operator runtime devcluster demo tests charts
+
+##@ Using it
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(STAMP) ## Serve a real model on a real Kubernetes, then change its version under traffic
+	@$(PY) -m demo up
+
+.PHONY: demo-down
+demo-down: $(STAMP) ## Remove everything that `make demo` made
+	@$(PY) -m demo down
+
+.PHONY: cluster
+cluster: $(STAMP) ## Start the project's own Kubernetes and print the export KUBECONFIG=… line
+	@$(PY) -m devcluster packages
+	@$(PY) -m devcluster up
+
+.PHONY: cluster-down
+cluster-down: $(STAMP) ## Remove that Kubernetes
+	@$(PY) -m devcluster down
+
+##@ Working on it
+.PHONY: venv
+venv: $(STAMP) ## Make the virtual environment .venv from its lock
+
+$(STAMP):
+	@echo "virtual environment: installing (a minute when cold)"
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv; }
+	@test -x .venv/bin/uv || { rm -rf .venv; $(PYTHON) -m venv .venv; \
+	  .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; }
+	@$(UV) pip sync -q --python $(PY) --require-hashes requirements/dev.txt
+	@$(UV) pip install -q --python $(PY) --no-deps --build-constraints requirements/build.txt -e .
+	@rm -f .venv/.installed-* && touch $@
+
+.PHONY: test
+test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and end-to-end tests
+	@$(PY) -m tests.run all
+
+.PHONY: test-all
+test-all: test ## Run the longer tests too
+
+.PHONY: static
+static: $(STAMP) ## Check format, lint, types, imports and generated files
+	@$(PY) -m tests.run static
+
+.PHONY: unit
+unit: $(STAMP) ## Run the tests that need no cluster
+	@$(PY) -m tests.run unit
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## Run the tests against a real API server
+	@$(PY) -m tests.run cluster
+
+.PHONY: e2e
+e2e: $(STAMP) ## Run the tests with real pods
+	@$(PY) -m tests.run e2e
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code
+	@.venv/bin/ruff format $(SOURCES)
+	@.venv/bin/ruff check --fix $(SOURCES)
+
+##@ Generating
+.PHONY: crd
+crd: $(STAMP) ## Write the CRD from its types, and copy it into the chart
+	@$(PY) -m slipway_operator.api.crd --write $(CRD)
+	@mkdir -p $(CHART)/files/crds && cp $(CRD) $(CHART)/files/crds/
+
+.PHONY: chart
+chart: crd ## Write the chart's README from its schema
+	@$(PY) charts/generate_readme.py
+
+.PHONY: golden
+golden: $(STAMP) ## Rewrite the golden files; review the difference
+	@UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/unit tests/contract tests/chart
+
+.PHONY: lock
+lock: $(STAMP) ## Lock the requirements anew, with hashes
+	@for extra in operator runtime; do \
+	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
+	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt
+	@for name in build uv; do \
+	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
+
+.PHONY: images
+images: $(STAMP) ## Build both images; prints their references
+	@$(PY) -m devcluster packages
+	@$(PY) -m devcluster images

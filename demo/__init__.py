@@ -1,0 +1,1 @@
+"""The demonstration: a real model, trained here, served on a real Kubernetes."""

@@ -1,0 +1,177 @@
+"""Run the test suite in stages and close with one line that counts all of them.
+
+`python -m tests.run all|static|unit|cluster|e2e`. Every stage prints its time; a stage that fails
+ends the run, a skipped test fails it too: what cannot run here has no place in here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CLUSTER: Final = "test"
+PYTEST: Final = {
+    "unit": ["tests/unit", "tests/contract", "tests/chart"],
+    "cluster": ["tests/cluster"],
+    "e2e": ["tests/e2e"],
+}
+_SOURCES: Final = ["operator", "runtime", "devcluster", "demo", "tests", "charts"]
+_TYPED: Final = [
+    "operator/slipway_operator", "runtime/slipway_runtime", "devcluster", "demo", "tests", "charts",
+]  # fmt: skip
+_CRD: Final = "crds/slipway.dev_modeldeployments.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How the tests of one kind went."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+        )
+
+
+class StageFailed(Exception):
+    """A stage ended badly; its output says why."""
+
+
+def run(command: Sequence[str], **more: str) -> None:
+    """Run a command in the repository.
+
+    Raises:
+        StageFailed: its exit status is not 0.
+    """
+    done = subprocess.run(list(command), cwd=ROOT, env={**os.environ, **more}, check=False)
+    if done.returncode:
+        raise StageFailed(" ".join(command))
+
+
+def python(*arguments: str) -> list[str]:
+    """Command line of this Python."""
+    return [sys.executable, *arguments]
+
+
+def set_up() -> None:
+    """Install and build what the tests need: packages, tools, images, the cluster's programs."""
+    run(python("-m", "devcluster", "packages"))
+    run(python("-m", "tests.packages"))
+    run(python("-m", "devcluster", "tools"))
+    run(python("-m", "devcluster", "images"))
+
+
+def static() -> None:
+    """Format, lint, types, import contracts, generated files."""
+    tools = Path(sys.executable).parent
+    run([f"{tools}/ruff", "format", "--check", "-q", *_SOURCES])
+    run([f"{tools}/ruff", "check", "-q", *_SOURCES])
+    run([f"{tools}/mypy", *_TYPED])
+    run([f"{tools}/lint-imports"])
+    run(python("-m", "slipway_operator.api.crd", "--check", _CRD))
+
+
+def cluster_up() -> None:
+    """Start the tests' own Kubernetes."""
+    run(python("-m", "devcluster", "up", "--name", CLUSTER, "--no-metrics-server"))
+
+
+def cluster_down() -> None:
+    """Remove it."""
+    run(python("-m", "devcluster", "down", "--name", CLUSTER))
+
+
+def tests(kind: str) -> Count:
+    """Run the tests of one kind and count them; failures are counted, not raised."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = python("-m", "pytest", "-q", f"--junitxml={report}", *PYTEST[kind])
+        done = subprocess.run(command, cwd=ROOT, check=False)
+        count = _read(report) if report.exists() else Count(failed=1)
+    if done.returncode and not count.failed:
+        return count + Count(failed=1)
+    return count
+
+
+def _read(report: Path) -> Count:
+    suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - pytest's own report
+    number = {k: int(suite.get(k, 0)) if suite is not None else 0
+              for k in ("tests", "failures", "errors", "skipped")}  # fmt: skip
+    failed = number["failures"] + number["errors"]
+    return Count(number["tests"] - failed - number["skipped"], failed, number["skipped"])
+
+
+def timed(name: str, stage: Callable[[], object]) -> None:
+    """Run a stage and say how long it took."""
+    print(f"── {name}", flush=True)
+    start = time.monotonic()
+    stage()
+    print(f"── {name}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def suite(kinds: Sequence[str], *, with_static: bool, with_cluster: bool) -> int:
+    """Run stages in order; tell the exit status."""
+    counts: dict[str, Count] = {}
+    try:
+        timed("set-up", set_up)
+        if with_static:
+            timed("static checks", static)
+        if with_cluster:
+            timed("cluster", cluster_up)
+        for kind in kinds:
+            timed(f"{kind} tests", partial(_count, counts, kind))
+            if counts[kind].failed:
+                break
+    except StageFailed as failed:
+        print(f"failed: {failed}", flush=True)
+        counts["stage"] = Count(failed=1)
+    finally:
+        if with_cluster:
+            timed("cluster down", cluster_down)
+    return _close(counts, kinds)
+
+
+def _count(counts: dict[str, Count], kind: str) -> None:
+    counts[kind] = tests(kind)
+
+
+def _close(counts: dict[str, Count], kinds: Sequence[str]) -> int:
+    missing = [k for k in kinds if k not in counts or not counts[k].passed]
+    parts = [f"{kind} {count.passed} passed" for kind, count in counts.items()]
+    total = sum(counts.values(), Count())
+    print(f"\n{', '.join(parts)}; not run: {', '.join(missing) or 'none'}")
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
+    return int(bool(total.failed or total.skipped or missing))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for."""
+    match list(arguments):
+        case ["all"]:
+            return suite(list(PYTEST), with_static=True, with_cluster=True)
+        case ["static"]:
+            static()
+            return 0
+        case ["unit"]:
+            return suite(["unit"], with_static=False, with_cluster=False)
+        case ["cluster" | "e2e" as kind]:
+            return suite([kind], with_static=False, with_cluster=True)
+    print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
