@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.chart.rendering import PLACEHOLDER_CRD, REPOSITORY, Helm, Rendering, copy_of_chart
 
 

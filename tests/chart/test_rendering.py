@@ -8,6 +8,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+
+from slipway_operator.settings import Settings, unknown_names
 from tests.chart.rendering import (
     CHART,
     REPOSITORY,
@@ -17,8 +19,6 @@ from tests.chart.rendering import (
     Rendering,
     copy_of_chart,
 )
-
-from slipway_operator.settings import Settings, unknown_names
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "chart"
 VERSIONS = ["1.35", "1.37"]  # the project's cluster, and the newest that the validator knows

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.chart.rendering import SCENARIOS, Helm, Manifest, Rendering
 
 RESTRICTED_VOLUMES = {

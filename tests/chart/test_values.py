@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from tests.chart.rendering import CHART, REPOSITORY, Helm, HelmError, Rendering, nested
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

@@ -82,7 +82,8 @@ class Cache:
         if manifest["metadata"].get("uid") in self._gone:
             return None
         known = self._objects.get(key)
-        if known is not None and _same_life(known, manifest) and not is_newer(manifest, known):
+        # Also between two lives of one name: an event of the one before may come late.
+        if known is not None and not is_newer(manifest, known):
             return None
         owner = self._find_owner(kind, manifest)
         if owner is None:

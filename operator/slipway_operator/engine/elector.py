@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,14 +147,15 @@ class Elector:
         metadata: dict[str, Any] = {"namespace": self._namespace, "name": self._name}
         if old is not None:
             metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
-        duration = _RELEASED_DURATION_S if released else int(self._times.duration_s)
+        # Rounded up: others must not take over while we may still act.
+        duration = _RELEASED_DURATION_S if released else math.ceil(self._times.duration_s)
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": metadata,
             "spec": {
                 "holderIdentity": "" if released else self._identity,
-                "leaseDurationSeconds": max(1, duration),
+                "leaseDurationSeconds": duration,
                 "acquireTime": before.get("acquireTime") if ours else now,
                 "renewTime": now,
                 "leaseTransitions": int(before.get("leaseTransitions") or 0) + (not ours),

@@ -46,7 +46,8 @@ def covers(live: Any, want: Any) -> bool:
     """Tell whether everything in `want` stands in `live`; lists must match item by item.
 
     `live` may have more: defaults of the API server, fields of others. Quantities compare by value,
-    because the API server rewrites them (`0.5` comes back as `500m`).
+    because the API server rewrites them (`0.5` comes back as `500m`), and an empty text equals an
+    absent one, because the API server drops it (`env[].value: ""`).
 
     >>> covers({"a": 1, "b": 2}, {"a": 1}), covers({"a": [1, 2]}, {"a": [1]})
     (True, False)
@@ -57,7 +58,7 @@ def covers(live: Any, want: Any) -> bool:
     if isinstance(want, list):
         items = live if isinstance(live, list) else []
         return len(items) == len(want) and all(map(covers, items, want))
-    return bool(live == want)
+    return bool(live == want) or (want == "" and live is None)
 
 
 def _covers_field(live: Any, name: str, want: Any) -> bool:

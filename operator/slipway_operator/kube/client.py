@@ -185,8 +185,7 @@ class KubeClient:
             self._observe(verb, kind.kind, status)
         if status >= 300:
             raise from_response(status, raw, retry_after)
-        answer: Manifest = json.loads(raw)
-        return answer
+        return _parsed(raw, f"{verb} {path}", status)
 
     async def _request(
         self,
@@ -208,6 +207,17 @@ class KubeClient:
         async with asyncio.timeout(self._timeout_s):
             answer = await self._api.call_api(*request, _request_timeout=self._timeout_s)
             return answer.status, await answer.read(), answer.getheader("Retry-After")
+
+
+def _parsed(raw: bytes, request: str, status: int) -> Manifest:
+    """Read an answer; a proxy's page with status 200 is no answer."""
+    try:
+        answer = json.loads(raw)
+    except ValueError as error:
+        raise Unavailable(status, "NoAnswer", f"{request}: the answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise Unavailable(status, "NoAnswer", f"{request}: the answer is not an object")
+    return answer
 
 
 def _apply_query() -> dict[str, str]:

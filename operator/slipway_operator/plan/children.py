@@ -63,7 +63,7 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
     for revision in _recorded(rollout):
         yield record(owner, revision)
     tracks = [r for r in (rollout.stable, rollout.candidate) if r is not None]
-    for revision in tracks:
+    for revision in (*tracks, *_history(rollout)):
         yield from _supply(snapshot, rollout, revision)
     for revision in tracks:
         yield from _workload(snapshot, revision, _replicas(snapshot, rollout, revision))
@@ -88,11 +88,12 @@ def _history(rollout: Rollout) -> list[Revision]:
 
 
 def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
+    """The Job stays as long as its revision can serve: a rollback fetches nothing.
+
+    Deleting it is the way to have the model fetched and checked once more.
+    """
     if revision is rollout.current and rollout.supply and rollout.supply.restart:
         return
-    name = revision_name(snapshot.owner.name, revision.hash)
-    if revision.result is not None and snapshot.child("Job", name) is None:
-        return  # what was once verified is not fetched again, be it for a rollback
     blocks = {k: v for k, v in revision.spec.items() if k in ("model", "runtime")}
     spec = Spec(
         model=Model.model_validate(blocks["model"]),

@@ -35,6 +35,29 @@ NAME_CONFLICT: Final = "NameConflict"
 APPLY_FAILED: Final = "ApplyFailed"
 SETTLED: Final = "Settled"
 
+# Of the supply step
+VERIFIED: Final = "Verified"
+FETCHING: Final = "Fetching"
+NOT_FOUND: Final = "NotFound"
+ACCESS_DENIED: Final = "AccessDenied"
+DIGEST_MISMATCH: Final = "DigestMismatch"
+UNSUPPORTED: Final = "Unsupported"
+INVALID_MODEL: Final = "InvalidModel"
+INVALID_CONFIG: Final = "InvalidConfig"
+UNAVAILABLE: Final = "Unavailable"
+SUPPLY_FAILED: Final = "SupplyFailed"
+
+# Of pods; where Kubernetes has a word for it, it is that word.
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+INVALID_IMAGE_NAME: Final = "InvalidImageName"
+CRASH_LOOP: Final = "CrashLoopBackOff"
+OOM_KILLED: Final = "OOMKilled"
+UNSCHEDULABLE: Final = "Unschedulable"
+MOUNT_FAILED: Final = "MountFailed"
+CONTAINER_CONFIG: Final = "CreateContainerConfigError"
+CREATE_CONTAINER: Final = "CreateContainerError"
+RUN_CONTAINER: Final = "RunContainerError"
+
 REASONS: Final[Mapping[str, str]] = {
     SERVING: "The revision that the spec asks for serves with all its replicas.",
     SUSPENDED: "There are no pods because `suspend` is true or `replicas` is 0.",
@@ -51,6 +74,25 @@ REASONS: Final[Mapping[str, str]] = {
     NAME_CONFLICT: "An object that the operator does not own bears a name that it needs.",
     APPLY_FAILED: "A write to the API server failed; it is tried again.",
     SETTLED: "Nothing is left to do.",
+    VERIFIED: "The model was fetched and passed its checks.",
+    FETCHING: "The model is being fetched and checked.",
+    NOT_FOUND: "There is no model at `model.uri`.",
+    ACCESS_DENIED: "The store of the model refused access.",
+    DIGEST_MISMATCH: "The bytes are not those that `model.digest` names.",
+    UNSUPPORTED: "The format of the model is not one that can be served.",
+    INVALID_MODEL: "The model does not pass its checks.",
+    INVALID_CONFIG: "The runtime does not understand what the spec tells it.",
+    UNAVAILABLE: "The store of the model does not answer; it is tried again.",
+    SUPPLY_FAILED: "The supply step ended without a result; it is tried again.",
+    IMAGE_PULL_FAILED: "The image of a pod cannot be pulled.",
+    INVALID_IMAGE_NAME: "`runtime.image` is not the name of an image.",
+    CRASH_LOOP: "A container ends again and again; the message has its last words.",
+    OOM_KILLED: "A container was killed because it used more memory than its limit.",
+    UNSCHEDULABLE: "No node has room for a pod, or none is allowed to run it.",
+    MOUNT_FAILED: "A volume of a pod cannot be mounted.",
+    CONTAINER_CONFIG: "A pod refers to a Secret or ConfigMap that does not exist.",
+    CREATE_CONTAINER: "The node could not create a container.",
+    RUN_CONTAINER: "The node could not start a container.",
 }
 
 

@@ -11,21 +11,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from slipway_operator.plan.conditions import (
+    CONTAINER_CONFIG,
+    CRASH_LOOP,
+    CREATE_CONTAINER,
+    IMAGE_PULL_FAILED,
+    INVALID_IMAGE_NAME,
+    MOUNT_FAILED,
+    OOM_KILLED,
+    RUN_CONTAINER,
+    UNSCHEDULABLE,
+)
 from slipway_operator.plan.names import REVISION, SUPPLY_REVISION, Manifest
 from slipway_operator.plan.snapshot import Snapshot
 
-IMAGE_PULL_FAILED: Final = "ImagePullFailed"
-INVALID_IMAGE_NAME: Final = "InvalidImageName"
-CRASH_LOOP: Final = "CrashLoopBackOff"
-OOM_KILLED: Final = "OOMKilled"
-UNSCHEDULABLE: Final = "Unschedulable"
-MOUNT_FAILED: Final = "MountFailed"
-CONTAINER_CONFIG: Final = "CreateContainerConfigError"
-
 _PULLING: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"})
-_REFUSED: Final = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-)
+_REFUSED: Final = frozenset({CONTAINER_CONFIG, CREATE_CONTAINER, RUN_CONTAINER})
 _STUCK_RESTARTS: Final = 2
 _MESSAGE_LIMIT: Final = 600
 

@@ -19,7 +19,6 @@ from slipway_operator.api.v1alpha1 import REVISIONED
 from slipway_operator.plan.names import (
     MODEL_DIGEST,
     PROMOTED_AT,
-    REVISION,
     SUPPLY_RESULT,
     Manifest,
     Owner,
@@ -143,6 +142,7 @@ def record(owner: Owner, revision: Revision) -> Manifest:
     )
     manifest["revision"] = revision.number
     manifest["data"] = {
+        "hash": revision.hash,
         "renderVersion": RENDER_VERSION,
         "spec": dict(revision.spec),
         "podTemplate": dict(revision.pod_template),
@@ -154,12 +154,11 @@ def read(controller_revision: Mapping[str, Any]) -> Revision | None:
     """Read a record back; None when it is not one of ours (a hand-made or damaged object)."""
     meta = controller_revision["metadata"]
     annotations = meta.get("annotations") or {}
-    hash_ = str((meta.get("labels") or {}).get(REVISION, ""))
     match controller_revision:
         case {
             "revision": int(number),
-            "data": {"spec": dict(spec), "podTemplate": dict(template)},
-        } if hash_:
+            "data": {"hash": str(hash_), "spec": dict(spec), "podTemplate": dict(template)},
+        }:
             return Revision(
                 hash=hash_,
                 number=number,

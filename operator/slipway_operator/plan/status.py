@@ -18,7 +18,6 @@ from slipway_operator.plan.pods import PodFailure, first_failure, serving_pods
 from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.rollout import Rollout, State, available, deadline_exceeded, is_complete
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.supply import FETCHING
 
 _SHORT: Final = 4
 
@@ -128,7 +127,7 @@ def _progress(seen: View) -> tuple[str, str]:
     """Reason and sentence of what is still missing of the revision that the spec asks for."""
     supply, current = seen.rollout.supply, seen.rollout.current
     if supply and supply.result is None:
-        reason = c.SUPPLYING if supply.reason == FETCHING else c.MODEL_NOT_SUPPLIED
+        reason = c.SUPPLYING if supply.reason == c.FETCHING else c.MODEL_NOT_SUPPLIED
         return reason, f"revision {label(current)}: {supply.message}"
     workload = seen.candidate if seen.rollout.candidate else seen.stable
     text = (
@@ -176,7 +175,7 @@ def _stalled(seen: View) -> Condition:
 def _supplied(seen: View) -> Condition:
     supply = seen.rollout.supply
     if supply is None:
-        return Condition(c.MODEL_SUPPLIED, False, FETCHING, "the model is going to be fetched")
+        return Condition(c.MODEL_SUPPLIED, False, c.FETCHING, "the model is going to be fetched")
     return Condition(c.MODEL_SUPPLIED, supply.result is not None, supply.reason, supply.message)
 
 

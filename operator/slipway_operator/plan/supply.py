@@ -13,16 +13,19 @@ from typing import Any, Final
 
 from slipway_operator.plan import pods
 from slipway_operator.plan.clock import parse
+from slipway_operator.plan.conditions import (
+    FETCHING,
+    MOUNT_FAILED,
+    NOT_FOUND,
+    OOM_KILLED,
+    SUPPLY_FAILED,
+    VERIFIED,
+)
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, SupplyResult
 from slipway_operator.plan.serving import configmap_source
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
-
-VERIFIED: Final = "Verified"
-FETCHING: Final = "Fetching"
-NOT_FOUND: Final = "NotFound"
-SUPPLY_FAILED: Final = "SupplyFailed"
 
 RETRY_AFTER: Final = timedelta(seconds=60)
 """Pause before a Job that gave up on a transient cause is started anew."""
@@ -96,8 +99,8 @@ def _failure(end: Mapping[str, Any]) -> tuple[str, str]:
     match message.get("failure"):
         case {"reason": str(reason), "message": str(text)}:
             return reason, text
-    if end.get("reason") == pods.OOM_KILLED:
-        return pods.OOM_KILLED, (
+    if end.get("reason") == OOM_KILLED:
+        return OOM_KILLED, (
             "the supply step was killed for memory;"
             " raise spec.runtime.supplyResources.limits.memory"
         )
@@ -130,7 +133,7 @@ def _running(
 
 def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:
     source = configmap_source(revision.uri)
-    if problem.reason == pods.MOUNT_FAILED and source and "not found" in problem.message:
+    if problem.reason == MOUNT_FAILED and source and "not found" in problem.message:
         text = (
             f"model.uri: ConfigMap {source!r} does not exist in namespace"
             f" {snapshot.owner.namespace!r}; create it, the supply step then goes on by itself"

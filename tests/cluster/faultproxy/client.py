@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 
 import yaml
 from pydantic import TypeAdapter
+
 from tests.cluster.faultproxy.faults import Fault, Seen, Tally
 from tests.cluster.faultproxy.upstream import Cluster
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
+
 from tests.cluster.faultproxy.faults import (
     Answer,
     Cut,

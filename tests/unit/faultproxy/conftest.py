@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
+
 from tests.cluster.faultproxy import FaultProxy
 from tests.unit.faultproxy.upstream_double import ApiServer
 

@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from yarl import URL
+
 from tests.cluster.faultproxy import (
     EVERY,
     WRITES,
@@ -31,7 +33,6 @@ from tests.cluster.faultproxy import (
     crash_at_write,
 )
 from tests.unit.faultproxy.upstream_double import ApiServer
-from yarl import URL
 
 PODS = "/api/v1/namespaces/t1/pods"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/t1/deployments"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.cluster.faultproxy.target import Target
 
 DIGITS = "/apis/slipway.dev/v1alpha1/namespaces/t1/modeldeployments/digits"

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+
 from tests.cluster.faultproxy import FaultProxy
 from tests.cluster.faultproxy.upstream import Cluster
 from tests.unit.faultproxy.upstream_double import ApiServer

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.unit.repository.files import REPOSITORY
 
 DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))

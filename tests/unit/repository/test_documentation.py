@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from tests.unit.repository.files import REPOSITORY, relative
 
 README = REPOSITORY / "README.md"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.unit.repository.files import REPOSITORY, relative, tracked
 
 # Spelt in pieces: this file is tracked too.

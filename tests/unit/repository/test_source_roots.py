@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.unit.repository.files import PACKAGES, REPOSITORY, relative, tracked
 
 SHADOWING = {"logging", "queue", "types"}

@@ -1,0 +1,117 @@
+"""Fixtures of the tests against a real API server with real controllers; the kubelet is played."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from devcluster.cluster import Cluster
+from tests.cluster.kubelet import Kubelet, Script
+from tests.cluster.models import Models
+from tests.cluster.operators import ROOT, Operator
+from tests.kubeapi import Api, Manifest, eventually
+
+NAME: Final = os.environ.get("SLIPWAY_TEST_CLUSTER", "test")
+CRD: Final = ROOT / "crds" / "slipway.dev_modeldeployments.yaml"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The tests' own Kubernetes, brought up once per run and left to the runner."""
+    found = Cluster(NAME)
+    found.up(metrics_server=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    """The administrator's kubeconfig."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path) -> Iterator[Api]:
+    """The API server with our CRD, and no operator but the tests' own."""
+    client = Api(kubeconfig)
+    crd = yaml.safe_load(CRD.read_text())
+    client.apply(crd)
+    eventually(
+        lambda: is_established(
+            client.get("CustomResourceDefinition", None, crd["metadata"]["name"])
+        ),
+        "the CRD is established",
+    )
+    yield client
+    client.http.close()
+
+
+def is_established(crd: Manifest | None) -> bool:
+    """Tell whether the API server serves a CRD."""
+    conditions = (crd or {}).get("status", {}).get("conditions", ())
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+
+@pytest.fixture(scope="session")
+def kubelet(api: Api) -> Iterator[Kubelet]:
+    """The played node."""
+    with Kubelet(api) as played:
+        yield played
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"t{os.getpid()}-{next(_numbers)}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    api.delete("Namespace", None, name)
+
+
+@pytest.fixture
+def script(kubelet: Kubelet, namespace: str) -> Script:
+    """What becomes of the pods in the test's namespace."""
+    return kubelet.script(namespace)
+
+
+@pytest.fixture
+def start(kubeconfig: Path, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Start operators that look after the test's namespace; all are ended afterwards."""
+    started: list[Operator] = []
+
+    def begin(kubeconfig: Path = kubeconfig, **settings: str) -> Operator:
+        log = tmp_path / f"operator-{len(started) + 1}.log"
+        started.append(Operator(kubeconfig, namespace, log, **settings))
+        return started[-1]
+
+    yield begin
+    for operator in started:
+        if operator.process.poll() is None:
+            operator.kill()
+        assert '"crash' not in operator.tail(), operator.tail()
+
+
+@pytest.fixture
+def operator(start: Callable[..., Operator], script: Script) -> Operator:
+    """One ready operator, and a kubelet that lets everything succeed."""
+    return start().until_ready()
+
+
+@pytest.fixture
+def models(api: Api, namespace: str, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """ModelDeployments in the test's namespace."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    return Models(api, namespace)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the cluster."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)

@@ -1,0 +1,292 @@
+"""A ModelDeployment's life: served, changed, repaired, scaled, suspended, deleted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devcluster.cluster import Cluster
+from tests.cluster.kubelet import DIGEST, Ready, Script, Starting, Supplied
+from tests.cluster.models import Models
+from tests.cluster.operators import Operator
+from tests.kubeapi import CHILD_KINDS, Api, Manifest, condition, eventually
+
+SECOND = "https://models.example/2.onnx"
+OTHER = "sha256:" + "cd" * 32
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def test_a_model_is_served_and_the_status_says_so(models: Models) -> None:
+    models.apply()
+    status = models.until("Ready")["status"]
+    name = status["stable"]["name"]
+    assert status["observedGeneration"] == 1
+    assert status["phase"] == "Healthy"
+    assert status["model"] == {
+        "uri": "https://models.example/1.onnx",
+        "digest": DIGEST,
+        "format": "ONNX",
+        "sizeBytes": 4416,
+    }
+    assert status["signature"]["inputs"] == [{"name": "X", "datatype": "FP32", "shape": [-1, 64]}]
+    assert status["summary"] == {
+        "ready": "True", "stable": f"r1 {name[2:6]}", "candidate": "", "replicas": "1/1",
+    }  # fmt: skip
+    assert status["endpoints"] == [{"type": "REST", "url": f"http://m.{models.namespace}.svc"}]
+    kinds = sorted(c["kind"] for c in models.api.children(models.namespace))
+    assert kinds == [
+        "ConfigMap", "ControllerRevision", "Deployment", "Job", "Service", "Service",
+        "ServiceAccount",
+    ]  # fmt: skip
+
+
+def test_the_first_status_comes_within_a_second(models: Models) -> None:
+    models.apply()
+    eventually(lambda: condition(models.get(), "Ready"), "there is a status", timeout_s=1)
+
+
+def test_kubectl_shows_and_waits(models: Models) -> None:
+    models.apply()
+    waited = models.kubectl("wait", "--for=condition=Ready", "mdep/m", "--timeout=20s")
+    assert waited.returncode == 0, waited.stderr
+    shown = models.kubectl("get", "mdep").stdout.splitlines()
+    assert shown[0].split() == ["NAME", "READY", "STABLE", "CANDIDATE", "REPLICAS", "URL", "AGE"]
+    assert shown[1].split()[:2] == ["m", "True"]
+
+
+def test_the_digest_stands_in_the_pods(models: Models) -> None:
+    models.apply()
+    name = models.until("Ready")["status"]["stable"]["name"]
+    deployment = models.child("Deployment", name)
+    assert deployment is not None
+    notes = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert notes["slipway.dev/model-digest"] == DIGEST
+
+
+@pytest.mark.parametrize("kind", [*CHILD_KINDS, "apex Service"])
+def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: str) -> None:
+    models.apply(replicas=2)
+    before = models.until("Ready")["status"]
+    apex = kind == "apex Service"
+    kind = "Service" if apex else kind
+    owned = [c for c in models.api.children(models.namespace) if c["kind"] == kind]
+    victim = next(c for c in owned if (c["metadata"]["name"] == "m") == apex)
+    name, uid = victim["metadata"]["name"], victim["metadata"]["uid"]
+    models.api.delete(kind, models.namespace, name)
+
+    def again() -> bool:
+        found = models.child(kind, name)
+        return found is not None and found["metadata"]["uid"] != uid
+
+    eventually(
+        again,
+        f"{kind} {name} is back",
+        timeout_s=5,
+        describe=lambda: (models.child(kind, name), models.get()["status"]),
+    )
+    after = models.until("Ready")["status"]
+    assert after["stable"]["revision"] == before["stable"]["revision"]
+    assert after["model"] == before["model"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        pytest.param(
+            "Service", {"spec": {"selector": {"slipway.dev/revision": "x"}}}, id="selector"
+        ),
+        pytest.param("Deployment", {"spec": {"replicas": 5}}, id="replicas"),
+        pytest.param(
+            "Deployment", {"metadata": {"ownerReferences": None}}, id="owner reference removed"
+        ),
+        pytest.param(
+            "ServiceAccount", {"automountServiceAccountToken": True}, id="token of the pods"
+        ),
+        pytest.param(
+            "ControllerRevision",
+            {"metadata": {"labels": {"slipway.dev/revision": "x"}}},
+            id="label",
+        ),
+    ],
+)
+def test_a_changed_field_of_ours_is_put_back(models: Models, kind: str, patch: Manifest) -> None:
+    models.apply()
+    models.until("Ready")
+    before = next(c for c in models.api.children(models.namespace) if c["kind"] == kind)
+    name = before["metadata"]["name"]
+    models.api.merge(kind, models.namespace, name, patch)
+
+    def repaired() -> bool:
+        after = models.child(kind, name)
+        return after is not None and _owned(after) == _owned(before)
+
+    eventually(
+        repaired, f"{kind} is as before", timeout_s=5, describe=lambda: models.child(kind, name)
+    )
+
+
+def _owned(manifest: Manifest) -> Manifest:
+    meta = manifest["metadata"]
+    kept = {
+        k: v for k, v in manifest.items() if k not in ("metadata", "status", "kind", "apiVersion")
+    }
+    return {**kept, "labels": meta["labels"], "owners": meta.get("ownerReferences")}
+
+
+def test_fields_of_others_are_left_alone(models: Models) -> None:
+    models.apply()
+    name = models.until("Ready")["status"]["stable"]["name"]
+    patch = {"metadata": {"annotations": {"team.example/cost": "42"}}}
+    models.api.merge("Deployment", models.namespace, name, patch)
+    models.apply(replicas=2)
+    models.until("Ready")
+    deployment = models.child("Deployment", name)
+    assert deployment is not None
+    assert deployment["metadata"]["annotations"]["team.example/cost"] == "42"
+
+
+def test_a_new_revision_takes_over_only_when_all_its_pods_are_ready(
+    models: Models, script: Script
+) -> None:
+    models.apply(replicas=2)
+    first = models.until("Ready")["status"]["stable"]
+    script.supply, script.serve = Supplied(OTHER), Starting()
+    models.apply(replicas=2, uri=SECOND)
+    candidate = eventually(
+        lambda: (models.get()["status"].get("candidate") or {}).get("replicas") == 2,
+        "the candidate has its pods",
+    )
+    assert candidate
+    status = models.get()["status"]
+    assert _selected(models) == first["hash"]
+    assert status["stable"]["available"] == 2
+    assert condition(models.get(), "Ready")["reason"] == "RollingOut"  # type: ignore[index]
+    assert condition(models.get(), "Available")["status"] == "True"  # type: ignore[index]
+    script.serve = Ready()
+    after = models.until("Ready")["status"]
+    assert after["stable"]["revision"] == 2
+    assert after["model"]["digest"] == OTHER
+    assert _selected(models) == after["stable"]["hash"]
+    old = models.child("Deployment", first["name"])
+    assert old is not None, "the revision before stays restorable"
+    assert old["spec"]["replicas"] == 2, "its pods stay until proxies have forgotten them"
+
+
+def _selected(models: Models) -> str:
+    apex = models.child("Service", "m")
+    assert apex is not None
+    revision: str = apex["spec"]["selector"]["slipway.dev/revision"]
+    return revision
+
+
+def test_going_back_needs_no_second_fetch(models: Models, script: Script) -> None:
+    models.apply()
+    first = models.until("Ready")["status"]["stable"]
+    script.supply = Supplied(OTHER)
+    models.apply(uri=SECOND)
+    models.until("Ready")
+    script.supply = None  # no supply step can succeed any more
+    models.apply()
+    status = models.until("Ready")["status"]
+    assert (status["stable"]["revision"], status["stable"]["hash"]) == (1, first["hash"])
+    assert status["model"]["digest"] == DIGEST
+
+
+def test_scaling_starts_no_rollout(models: Models) -> None:
+    models.apply()
+    before = models.until("Ready")["status"]["stable"]
+    scaled = models.kubectl("scale", "mdep/m", "--replicas=3")
+    assert scaled.returncode == 0, scaled.stderr
+    after = models.until("Ready")["status"]
+    assert after["stable"]["hash"] == before["hash"]
+    assert after["summary"]["replicas"] == "3/3"
+    assert models.api.find("PodDisruptionBudget", models.namespace)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [pytest.param({"suspend": True}, id="suspend"), pytest.param({"replicas": 0}, id="zero")],
+)
+def test_no_pods_when_suspended_or_scaled_to_zero(models: Models, spec: Manifest) -> None:
+    models.apply()
+    models.until("Ready")
+    models.apply(**spec)
+    status = models.until("Ready")["status"]
+    assert status["phase"] == "Suspended"
+    assert condition(models.get(), "Available")["status"] == "False"  # type: ignore[index]
+    eventually(
+        lambda: not models.api.find("Pod", models.namespace, "slipway.dev/model=m"), "no pods"
+    )
+    models.apply()
+    assert models.until("Available")["status"]["stable"]["available"] == 1
+
+
+def test_deleting_leaves_nothing_behind(models: Models) -> None:
+    models.apply(replicas=2)
+    models.until("Ready")
+    models.api.delete("ModelDeployment", models.namespace, "m")
+    eventually(
+        lambda: not models.api.children(models.namespace), "all children are gone", timeout_s=30
+    )
+    eventually(
+        lambda: not models.api.find("Pod", models.namespace), "all pods are gone", timeout_s=30
+    )
+
+
+def test_a_restart_writes_nothing_but_the_lease(
+    models: Models, operator: Operator, start: Callable[..., Operator], cluster: Cluster
+) -> None:
+    for name in ("a", "b", "c"):
+        models.apply(name, replicas=2)
+    for name in ("a", "b", "c"):
+        models.until("Ready", name)
+    _until_quiet(operator)
+    versions = _versions(models.api, models.namespace)
+    operator.end()
+    mark = cluster.audit_log.stat().st_size
+    again = start().until_ready()
+    eventually(lambda: again.is_leading, "it leads")
+    eventually(lambda: again.metric("slipway_reconcile_total") >= 3, "it has looked at all")
+    _until_quiet(again)
+    writes = [w for w in _writes(cluster.audit_log, mark) if w[1] == models.namespace]
+    assert {w[2] for w in writes} == {"leases"}
+    assert _versions(models.api, models.namespace) == versions
+
+
+def _until_quiet(operator: Operator) -> None:
+    """Wait until the queue is empty and stays so over two looks."""
+    seen = [-1.0]
+
+    def quiet() -> bool:
+        now = operator.metric("slipway_reconcile_total")
+        same = now == seen[0] and operator.metric("slipway_queue_depth") == 0
+        seen[0] = now
+        time.sleep(0.5)  # two looks are half a second apart
+        return same
+
+    eventually(quiet, "the operator is quiet", timeout_s=30)
+
+
+def _versions(api: Api, namespace: str) -> dict[str, str]:
+    objects = [*api.children(namespace), *api.find("ModelDeployment", namespace)]
+    return {
+        f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in objects
+    }
+
+
+def _writes(log: Path, since: int) -> list[tuple[str, str, str]]:
+    """Verb, namespace and resource of every write of the operator after an offset of the log."""
+    with log.open() as lines:
+        lines.seek(since)
+        events = [json.loads(line) for line in lines]
+    return [
+        (e["verb"], e["objectRef"].get("namespace", ""), e["objectRef"]["resource"])
+        for e in events
+        if e.get("userAgent", "").startswith("slipway-operator")
+        and e["verb"] in ("create", "update", "patch", "delete")
+    ]

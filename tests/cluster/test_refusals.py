@@ -1,0 +1,127 @@
+"""What the API server refuses by itself, in words that name the field and the remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.models import Models
+from tests.cluster.operators import ROOT
+from tests.kubeapi import Api, Manifest, Refused
+
+GOOD = "https://models.example/1.onnx"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"modle": {}}, "modle", id="unknown block"),
+        pytest.param({"model": {"uri": GOOD, "url": GOOD}}, "url", id="unknown field"),
+        pytest.param({"model": {}}, "spec.model.uri: Required", id="no uri"),
+        pytest.param({"model": {"uri": "ftp://host/m"}}, "expected https://", id="scheme"),
+        pytest.param({"model": {"uri": "just words"}}, "expected https://", id="no scheme"),
+        pytest.param({"model": {"uri": "file:///m.onnx"}}, "only on a laptop", id="file"),
+        pytest.param({"model": {"uri": "configmap://a"}}, "configmap://NAME/KEY", id="no key"),
+        pytest.param({"model": {"uri": "oci://host"}}, "HOST/REPOSITORY", id="no repository"),
+        pytest.param({"model": {"uri": "https://u:p@h/m"}}, "password", id="credentials"),
+        pytest.param({"model": {"uri": GOOD, "digest": "abc"}}, "64 lower-case", id="digest"),
+        pytest.param({"model": {"uri": GOOD, "format": "Pickle"}}, "ONNX", id="format"),
+        pytest.param(
+            {"model": {"uri": GOOD, "version": "a b"}}, "spec.model.version", id="version"
+        ),
+        pytest.param({"replicas": -1}, "spec.replicas", id="negative replicas"),
+        pytest.param({"replicas": 2**31}, "spec.replicas", id="too many replicas"),
+        pytest.param({"replicas": "3"}, "numeric", id="replicas as text"),
+        pytest.param({"serving": {"threads": 0}}, "1 to 256", id="threads"),
+        pytest.param({"serving": {"threads": "all"}}, "1 to 256", id="threads as text"),
+        pytest.param({"serving": {"requestTimeout": "30"}}, "requestTimeout", id="no unit"),
+        pytest.param({"runtime": {"drain": "2h"}}, "at most 1h", id="drain"),
+        pytest.param({"runtime": {"image": "a b"}}, "spec.runtime.image", id="image"),
+        pytest.param(
+            {"runtime": {"resources": {"limits": {"memory": "lots"}}}}, "memory", id="quantity"
+        ),
+        pytest.param(
+            {"runtime": {"podLabels": {"slipway.dev/model": "x"}}}, "other keys", id="our label"
+        ),
+        pytest.param(
+            {"exposure": {"service": {"nodePorts": {"http": 30080}}}}, "needs type", id="node port"
+        ),
+        pytest.param(
+            {"exposure": {"service": {"loadBalancerClass": "x"}}}, "needs type", id="class"
+        ),
+    ],
+)
+def test_a_bad_field_is_named(models: Models, spec: dict[str, Any], expected: str) -> None:
+    manifest = _manifest(models.namespace, {"model": {"uri": GOOD}, **spec})
+    with pytest.raises(Refused) as refused:
+        models.api.apply(manifest)
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("m" * 41, "at most 40 characters", id="too long"),
+        pytest.param("1m", "starting with a letter", id="digit first"),
+        pytest.param("a.b", "starting with a letter", id="dot"),
+    ],
+)
+def test_a_bad_name_is_refused(models: Models, name: str, expected: str) -> None:
+    manifest = _manifest(models.namespace, {"model": {"uri": GOOD}}, name)
+    with pytest.raises(Refused) as refused:
+        models.api.apply(manifest)
+    assert expected in str(refused.value)
+
+
+def test_a_name_of_forty_characters_is_accepted(models: Models) -> None:
+    models.apply("m" * 40)
+
+
+@pytest.mark.parametrize("threads", ["Auto", "4", 4])
+def test_threads_are_a_number_or_auto(models: Models, threads: int | str) -> None:
+    models.apply(serving={"threads": threads})
+
+
+def test_what_the_user_wrote_is_stored_unchanged(models: Models) -> None:
+    spec = {
+        "model": {"uri": GOOD},
+        "runtime": {"resources": {"limits": {"cpu": 1, "memory": "1024Mi"}}},
+    }
+    stored = models.api.apply(_manifest(models.namespace, spec))
+    assert stored["spec"] == {**spec, "replicas": 1, "suspend": False}
+
+
+def test_kubectl_explain_reads_like_documentation(models: Models) -> None:
+    explained = models.kubectl("explain", "mdep.spec.model")
+    assert explained.returncode == 0, explained.stderr
+    text = " ".join(explained.stdout.split())
+    for sentence in (
+        "model says which model is served, where its bytes come from and how they are checked.",
+        'A complete example: model: {uri: "oci://registry.example.com/models/digits:2"',
+        "uri says where the model's bytes are. Required.",
+        "digest is the SHA-256 of the model file",
+    ):
+        assert sentence in text
+
+
+def test_every_example_is_accepted(api: Api, kubeconfig: Path, namespace: str) -> None:
+    program = Path(sys.executable).parent / "kubectl"
+    command = [
+        str(program), f"--kubeconfig={kubeconfig}", "-n", namespace, "apply", "--server-side",
+        "--dry-run=server", "--validate=strict", "-f", str(ROOT / "examples"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _manifest(namespace: str, spec: dict[str, Any], name: str = "m") -> Manifest:
+    return {
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
