@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "--push", metavar="REGISTRY", help="push to HOST:PORT, print those references"
     )
     verb("tools", _tools, "make sure of helm and kubectl; prints their paths as JSON")
-    verb("packages", _packages, "install the missing Debian packages")
+    debian = verb("packages", _packages, "install the missing Debian packages")
+    debian.add_argument("--also", nargs="+", default=[], metavar="PACKAGE", help="further packages")
     logs = named(verb("logs", _logs, "print the end of a component's log"))
     logs.add_argument("component", choices=STOP_ORDER)
     logs.add_argument("--lines", type=int, default=100, help="how many (default: 100)")
@@ -129,8 +130,8 @@ def _tools(_options: argparse.Namespace) -> int:
     return 0
 
 
-def _packages(_options: argparse.Namespace) -> int:
-    packages.install_missing()
+def _packages(options: argparse.Namespace) -> int:
+    packages.install_missing(options.also)
     return 0
 
 

@@ -23,12 +23,12 @@ def missing_from(answer: str, wanted: Iterable[str]) -> list[str]:
     return [package for package in wanted if package not in installed]
 
 
-def missing() -> list[str]:
-    """The packages of `versions.toml` that this machine lacks."""
+def missing(also: Iterable[str] = ()) -> list[str]:
+    """The packages of `versions.toml`, and others asked for, that this machine lacks."""
     # With --show, unknown names make dpkg-query fail; asking for all is quick, and never does.
     show = "--showformat=${Package} ${db:Status-Status}\\n"
     answer = run(["dpkg-query", "--show", show], timeout_s=60)
-    return missing_from(answer, versions().debian_packages)
+    return missing_from(answer, [*versions().debian_packages, *also])
 
 
 def require() -> None:
@@ -43,9 +43,9 @@ def require() -> None:
         )
 
 
-def install_missing(environment: Mapping[str, str] = os.environ) -> None:
+def install_missing(also: Iterable[str] = (), environment: Mapping[str, str] = os.environ) -> None:
     """Install what is missing; touches neither apt nor the network where nothing is."""
-    lacking = missing()
+    lacking = missing(also)
     if not lacking:
         say("all Debian packages are installed")
         return

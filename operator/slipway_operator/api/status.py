@@ -66,6 +66,10 @@ class Signature(Block):
 
     inputs: list[Tensor] = Field(default=[], description="inputs of the model.")
     outputs: list[Tensor] = Field(default=[], description="outputs of the model.")
+    truncated: bool | None = Field(
+        default=None,
+        description="truncated is true when the model has more tensors than are shown here.",
+    )
 
 
 class SuppliedModel(Block):

@@ -76,8 +76,7 @@ class SupplyResult:
         """Read the `result` of a termination message; None when it is not one."""
         match raw:
             case {"digest": str(digest), "format": str(format_), "sizeBytes": int(size), **rest}:
-                signature = rest.get("signature")
-                return cls(digest, format_, size, signature if isinstance(signature, dict) else {})
+                return cls(digest, format_, size, _signature(rest.get("signature")))
         return None
 
     def manifest(self) -> Manifest:
@@ -88,6 +87,28 @@ class SupplyResult:
             "sizeBytes": self.size_bytes,
             "signature": dict(self.signature),
         }
+
+
+def _signature(raw: Any) -> dict[str, Any]:
+    """Keep what the status has fields for: a runtime of the user's own may tell anything."""
+    if not isinstance(raw, Mapping):
+        return {}
+    read: dict[str, Any] = {side: _tensors(raw.get(side)) for side in ("inputs", "outputs")}
+    return read | ({"truncated": True} if raw.get("truncated") is True else {})
+
+
+def _tensors(raw: Any) -> list[dict[str, Any]]:
+    read = map(_tensor, raw if isinstance(raw, list) else ())
+    return [tensor for tensor in read if tensor is not None]
+
+
+def _tensor(raw: Any) -> dict[str, Any] | None:
+    match raw:
+        case {"name": str(name), "datatype": str(datatype), "shape": [*shape]} if all(
+            isinstance(n, int) for n in shape
+        ):
+            return {"name": name, "datatype": datatype, "shape": list(shape)}
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Stays out: the shape of the Job (`workload.py`) and what it does (the runtime's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from slipway_operator.plan.serving import configmap_source
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
 
+_REASON: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
 RETRY_AFTER: Final = timedelta(seconds=60)
 """Pause before a Job that gave up on a transient cause is started anew."""
 
@@ -97,7 +99,7 @@ def _failure(end: Mapping[str, Any]) -> tuple[str, str]:
     """Reason and message of an end; a process that was killed left no JSON."""
     message = pods.parse_termination(str(end.get("message") or "")) or {}
     match message.get("failure"):
-        case {"reason": str(reason), "message": str(text)}:
+        case {"reason": str(reason), "message": str(text)} if _REASON.fullmatch(reason):
             return reason, text
     if end.get("reason") == OOM_KILLED:
         return OOM_KILLED, (

@@ -1,0 +1,122 @@
+"""The `slipway-runtime` command: `serve`, `fetch`, `inspect`.
+
+Exit codes: 0 done, or drained after a signal · 1 a defect of ours · 2 wrong arguments, settings or
+configuration · 3 the extra `slipway[runtime]` is not installed · 10 no model, and only another spec
+can help · 11 no model, and a later attempt may succeed · 143 ended by SIGTERM while fetching.
+
+The verbs are imported late: a command that lacks its dependencies has to be able to say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+EXIT_MISSING_EXTRA: Final = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the return value is the exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        run: Callable[[argparse.Namespace], int] = args.run
+        return run(args)
+    except ModuleNotFoundError as err:
+        if (err.name or "").startswith("slipway_runtime"):
+            raise
+        sys.stderr.write(
+            f"slipway-runtime: module {err.name!r} is missing; install the extra: "
+            "pip install 'slipway[runtime]'\n"
+        )
+        return EXIT_MISSING_EXTRA
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the verbs and their options."""
+    parser = argparse.ArgumentParser(
+        prog="slipway-runtime", description="Fetch, inspect and serve one ONNX model."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_serve(verbs.add_parser("serve", help="serve a model over REST"))
+    _add_fetch(verbs.add_parser("fetch", help="fetch and verify the model of a revision"))
+    _add_inspect(verbs.add_parser("inspect", help="tell a model's signature and digest"))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "model_file", nargs="?", type=Path, metavar="MODEL.onnx", help="serve this file"
+    )
+    what.add_argument(
+        "-f", "--filename", type=Path, metavar="YAML", help="serve what a ModelDeployment says"
+    )
+    what.add_argument("--config", type=Path, metavar="FILE", help="in pods: serving.json")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="with -f: this file instead of model.uri"
+    )
+    parser.add_argument(
+        "--model-dir", type=Path, metavar="DIR", help="with --config: where fetch has put the model"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="serving.json; default SLIPWAY_RUNTIME_CONFIG_JSON",
+    )
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="gets model.onnx and model.json"
+    )
+    parser.add_argument(
+        "--configmap-dir",
+        type=Path,
+        default=Path("/source"),
+        metavar="DIR",
+        help="where the ConfigMap is mounted (%(default)s)",
+    )
+    parser.add_argument(
+        "--resolve", action="store_true", help="also validate the model and tell its signature"
+    )
+    parser.add_argument("--allow-file", action="store_true", help="allow file:// URIs")
+    parser.add_argument(
+        "--termination-message",
+        type=Path,
+        default=Path("/dev/termination-log"),
+        metavar="FILE",
+        help="where the end is reported (%(default)s)",
+    )
+    parser.set_defaults(run=_fetch)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model_file", type=Path, metavar="MODEL.onnx")
+    parser.set_defaults(run=_inspect)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_serve
+
+    return run_serve(args)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_fetch
+
+    return run_fetch(args)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_inspect
+
+    return run_inspect(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The contract between the two halves, from both sides: they share no code, so this holds them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import pytest
+
+from slipway_operator.api.v1alpha1 import Spec, parse_spec
+from slipway_operator.plan import conditions
+from slipway_operator.plan.names import ADMIN_PORT, HTTP_PORT, Owner
+from slipway_operator.plan.revision import Revision, SupplyResult
+from slipway_operator.plan.serving import serving_document
+from slipway_operator.plan.workload import (
+    EXIT_TERMINAL,
+    RuntimeDefaults,
+    pod_template,
+    supply_job,
+)
+from slipway_runtime.__main__ import build_parser
+from slipway_runtime.config import ServingConfig
+from slipway_runtime.settings import Settings
+from slipway_runtime.supply import termination
+
+HERE: Final = Path(__file__).parent
+SERVING: Final = json.loads((HERE / "serving.schema.json").read_text())
+TERMINATION: Final = json.loads((HERE / "termination.schema.json").read_text())
+OWNER: Final = Owner("digits", "team", "uid-1")
+DEFAULTS: Final = RuntimeDefaults("runtime:1", insecure_registries="localhost:5000")
+DIGEST: Final = "sha256:" + "ab" * 32
+MINIMAL: Final[dict[str, Any]] = {"model": {"uri": "configmap://digits/model.onnx"}}
+FULL: Final[dict[str, Any]] = {
+    "model": {
+        "uri": "oci://registry.example/models/digits:2",
+        "digest": DIGEST,
+        "format": "ONNX",
+        "version": "2026-11-20",
+    },
+    "serving": {
+        "queue": {"maxLength": 64},
+        "requestTimeout": "1h30m",
+        "maxRequestBytes": "64Mi",
+        "maxJSONBytes": 1048576,
+        "threads": "2",
+        "warmup": {"requests": 1},
+    },
+    "runtime": {"drain": "10s"},
+}
+SPECS: Final = [pytest.param(MINIMAL, id="minimal"), pytest.param(FULL, id="every field")]
+
+
+def revision(spec: dict[str, Any], *, resolved: bool) -> Revision:
+    blocks = {k: v for k, v in spec.items() if k in ("model", "serving", "runtime")}
+    template = pod_template(OWNER, "0123456789", parsed(spec), DEFAULTS)
+    result = SupplyResult(DIGEST, "ONNX", 1, {}) if resolved else None
+    return Revision("0123456789", 3, blocks, template, result)
+
+
+def parsed(spec: dict[str, Any]) -> Spec:
+    return parse_spec(spec)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("resolved", [pytest.param(True, id="pods"), pytest.param(False, id="job")])
+def test_the_runtime_reads_what_the_operator_writes(spec: dict[str, Any], resolved: bool) -> None:
+    document = serving_document(OWNER, revision(spec, resolved=resolved))
+    jsonschema.validate(document, SERVING)
+    read = ServingConfig.model_validate(document)
+    assert (read.name, read.revision, read.revision_number) == ("digits", "0123456789", 3)
+    assert read.digest == (DIGEST if resolved else None)
+
+
+def test_every_field_of_serving_is_known_to_both_halves() -> None:
+    from slipway_operator.api.v1alpha1 import Model, Serving
+
+    for block, name in ((Model, "ModelBlock"), (Serving, "ServingBlock")):
+        ours = {f.alias for f in block.model_fields.values()}
+        assert ours == set(SERVING["$defs"][name]["properties"])
+
+
+def test_the_operator_reads_what_the_supply_step_tells() -> None:
+    tensor = {"name": "X", "datatype": "FP32", "shape": [-1, 64]}
+    result = {
+        "digest": DIGEST,
+        "format": "ONNX",
+        "sizeBytes": 4416,
+        "signature": {"inputs": [tensor], "outputs": [tensor], "truncated": True},
+    }
+    jsonschema.validate({"result": result}, TERMINATION)
+    read = SupplyResult.parse(result)
+    assert read is not None
+    assert read.manifest() == result
+
+
+def test_every_reason_of_the_supply_step_is_documented_by_the_operator() -> None:
+    reasons = TERMINATION["$defs"]["SupplyFailure"]["properties"]["reason"]["enum"]
+    assert set(reasons) <= set(conditions.REASONS)
+
+
+def test_both_halves_mean_the_same_by_an_exit_status() -> None:
+    assert termination.EXIT_TERMINAL == EXIT_TERMINAL
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> None:
+    known = {f"SLIPWAY_RUNTIME_{name.upper()}" for name in Settings.model_fields}
+    known.add("SLIPWAY_RUNTIME_CONFIG_JSON")
+    job = supply_job(OWNER, revision(spec, resolved=False), DEFAULTS, parsed(spec))
+    template = revision(spec, resolved=True).pod_template["spec"]
+    pods = [job["spec"]["template"]["spec"], template]
+    for container in [c for p in pods for c in (*p.get("initContainers", ()), *p["containers"])]:
+        build_parser().parse_args(container["args"])
+        names = {e["name"] for e in container.get("env", ())}
+        assert names <= known
+
+
+def test_ports_are_the_runtimes_defaults() -> None:
+    fields = Settings.model_fields
+    assert (fields["http_port"].default, fields["admin_port"].default) == (HTTP_PORT, ADMIN_PORT)

@@ -1,0 +1,371 @@
+"""An API server, a kubelet and users, as plain dicts: where plans are carried out and laws checked.
+
+Every write checks the laws at once, so that a crash between any two writes is covered. A law that
+does not hold raises `BrokenLaw`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from slipway_operator.api.status import Status
+from slipway_operator.api.v1alpha1 import parse_spec
+from slipway_operator.kube.apply import is_applied, marked
+from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner, supply_labels
+from slipway_operator.plan.plan import Plan, key, plan
+from slipway_operator.plan.revision import read, revision_hash
+from slipway_operator.plan.rollout import SCALE_DOWN_DELAY, is_complete
+from slipway_operator.plan.service import selected_revision
+from slipway_operator.plan.snapshot import ChildKey, Snapshot
+from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
+from tests.builders import DEFAULTS, NOW, failure_message, mdep, result_of, success_message
+
+BAD_MODEL: Final = "bad-model"
+"""A URI with this in it never passes its checks."""
+BAD_PODS: Final = "bad-pods"
+"""The pods of a model with this in its URI never become ready."""
+
+Planner = Callable[[Snapshot], Plan]
+
+
+class BrokenLaw(AssertionError):
+    """The planner did what it must never do."""
+
+
+class Crashed(Exception):
+    """The operator died between two writes."""
+
+
+class World:
+    """One ModelDeployment and everything around it."""
+
+    def __init__(self, spec: Mapping[str, Any], planner: Planner = plan) -> None:
+        self.mdep = mdep(spec)
+        self.owner = Owner.of(self.mdep)
+        self.planner = planner
+        self.now = NOW
+        self.objects: dict[ChildKey, Manifest] = {}
+        self.pods: list[Manifest] = []
+        self.stable = ""
+        """Hash of the revision that was last committed as stable."""
+        self.verified: set[str] = set()
+        self.supplied: list[str] = []
+        """Hashes of the revisions whose supply Jobs were created, in order."""
+        self._version = 1
+        self._fuse: int | None = None
+        self._selected_before = ""
+
+    # --- what the operator does
+
+    def snapshot(self) -> Snapshot:
+        """Freeze the world."""
+        return Snapshot(
+            copy.deepcopy(self.mdep), self.now, DEFAULTS,
+            copy.deepcopy(self.objects), tuple(copy.deepcopy(self.pods)),
+        )  # fmt: skip
+
+    def reconcile(self, fuse: int | None = None) -> bool:
+        """Carry a plan out, or only its first `fuse` writes; tell whether anything was written."""
+        self._fuse = fuse
+        decided = self.planner(self.snapshot())
+        draining, self._selected_before = self._may_drain(), self.selected()
+        try:
+            wrote = self._carry_out(decided)
+        except Crashed:
+            return True
+        self._check_replicas(draining | self._may_drain())  # a commit begins the delay anew
+        return wrote
+
+    def _carry_out(self, decided: Plan) -> bool:
+        wrote = False
+        for want in decided.apply:
+            live = self.objects.get(key(want))
+            if live is None or not is_applied(live, want):
+                self._apply(want)
+                wrote = True
+        for live in decided.delete:
+            self._delete(live)
+            wrote = True
+        return self._report(decided.status) or wrote
+
+    def _apply(self, want: Manifest) -> None:
+        self._burn()
+        known = self.objects.get(key(want))
+        stored = copy.deepcopy(marked(want))
+        meta = stored["metadata"]
+        before = known["metadata"] if known else {}
+        meta["uid"] = before.get("uid", f"uid-{self._version}")
+        same = known is not None and known.get("spec") == stored.get("spec")
+        meta["generation"] = before.get("generation", 0) + (not same)
+        meta["resourceVersion"] = self._next_version()
+        if known and "status" in known:
+            stored["status"] = known["status"]
+        self._check_write(known, stored)
+        self.objects[key(want)] = stored
+        if known is None and want["kind"] == "Job":
+            self.supplied.append(want["metadata"]["labels"][REVISION])
+
+    def _delete(self, live: Manifest) -> None:
+        self._burn()
+        if live["kind"] == "Deployment":
+            self._check_off(live["metadata"]["labels"][REVISION], "deleted")
+        self._remove(key(live))
+
+    def _report(self, report: Mapping[str, Any] | None) -> bool:
+        if report is None or report == self.mdep.get("status"):
+            return False
+        self._burn()
+        Status.model_validate(report)  # an unknown field would be pruned, and written for ever
+        self.mdep["status"] = json.loads(json.dumps(report))
+        self.mdep["metadata"]["resourceVersion"] = self._next_version()
+        self._commit((report.get("stable") or {}).get("hash", ""))
+        return True
+
+    def _commit(self, stable: str) -> None:
+        if stable != self.stable and stable != self._selected_before:
+            raise BrokenLaw(f"{stable} became stable before the apex selected it")
+        if stable != self.stable and BAD_PODS in self._uri(stable) and self._replicas():
+            raise BrokenLaw(f"{stable} became stable though its pods are never ready")
+        self.stable = stable
+
+    def _burn(self) -> None:
+        if self._fuse is not None:
+            if self._fuse == 0:
+                raise Crashed
+            self._fuse -= 1
+
+    def _next_version(self) -> str:
+        self._version += 1
+        return str(self._version)
+
+    # --- the laws
+
+    def _check_write(self, known: Manifest | None, want: Manifest) -> None:
+        match want["kind"]:
+            case "Deployment":
+                self._check_deployment(known, want)
+            case "Service" if want["metadata"]["name"] == self.owner.name:
+                self._check_apex(str(selected_revision(want)))
+
+    def _check_deployment(self, known: Manifest | None, want: Manifest) -> None:
+        digest = want["spec"]["template"]["metadata"]["annotations"][MODEL_DIGEST]
+        if digest not in self.verified:
+            raise BrokenLaw(f"deployed before it was verified: {digest}")
+        if known and known["spec"]["template"] != want["spec"]["template"]:
+            raise BrokenLaw("the pods of a revision were changed")
+        before = known["spec"]["replicas"] if known else 0
+        if want["spec"]["replicas"] < min(before, self._replicas()):
+            self._check_off(want["metadata"]["labels"][REVISION], "scaled down")
+
+    def _check_off(self, revision: str, what: str) -> None:
+        if not self._replicas():
+            if what == "deleted" and revision == self.stable:
+                raise BrokenLaw("the stable revision was deleted")
+            return
+        if revision == self.stable:
+            raise BrokenLaw(f"the stable revision was {what}")
+        if self.stable and revision == self.selected():
+            raise BrokenLaw(f"the revision that the apex selects was {what}")
+
+    def _check_apex(self, revision: str) -> None:
+        if not self.stable or revision == self.stable:
+            return
+        workload = self.deployment(revision)
+        if workload is None or not is_complete(workload, self._replicas()):
+            raise BrokenLaw(f"the apex selects {revision}, whose pods are not all ready")
+
+    def _may_drain(self) -> set[str]:
+        """What the apex selects, and while the delay runs everything that has served."""
+        found = {self.selected(), self.stable}
+        records = [read(o) for (kind, _), o in self.objects.items() if kind == "ControllerRevision"]
+        served = {r.hash: r.promoted_at for r in records if r and r.promoted_at}
+        told = self.mdep.get("status", {}).get("rollout", {}).get("promotedAt", "")
+        since = timestamp(self.now - SCALE_DOWN_DELAY)
+        return found | served.keys() if max((told, *served.values())) > since else found
+
+    def _check_replicas(self, draining: set[str]) -> None:
+        status = self.mdep.get("status") or {}
+        tracks = {(status.get(t) or {}).get("hash") for t in ("stable", "candidate")}
+        for (kind, _), live in self.objects.items():
+            revision = live["metadata"]["labels"].get(REVISION)
+            up = kind == "Deployment" and live["spec"]["replicas"] > 0
+            if up and revision not in tracks | draining:
+                raise BrokenLaw(f"{revision} has pods and no role")
+
+    def _replicas(self) -> int:
+        spec = parse_spec(self.mdep["spec"])
+        return 0 if spec.suspend else spec.replicas
+
+    # --- what is there
+
+    @property
+    def desired(self) -> str:
+        """Hash of the revision that the spec asks for."""
+        return revision_hash(self.mdep["spec"])
+
+    def selected(self) -> str:
+        """Hash of the revision that the apex selects."""
+        apex = self.objects.get(("Service", self.owner.name))
+        return str(selected_revision(apex)) if apex else ""
+
+    def deployment(self, revision: str) -> Manifest | None:
+        """A revision's Deployment."""
+        return self.objects.get(("Deployment", f"{self.owner.name}-{revision}"))
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = {c["type"]: c for c in self.mdep.get("status", {}).get("conditions", ())}
+        return (found[kind]["status"], found[kind]["reason"]) if kind in found else ("", "")
+
+    def _uri(self, revision: str) -> str:
+        record = self.objects.get(("ControllerRevision", f"{self.owner.name}-{revision}"))
+        return str(record["data"]["spec"]["model"]["uri"]) if record else ""
+
+    # --- what users do
+
+    def change(self, spec: Mapping[str, Any]) -> None:
+        """Apply another spec."""
+        if spec != self.mdep["spec"]:
+            self.mdep["spec"] = copy.deepcopy(dict(spec))
+            self.mdep["metadata"]["generation"] += 1
+
+    def lose_status(self) -> None:
+        """Restore from a backup without status: the record promoted last is the truth."""
+        self.mdep.pop("status", None)
+        records = [read(o) for (kind, _), o in self.objects.items() if kind == "ControllerRevision"]
+        promoted = [r for r in records if r and r.promoted_at]
+        latest = max(promoted, key=lambda r: (r.promoted_at, r.number), default=None)
+        self.stable = latest.hash if latest else ""
+
+    def remove(self, kind: str, name: str) -> None:
+        """Delete an object by hand."""
+        if (kind, name) in self.objects:
+            self._remove((kind, name))
+
+    def _remove(self, which: ChildKey) -> None:
+        gone = self.objects.pop(which)
+        if gone["kind"] == "Job":
+            uid = gone["metadata"]["uid"]
+            self.pods = [p for p in self.pods if p["metadata"]["ownerReferences"][0]["uid"] != uid]
+
+    # --- what Kubernetes does
+
+    def tick(self, seconds: float = 5, *, stumbles: bool = False) -> None:
+        """Let time pass: Jobs run, pods start; `stumbles` lets a supply step fail for now."""
+        self.now += timedelta(seconds=seconds)
+        for (kind, _), live in list(self.objects.items()):
+            if kind == "Job":
+                self._run_job(live, stumbles=stumbles)
+            elif kind == "Deployment":
+                self._run_deployment(live)
+
+    def flap(self) -> None:
+        """Let a pod of each revision fail for a moment."""
+        for (kind, _), live in self.objects.items():
+            status = live.get("status") or {}
+            if kind == "Deployment" and status.get("availableReplicas"):
+                status["availableReplicas"] -= 1
+
+    def _run_job(self, job: Manifest, *, stumbles: bool) -> None:
+        if job.get("status"):
+            return
+        revision = job["metadata"]["labels"][REVISION]
+        uri = json.loads(_config(job))["model"]["uri"]
+        if stumbles:
+            code, message, ended = 1, failure_message("Unavailable", "503"), "Failed"
+        elif BAD_MODEL in uri:
+            code, ended = EXIT_TERMINAL, "Failed"
+            message = failure_message("InvalidModel", "not an ONNX model")
+        else:
+            code, message, ended = 0, success_message(uri), "Complete"
+            self.verified.add(result_of(uri).digest)
+        self.pods.append(_supply_pod(self.owner, revision, job, code, message, self.now))
+        at = timestamp(self.now)
+        job["status"] = {
+            "conditions": [{"type": ended, "status": "True", "lastTransitionTime": at}]
+        }
+
+    def _run_deployment(self, live: Manifest) -> None:
+        wanted = live["spec"]["replicas"]
+        status = live.setdefault("status", {"replicas": 0, "availableReplicas": 0})
+        bad = BAD_PODS in self._uri(live["metadata"]["labels"][REVISION])
+        ready = 0 if bad else min(wanted, status["availableReplicas"] + 1)
+        status |= {
+            "observedGeneration": live["metadata"]["generation"],
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "availableReplicas": ready,
+        }
+        ticks = status.get("ticks", 0) + 1 if bad and wanted else 0
+        late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+        live["status"] = status | {"ticks": ticks, "conditions": [late] if ticks > 3 else []}
+
+    # --- the end of all faults
+
+    def settle(self, passes: int = 60) -> None:
+        """Let everything come to rest.
+
+        Raises:
+            BrokenLaw: it does not, or it rests where it should not.
+        """
+        quiet = 0
+        for _ in range(passes):
+            self.tick(10)
+            quiet = 0 if self.reconcile() else quiet + 1
+            if quiet > 10:
+                break
+        else:
+            raise BrokenLaw("it does not come to rest")
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        decided = self.planner(self.snapshot())
+        pending = [m for m in decided.apply if not is_applied(self.objects[key(m)], m)]
+        if pending or decided.delete or decided.status != self.mdep["status"]:
+            raise BrokenLaw("the plan of an applied plan is not empty")
+        spec = parse_spec(self.mdep["spec"])
+        if BAD_MODEL in spec.model.uri or (BAD_PODS in spec.model.uri and self._replicas()):
+            self._check_failed()
+        elif self.condition("Ready")[0] != "True" or self.selected() != self.desired:
+            raise BrokenLaw(f"not Ready: {self.mdep['status']['message']}")
+
+    def _check_failed(self) -> None:
+        if self.stable == self.desired:  # it was committed while there were to be no pods
+            return
+        if self.condition("Stalled")[0] != "True":
+            raise BrokenLaw("a bad revision is not Stalled")
+        if not self.stable:
+            return
+        if self.condition("Stalled")[1] != "RolloutAborted" or self.selected() != self.stable:
+            raise BrokenLaw("a bad revision took the place of the stable one")
+
+
+def _config(job: Manifest) -> str:
+    env = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return str(next(e["value"] for e in env if e["name"] == "SLIPWAY_RUNTIME_CONFIG_JSON"))
+
+
+def _supply_pod(
+    owner: Owner, revision: str, job: Manifest, code: int, message: str, at: datetime
+) -> Manifest:
+    ended = {"exitCode": code, "message": message, "reason": "Completed" if not code else "Error"}
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": f"supply-{job['metadata']['uid']}",
+            "namespace": owner.namespace,
+            "uid": f"uid-supply-{job['metadata']['uid']}",
+            "labels": supply_labels(owner.name, revision),
+            "creationTimestamp": timestamp(at),
+            "ownerReferences": [{"kind": "Job", "uid": job["metadata"]["uid"]}],
+        },
+        "status": {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{"name": FETCH, "state": {"terminated": ended}}],
+        },
+    }
