@@ -221,7 +221,11 @@ class Scene:
         """Put a pod of the supply step; `state` is that of its container."""
         labels = supply_labels(self.owner.name, revision_hash(spec))
         container = {"name": FETCH, "image": DEFAULTS.image, "state": dict(state)}
-        return self._pod(name, labels, {"phase": phase, "containerStatuses": [container]}, created)
+        status = {"phase": phase, "containerStatuses": [container]}
+        self._pod(name, labels, status, created)
+        owner = {"kind": "Job", "uid": f"uid-Job-{self.name_of(spec)}", "controller": True}
+        self.pods[-1]["metadata"]["ownerReferences"] = [owner]
+        return self
 
     def supply_ended(
         self, spec: Spec, exit_code: int, message: str = "", *, reason: str = "Error", **pod: Any

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,6 +31,8 @@ from slipway_operator.telemetry.health import Health, serve
 from slipway_operator.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+Task = asyncio.Task[None]
 
 _DRIFTS_UNTIL_RESTART = 2
 _FINISH_S = 10.0
@@ -82,16 +85,27 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     synced = asyncio.Event()
     runner = await _serve_health(app, synced)
     tasks = [asyncio.create_task(app.elector.run()), asyncio.create_task(app.recorder.run())]
-    workers: list[asyncio.Task[None]] = []
+    workers: list[Task] = []
     try:
         objects = await app.resync.first()
         synced.set()
         log.info("caches filled", extra={"objects": objects})
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
-        await _watch(app, stop)
+        await _until_end(_watch(app, stop), (*tasks, *workers))
     finally:
         await _end(app, tasks, workers, runner)
+
+
+async def _until_end(watch: Coroutine[Any, Any, None], background: Sequence[Task]) -> None:
+    """Run until the watches end; a background task that ends has failed, and so have we."""
+    watching = asyncio.create_task(watch)
+    done, _ = await asyncio.wait({watching, *background}, return_when=asyncio.FIRST_COMPLETED)
+    if watching not in done:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    for task in done:
+        await task
 
 
 async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
@@ -124,8 +138,8 @@ async def _watch(app: App, stop: asyncio.Event | None) -> None:
 
 async def _end(
     app: App,
-    tasks: list[asyncio.Task[None]],
-    workers: list[asyncio.Task[None]],
+    tasks: list[Task],
+    workers: list[Task],
     runner: web.AppRunner,
 ) -> None:
     """Let workers finish their key, give the Lease up, close."""

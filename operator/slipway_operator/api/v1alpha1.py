@@ -307,8 +307,7 @@ class Runtime(Block):
         Field(
             default=None,
             description="topologySpreadConstraints of the pods, as in a Pod. Default: soft by "
-            "zone and by host. Revisioned. An empty list switches the default "
-            "off.",
+            "zone and by host, which your own replace. Revisioned.",
         )
     )
     priority_class_name: str | None = Field(

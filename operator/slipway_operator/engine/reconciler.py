@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
+from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.apply import is_applied, marked
 from slipway_operator.kube.errors import (
@@ -187,8 +187,13 @@ class Reconciler:
             uid = {"uid": live["metadata"]["uid"]}
             marked_want = {**marked_want, "metadata": {**marked_want["metadata"], **uid}}
         self._fence()
-        self.cache.put(kind, await self.store.apply(marked_want))
-        return True
+        answer = await self.store.apply(marked_want)
+        self.cache.put(kind, answer)
+        if is_applied(answer, want):
+            return True
+        # Something in the API server rewrites it: looking again at once would never end.
+        log.warning("an applied object came back changed", extra={"object": _name(want)})
+        return False
 
     async def _refuse_foreign(self, snapshot: Snapshot, kind: Kind, want: Manifest) -> None:
         """Raise when the name is taken by an object that is not ours."""
@@ -197,6 +202,9 @@ class Reconciler:
             found = await self.store.get(kind, meta["namespace"], meta["name"])
         except NotFound:
             return
+        if _is_leftover(found, snapshot):
+            text = "its predecessor's object of the same name is still being collected"
+            raise Conflict(409, "Leftover", f"{kind.kind} {meta['name']!r}: {text}")
         if not _is_ours(found, snapshot):
             raise NameTaken(kind.kind, meta["name"])
         self.cache.put(kind, found)
@@ -229,7 +237,7 @@ class Reconciler:
         self.cache.put(MODEL_DEPLOYMENT, answer)
         for note in notes(snapshot.status, report):
             self.recorder.record(answer, note)
-        return True
+        return bool(answer.get("status") == report)
 
     def _fence(self) -> None:
         """Check the leadership at the last moment before a write."""
@@ -257,8 +265,19 @@ def _is_ours(found: Manifest, snapshot: Snapshot) -> bool:
     return bool(labels.get(MANAGED_BY) == MANAGER and labels.get(MODEL) == snapshot.owner.name)
 
 
+def _is_leftover(found: Manifest, snapshot: Snapshot) -> bool:
+    """Tell whether it belonged to a ModelDeployment of this name that was deleted just before."""
+    return any(
+        r.get("controller")
+        and r.get("kind") == v1alpha1.KIND
+        and r.get("name") == snapshot.owner.name
+        and r.get("uid") != snapshot.owner.uid
+        for r in found["metadata"].get("ownerReferences") or ()
+    )
+
+
 def _problem(manifest: Manifest, error: Exception) -> Problem:
-    what = f"{manifest['kind']} {manifest['metadata']['name']!r}"
+    what = _name(manifest)
     if isinstance(error, NameTaken):
         return Problem(conditions.NAME_CONFLICT, str(error), is_terminal=True)
     message = error.message if isinstance(error, ApiError) else str(error)
@@ -268,10 +287,9 @@ def _problem(manifest: Manifest, error: Exception) -> Problem:
     return Problem(conditions.APPLY_FAILED, f"{what}: {message}", is_terminal=False)
 
 
+def _name(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']!r}"
+
+
 def _text(key: ObjectKey) -> str:
     return f"{key.namespace}/{key.name}"
-
-
-def mdep_key(key: ObjectKey) -> CacheKey:
-    """Cache key of a ModelDeployment."""
-    return CacheKey(v1alpha1.KIND, key.namespace, key.name)

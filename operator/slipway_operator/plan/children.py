@@ -88,9 +88,9 @@ def _history(rollout: Rollout) -> list[Revision]:
 
 
 def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
-    """The Job stays as long as its revision can serve: a rollback fetches nothing.
+    """The Job stays as long as its revision can serve, so that a rollback fetches nothing.
 
-    Deleting it is the way to have the model fetched and checked once more.
+    Deleting the Job of a model that did not verify is the way to try again.
     """
     if revision is rollout.current and rollout.supply and rollout.supply.restart:
         return

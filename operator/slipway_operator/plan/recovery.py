@@ -7,6 +7,7 @@ the record comes back with the same number and digest, and no pod restarts.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from slipway_operator.plan.names import (
@@ -16,31 +17,54 @@ from slipway_operator.plan.names import (
     Manifest,
     revision_name,
 )
-from slipway_operator.plan.revision import Revision, SupplyResult
+from slipway_operator.plan.revision import Revision, SupplyResult, revisioned
 from slipway_operator.plan.snapshot import Snapshot
 
 _OURS: Final = (MODEL_DIGEST, REVISION_NUMBER)
 
 
-def recovered(snapshot: Snapshot, revision: str) -> Revision | None:
-    """Rebuild a revision from its live objects; None when too little is left of it."""
+def recovered(snapshot: Snapshot, revision: str, desired: str) -> Revision | None:
+    """Rebuild a revision from its live objects; None when too little is left of it.
+
+    Its ConfigMap tells what was asked for; without it, the present spec does if it asks for this
+    very revision (`desired`).
+    """
     name = revision_name(snapshot.owner.name, revision)
     deployment = snapshot.child("Deployment", name)
-    document = _document(snapshot.child("ConfigMap", name))
-    if deployment is None or document is None or "digest" not in document:
+    spec = _spec(snapshot, name, is_desired=revision == desired)
+    if deployment is None or spec is None:
         return None
     notes = deployment["metadata"].get("annotations") or {}
-    number = str(notes.get(REVISION_NUMBER, ""))
-    if not number.isdigit():
+    number, digest = str(notes.get(REVISION_NUMBER, "")), notes.get(MODEL_DIGEST)
+    if not number.isdigit() or not digest:
         return None
     return Revision(
         hash=revision,
         number=int(number),
-        spec={k: document[k] for k in ("model", "pipeline", "serving") if k in document},
+        spec=spec,
         pod_template=_template(deployment),
-        result=_result(snapshot, str(document["digest"])),
+        result=_result(snapshot, str(digest)),
         promoted_at=_promoted_at(snapshot, revision),
     )
+
+
+def remembered(snapshot: Snapshot, rendered: Revision) -> Revision:
+    """Give the stable revision, rendered anew because all of it is gone, what the status knows."""
+    stable = snapshot.status.get("stable") or {}
+    digest = (snapshot.status.get("model") or {}).get("digest")
+    return replace(
+        rendered,
+        number=int(stable.get("revision") or rendered.number),
+        result=_result(snapshot, str(digest)) if digest else None,
+        promoted_at=_promoted_at(snapshot, rendered.hash),
+    )
+
+
+def _spec(snapshot: Snapshot, name: str, *, is_desired: bool) -> dict[str, Any] | None:
+    document = _document(snapshot.child("ConfigMap", name))
+    if document is not None:
+        return {k: document[k] for k in ("model", "pipeline", "serving") if k in document}
+    return revisioned(snapshot.mdep["spec"]) if is_desired else None
 
 
 def _document(configmap: Manifest | None) -> dict[str, Any] | None:

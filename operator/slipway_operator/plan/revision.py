@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -30,6 +31,7 @@ HASH_SCHEME: Final = "v1"
 HASH_LENGTH: Final = 10
 RENDER_VERSION: Final = 1
 _LIVE_IN_MODEL: Final = "poll"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def revisioned(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,12 @@ class SupplyResult:
     def parse(cls, raw: Any) -> SupplyResult | None:
         """Read the `result` of a termination message; None when it is not one."""
         match raw:
-            case {"digest": str(digest), "format": str(format_), "sizeBytes": int(size), **rest}:
+            case {
+                "digest": str(digest),
+                "format": str(format_),
+                "sizeBytes": int(size),
+                **rest,
+            } if _DIGEST.fullmatch(digest):
                 return cls(digest, format_, size, _signature(rest.get("signature")))
         return None
 
@@ -91,7 +98,7 @@ class SupplyResult:
 
 def _signature(raw: Any) -> dict[str, Any]:
     """Keep what the status has fields for: a runtime of the user's own may tell anything."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, Mapping) or not raw:
         return {}
     read: dict[str, Any] = {side: _tensors(raw.get(side)) for side in ("inputs", "outputs")}
     return read | ({"truncated": True} if raw.get("truncated") is True else {})

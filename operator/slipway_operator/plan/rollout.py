@@ -12,7 +12,7 @@ step, never skips one. (Shifting traffic by weight has its states in `rollout.md
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -20,7 +20,7 @@ from typing import Any, Final
 from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan.clock import parse, timestamp
 from slipway_operator.plan.names import Manifest, revision_name
-from slipway_operator.plan.recovery import recovered
+from slipway_operator.plan.recovery import recovered, remembered
 from slipway_operator.plan.revision import (
     Revision,
     next_number,
@@ -95,7 +95,7 @@ def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
         checked = supply(snapshot, stable)
         others = _others(records, stable, None)
         return Rollout(State.IDLE, desired, stable, None, checked, others, replicas)
-    known = records.get(desired) or recovered(snapshot, desired)
+    known = records.get(desired) or recovered(snapshot, desired, desired)
     candidate = known or _new(snapshot, spec, desired, records, stable)
     return _advance(snapshot, stable, candidate, records, replicas)
 
@@ -113,28 +113,15 @@ def _advance(
     others = _others(records, stable, candidate)
     rollout = Rollout(State.PREPARING, candidate.hash, stable, candidate, checked, others, replicas)
     if stable is not None and checked.is_terminal:
-        return _with(rollout, State.FAILED)
+        return replace(rollout, state=State.FAILED)
     workload = snapshot.child("Deployment", revision_name(snapshot.owner.name, candidate.hash))
     if stable is not None and _aborted(snapshot, candidate, workload):
-        return _with(rollout, State.FAILED, deadline_passed=True)
+        return replace(rollout, state=State.FAILED, deadline_passed=True)
     if workload is None or not is_complete(workload, replicas):
         return rollout
     if not is_selected(snapshot, candidate):
-        return _with(rollout, State.PROMOTING)
+        return replace(rollout, state=State.PROMOTING)
     return _commit(snapshot, rollout, candidate, records)
-
-
-def _with(rollout: Rollout, state: State, *, deadline_passed: bool = False) -> Rollout:
-    return Rollout(
-        state,
-        rollout.desired,
-        rollout.stable,
-        rollout.candidate,
-        rollout.supply,
-        rollout.others,
-        rollout.replicas,
-        deadline_passed,
-    )
 
 
 def _commit(
@@ -166,10 +153,10 @@ def _stable(
     told = str((snapshot.status.get("stable") or {}).get("hash") or "")
     if told in records:
         return records[told]
-    if told and (again := recovered(snapshot, told)):
+    if told and (again := recovered(snapshot, told, desired)):
         return again
     if told == desired:
-        return _new(snapshot, spec, desired, records, None)
+        return remembered(snapshot, _new(snapshot, spec, desired, records, None))
     promoted = [r for r in records.values() if r.promoted_at]
     return max(promoted, key=lambda r: (r.promoted_at, r.number), default=None)
 

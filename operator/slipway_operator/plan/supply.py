@@ -15,6 +15,7 @@ from typing import Any, Final
 from slipway_operator.plan import pods
 from slipway_operator.plan.clock import parse
 from slipway_operator.plan.conditions import (
+    DIGEST_MISMATCH,
     FETCHING,
     MOUNT_FAILED,
     NOT_FOUND,
@@ -60,7 +61,8 @@ def supply(snapshot: Snapshot, revision: Revision) -> Supply:
     job = snapshot.child("Job", name)
     if job is None:
         return Supply(FETCHING, f"the model is going to be fetched from {revision.uri}")
-    mine = pods.supply_pods(snapshot, revision.hash)
+    uid = job["metadata"]["uid"]  # not those of a Job before this one
+    mine = [p for p in pods.supply_pods(snapshot, revision.hash) if _is_of(p, uid)]
     return _of_pods(snapshot, revision, job, mine)
 
 
@@ -69,17 +71,30 @@ def _verified(result: SupplyResult) -> Supply:
     return Supply(VERIFIED, text, result=result)
 
 
+def _compared(revision: Revision, result: SupplyResult) -> Supply:
+    """Hold the step to the digest of the spec: its image may be of the user's own making."""
+    wanted = (revision.spec.get("model") or {}).get("digest")
+    if wanted in (None, result.digest):
+        return _verified(result)
+    text = f"model.digest: got {result.digest}, expected {wanted}; correct the digest or the model"
+    return Supply(DIGEST_MISMATCH, text, is_terminal=True)
+
+
 def _of_pods(snapshot: Snapshot, revision: Revision, job: Manifest, mine: list[Manifest]) -> Supply:
     ended = [(p, e) for p in mine if (e := _ended(p)) is not None]
     for _, end in reversed(ended):
         if end.get("exitCode") == 0 and (result := _result(end)):
-            return _verified(result)
+            return _compared(revision, result)
         if end.get("exitCode") == EXIT_TERMINAL:
             return _terminal(job, end)
     finished = _finished(job)
     if finished is None:
         return _running(snapshot, revision, mine, ended)
     return _gave_up(snapshot, job, finished, ended)
+
+
+def _is_of(pod: Manifest, job_uid: str) -> bool:
+    return any(r.get("uid") == job_uid for r in pod["metadata"].get("ownerReferences") or ())
 
 
 def _ended(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -222,7 +222,7 @@ def _pod_base(owner: Owner, runtime: Runtime) -> Manifest:
 
 
 def _spread(name: str, revision: str, runtime: Runtime) -> list[Manifest]:
-    if runtime.topology_spread_constraints is not None:
+    if runtime.topology_spread_constraints:
         return list(runtime.topology_spread_constraints)
     return [
         {

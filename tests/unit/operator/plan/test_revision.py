@@ -130,7 +130,13 @@ def test_the_spec_is_left_as_it_was(spec: dict[str, Any]) -> None:
     assert spec == before
 
 
-results = st.builds(SupplyResult, st.text(max_size=9), st.text(max_size=9), st.integers(0), blocks)
+results = st.builds(
+    SupplyResult,
+    st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True),
+    st.text(max_size=9),
+    st.integers(0),
+    st.just({}),
+)
 revisions = st.builds(
     Revision,
     hash=st.text("0123456789abcdef", min_size=10, max_size=10),

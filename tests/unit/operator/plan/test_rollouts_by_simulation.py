@@ -142,7 +142,7 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
 )
 def test_a_broken_planner_is_found(mutate: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
-    hunt = settings(_LIFE, max_examples=300, phases=[Phase.generate], database=None,
+    hunt = settings(_LIFE, max_examples=1500, phases=[Phase.generate], database=None,
                     derandomize=True, report_multiple_bugs=False)  # fmt: skip
     with pytest.raises(BrokenLaw):
         run_state_machine_as_test(Rollouts, settings=hunt)

@@ -1,0 +1,1 @@
+"""The Slipway runtime: fetches one model, checks it, and serves it."""

@@ -1,0 +1,235 @@
+"""serving.json: what the operator tells the runtime about one revision.
+
+Lives here: the contract's types, their defaults, and error texts that name the field.
+Stays out: what the process itself decides (`settings.py`), and the operator's own rendering of it.
+
+The `model` and `serving` blocks are the user's, word for word; defaults are applied here when a
+value is read, so that a new default changes no stored document.
+`tests/contract/serving.schema.json` is generated from these types:
+`python -m slipway_runtime.config --check PATH | --write PATH`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+from slipway_runtime.errors import ConfigError, shown
+from slipway_runtime.schema import schema_main
+from slipway_runtime.units import DURATION_PATTERN, QUANTITY_PATTERN, duration_s, quantity_bytes
+
+_MAX_BODY_BYTES: Final = 2**31 - 1
+"""A larger body could not be one message of any of our wires."""
+
+_MAX_TIMEOUT_S: Final = 24 * 3600.0
+
+
+def _timeout(text: str) -> str:
+    if not 0 < duration_s(text) <= _MAX_TIMEOUT_S:
+        raise ValueError("expected a duration above 0s and up to 24h")
+    return text
+
+
+def _body_size(value: str | int) -> str | int:
+    if not 1 <= quantity_bytes(value) <= _MAX_BODY_BYTES:
+        raise ValueError("expected a size from 1 byte to below 2Gi")
+    return value
+
+
+def _threads(value: object) -> object:
+    is_count = (
+        isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal()
+    )
+    if value != "Auto" and not (is_count and 1 <= int(str(value)) <= 256):
+        raise ValueError("expected 'Auto' or a number from 1 to 256")
+    return value
+
+
+Timeout = Annotated[
+    str, AfterValidator(_timeout), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
+]
+BodySize = Annotated[
+    str | int,
+    BeforeValidator(_body_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": QUANTITY_PATTERN},
+                {"type": "integer", "minimum": 1},
+            ]
+        }
+    ),
+]
+Threads = Annotated[
+    str | int,
+    BeforeValidator(_threads),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^(Auto|[1-9][0-9]{0,2})$"},
+                {"type": "integer", "minimum": 1, "maximum": 256},
+            ]
+        }
+    ),
+]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class _Block(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False
+    )
+
+
+class ModelBlock(_Block):
+    """The spec's `model`: where the bytes come from."""
+
+    uri: str = Field(min_length=1, max_length=2048)
+    """Source of the model; `supply/uri.py` has the grammar."""
+    digest: Digest | None = None
+    """What the model file's bytes must hash to."""
+    format: Literal["Auto", "ONNX"] = "Auto"
+    """`Auto` accepts what this release can serve, which is ONNX."""
+    version: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,128}$")] | None = None
+    """Label for people; printable ASCII, because it travels in a response header."""
+
+
+class QueueBlock(_Block):
+    """The spec's `serving.queue`."""
+
+    max_length: int = Field(default=1024, ge=1, le=1_000_000)
+    """Requests that may wait; each holds its decoded tensors."""
+
+
+class WarmupBlock(_Block):
+    """The spec's `serving.warmup`."""
+
+    requests: int = Field(default=3, ge=0, le=1000)
+    """Inferences on zeros before the pod is ready; the first is the slow one."""
+
+
+class ServingBlock(_Block):
+    """The spec's `serving`: how requests are answered."""
+
+    request_timeout: Timeout = "30s"
+    """Longest a request may wait and run before it is answered 504."""
+    max_request_bytes: BodySize = "64Mi"
+    """Largest body in binary form."""
+    max_json_bytes: BodySize = Field(default="8Mi", alias="maxJSONBytes")
+    """Largest JSON body; lower than the binary limit, because parsing multiplies it."""
+    threads: Threads = "Auto"
+    """Threads of one inference; `Auto` takes the CPU limit."""
+    queue: QueueBlock = QueueBlock()
+    warmup: WarmupBlock = WarmupBlock()
+
+    @property
+    def request_timeout_s(self) -> float:
+        """The request timeout in seconds."""
+        return duration_s(self.request_timeout)
+
+    @property
+    def json_limit_bytes(self) -> int:
+        """The largest JSON body in bytes: no body may be above either limit."""
+        return min(quantity_bytes(self.max_json_bytes), quantity_bytes(self.max_request_bytes))
+
+    @property
+    def thread_count(self) -> int | None:
+        """The threads asked for; None stands for `Auto`."""
+        return None if self.threads == "Auto" else int(self.threads)
+
+
+class ServingConfig(_Block):
+    """One revision, as serving.json describes it."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    revision: str = Field(pattern=r"^[0-9a-f]{10}$")
+    """Hash of the revisioned spec."""
+    revision_number: int = Field(ge=1)
+    """Counts up; the wire's `model_version`."""
+    digest: Digest | None = None
+    """What the supply step resolved; absent only while it is resolving."""
+    model: ModelBlock
+    serving: ServingBlock = ServingBlock()
+
+
+def parse_config(document: object) -> ServingConfig:
+    """Check a parsed serving.json against the contract.
+
+    Raises:
+        ConfigError: naming every field that breaks it, and the allowed keys where one is unknown.
+    """
+    try:
+        return ServingConfig.model_validate(document, strict=False)
+    except ValidationError as err:
+        raise ConfigError(explained(err, ServingConfig)) from err
+
+
+def read_config(text: str, *, source: str) -> ServingConfig:
+    """Parse the JSON text of a serving.json that came from `source`.
+
+    Raises:
+        ConfigError: no JSON, or not this contract.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise ConfigError(f"{source}: no valid JSON ({err})") from err
+    try:
+        return parse_config(document)
+    except ConfigError as err:
+        raise ConfigError(f"{source}: {err}") from err
+
+
+def load_config(path: Path) -> ServingConfig:
+    """Read serving.json from a file.
+
+    Raises:
+        ConfigError: unreadable, no JSON, or not this contract.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read ({err})") from err
+    return read_config(text, source=path.name)
+
+
+def explained(err: ValidationError, model: type[BaseModel]) -> str:
+    """Turn pydantic's findings into `field: got X, expected Y` sentences, joined by `; `."""
+    return "; ".join(_sentence(dict(found), model) for found in err.errors(include_url=False))
+
+
+def _sentence(found: Mapping[str, Any], model: type[BaseModel]) -> str:
+    path = [str(part) for part in found["loc"]]
+    field = ".".join(path) or "document"
+    if found["type"] == "extra_forbidden":
+        return f"{field}: unknown key, expected one of {', '.join(_allowed_keys(model, path[:-1]))}"
+    if found["type"] == "missing":
+        return f"{field}: missing, it is required"
+    text = found["msg"].removeprefix("Value error, ")
+    return f"{field}: got {shown(found['input'])}, {text[0].lower()}{text[1:]}"
+
+
+def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for key in path:
+        field = next(f for f in model.model_fields.values() if f.alias == key)
+        model = field.annotation  # type: ignore[assignment]  # a block, or pydantic had not gone into it
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(schema_main(ServingConfig.model_json_schema(), title="serving.json"))

@@ -1,0 +1,159 @@
+"""What can go wrong, named by fact.
+
+    SlipwayError
+    ├── ConfigError               a setting or serving.json breaks its contract
+    ├── SupplyError               the model cannot be had; goes into the termination message
+    │   ├── NotFound              nothing lies at the URI
+    │   ├── AccessDenied          the store refuses us
+    │   ├── DigestMismatch        the bytes are not the promised ones
+    │   ├── Unsupported           a scheme, layout, format or datatype this release does not serve
+    │   ├── InvalidModel          the bytes are no model that can be run
+    │   ├── InvalidConfig         the spec asks for something impossible
+    │   └── Unavailable           a later attempt can succeed; the only one that is not terminal
+    └── ServingError              one request cannot be answered
+        ├── InvalidRequest        it breaks a rule of the protocol
+        │   └── InvalidTensor     one of its tensors does
+        ├── RequestTooLarge       its body is over the limit
+        ├── BodyTimeout           its body did not arrive in time
+        ├── UnsupportedEncoding   its body is compressed in a way we do not read
+        ├── ModelNotFound         no such model or version here
+        ├── ModelNotReady         loading or draining
+        ├── QueueFull             more is waiting than may wait
+        ├── DeadlineExceeded      no answer within the request timeout
+        └── InferenceFailed       the model could not compute an answer
+
+Knows no HTTP: `protocols/wire.py` gives every ServingError its status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+_SHOWN_CHARACTERS: Final = 120
+
+
+class SlipwayError(Exception):
+    """Base of everything this package raises on purpose; its text is safe to show."""
+
+
+class ConfigError(SlipwayError):
+    """A setting, a command line or serving.json breaks its contract."""
+
+
+class SupplyError(SlipwayError):
+    """The model cannot be had."""
+
+    reason: ClassVar[str]
+    terminal: ClassVar[bool] = True
+
+
+class NotFound(SupplyError):
+    """Nothing lies at the URI."""
+
+    reason = "NotFound"
+
+
+class AccessDenied(SupplyError):
+    """The store refuses us."""
+
+    reason = "AccessDenied"
+
+
+class DigestMismatch(SupplyError):
+    """The bytes are not the promised ones."""
+
+    reason = "DigestMismatch"
+
+
+class Unsupported(SupplyError):
+    """A scheme, layout, format or datatype that this release does not serve."""
+
+    reason = "Unsupported"
+
+
+class InvalidModel(SupplyError):
+    """The bytes are no model that can be run."""
+
+    reason = "InvalidModel"
+
+
+class InvalidConfig(SupplyError):
+    """The spec asks for something impossible."""
+
+    reason = "InvalidConfig"
+
+
+class Unavailable(SupplyError):
+    """The store does not answer as it should; a later attempt can succeed."""
+
+    reason = "Unavailable"
+    terminal = False
+
+
+class ServingError(SlipwayError):
+    """One request cannot be answered."""
+
+
+class InvalidRequest(ServingError):
+    """The request breaks a rule of the protocol."""
+
+
+class InvalidTensor(InvalidRequest):
+    """A tensor's name, datatype, shape or data breaks a rule or the model's signature."""
+
+
+class RequestTooLarge(ServingError):
+    """The body is over the limit."""
+
+
+class BodyTimeout(ServingError):
+    """The body did not arrive in time."""
+
+
+class UnsupportedEncoding(ServingError):
+    """The body is compressed in a way we do not read."""
+
+
+class ModelNotFound(ServingError):
+    """No such model or version here."""
+
+
+class ModelNotReady(ServingError):
+    """The model is loading, or the server is draining."""
+
+
+class QueueFull(ServingError):
+    """More is waiting than may wait."""
+
+
+class DeadlineExceeded(ServingError):
+    """No answer within the request timeout."""
+
+
+class InferenceFailed(ServingError):
+    """The model could not compute an answer."""
+
+
+def shown(value: object) -> str:
+    """Quote a value for an error text: its repr, cut so that hostile input cannot flood a log.
+
+    >>> shown("x" * 500)[-4:]
+    "xx…'"
+    """
+    if isinstance(value, str | bytes):
+        text = repr(value[:_SHOWN_CHARACTERS])
+        return text if len(value) <= _SHOWN_CHARACTERS else f"{text[:-1]}…{text[-1]}"
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def clipped(text: str, max_bytes: int) -> str:
+    """Cut a text to a number of UTF-8 bytes, marking the cut.
+
+    >>> clipped("abcdef", 6), clipped("abcdefg", 6)
+    ('abcdef', 'abc…')
+    """
+    raw = text.encode("utf-8", "backslashreplace")
+    if len(raw) <= max_bytes:
+        return raw.decode("utf-8")
+    return raw[: max(0, max_bytes - 3)].decode("utf-8", "ignore") + "…"

@@ -1,0 +1,1 @@
+"""The data plane: one model, one queue, one door for every protocol."""

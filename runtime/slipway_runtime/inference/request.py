@@ -1,0 +1,27 @@
+"""What every wire makes of a request, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slipway_runtime.inference.datatypes import Tensor
+from slipway_runtime.inference.signature import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """A decoded request; its tensors already fit the signature."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[TensorSpec, ...]
+    """The outputs that are wanted, in the order of the answer."""
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResponse:
+    """The wanted outputs, in the order they were asked for."""
+
+    outputs: tuple[tuple[TensorSpec, Tensor], ...]
+    id: str | None = None

@@ -1,0 +1,147 @@
+"""The only door to ONNX Runtime: load a model, tell its signature, run it.
+
+Its exceptions end here: loading raises InvalidModel or Unsupported, running raises
+InvalidTensor or InferenceFailed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from slipway_runtime.errors import (
+    InferenceFailed,
+    InvalidModel,
+    InvalidTensor,
+    Unsupported,
+    clipped,
+    shown,
+)
+from slipway_runtime.inference.datatypes import DTYPES, ORT_DATATYPES, Tensor
+from slipway_runtime.inference.signature import Signature, TensorSpec
+
+_PROVIDERS: Final = ["CPUExecutionProvider"]
+_GROW_AS_REQUESTED: Final = 1
+_MAX_ERROR_BYTES: Final = 400
+_NOISE: Final = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:|/\S+/onnxruntime/\S+ "
+)
+_FATAL_ONLY: Final = 4
+
+
+class Cancellation:
+    """Lets another thread stop a run at the next operator."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    def stop(self) -> None:
+        """Ask the run to end; it then raises InferenceFailed."""
+        self.options.terminate = True
+
+
+class Session:
+    """A loaded model. Runs may come from any one thread at a time."""
+
+    def __init__(self, model: Path, *, threads: int) -> None:
+        """Load a model from a file.
+
+        Raises:
+            InvalidModel: ONNX Runtime cannot load it.
+            Unsupported: it has inputs or outputs that no wire can carry.
+        """
+        self._session = _loaded(model, _options(threads))
+        self.signature = _signature(self._session)
+
+    def run(
+        self, feeds: Mapping[str, Tensor], outputs: Sequence[str], cancellation: Cancellation
+    ) -> list[Tensor]:
+        """Compute the named outputs, in that order.
+
+        Raises:
+            InvalidTensor: the tensors do not go together.
+            InferenceFailed: anything else that stops the model.
+        """
+        try:
+            results = self._session.run(outputs, feeds, cancellation.options)
+        except ort_errors.InvalidArgument as err:
+            raise InvalidTensor(f"inputs: refused by the model ({_reason(err)})") from err
+        except Exception as err:  # ONNX Runtime raises MemoryError, RuntimeError and its own kinds
+            problem = self.signature.conflict(feeds)
+            if problem:
+                raise InvalidTensor(problem) from err
+            raise InferenceFailed(f"inference failed: {_reason(err)}") from err
+        return [np.asarray(result) for result in results]
+
+
+def _loaded(model: Path, options: Any) -> Any:
+    try:
+        session = ort.InferenceSession(str(model), options, providers=_PROVIDERS)
+    except Exception as err:  # its kinds share no base class but Exception
+        raise InvalidModel(f"model: cannot be loaded ({_reason(err)})") from err
+    if session.get_providers() != _PROVIDERS:  # it falls back in silence where one is missing
+        raise Unsupported(f"model: runs on {session.get_providers()}, expected {_PROVIDERS}")
+    return session
+
+
+def _options(threads: int) -> Any:
+    ort.disable_telemetry_events()
+    ort.set_default_logger_severity(_FATAL_ONLY)  # what it logs, it also raises
+    _register_arena()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Spinning workers burn the quota that the event loop needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return options
+
+
+def _register_arena() -> None:
+    """Let the arena grow by what is asked for: its default doubles, and never gives back."""
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    arena = ort.OrtArenaCfg({"arena_extend_strategy": _GROW_AS_REQUESTED})
+    ort.create_and_register_allocator(memory, arena)
+
+
+def _signature(session: Any) -> Signature:
+    inputs = tuple(_spec("input", node) for node in session.get_inputs())
+    outputs = tuple(_spec("output", node) for node in session.get_outputs())
+    if not outputs:
+        raise InvalidModel("model: has no outputs, expected at least one")
+    return Signature(inputs, outputs)
+
+
+def _spec(kind: str, node: Any) -> TensorSpec:
+    datatype = ORT_DATATYPES.get(node.type)
+    if datatype is None:
+        raise Unsupported(
+            f"model: {kind} {shown(node.name)} is {node.type}, expected a tensor of "
+            f"{', '.join(DTYPES)}; {_remedy(node.type)}"
+        )
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
+    symbols = tuple(size if isinstance(size, str) else None for size in node.shape)
+    return TensorSpec(node.name, datatype, shape, symbols)
+
+
+def _remedy(ort_type: str) -> str:
+    if ort_type.startswith(("seq(", "map(")):
+        return (
+            "export the classifier without its ZipMap: "
+            "skl2onnx.to_onnx(model, sample, options={'zipmap': False})"
+        )
+    return "export the model with such tensors"
+
+
+def _reason(err: BaseException) -> str:
+    text = " ".join(_NOISE.sub("", str(err)).split())
+    return clipped(text or type(err).__name__, _MAX_ERROR_BYTES)

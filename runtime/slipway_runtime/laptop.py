@@ -1,0 +1,128 @@
+"""Serve on a laptop what a pod would serve: a file, or the YAML that would be applied.
+
+Lives here: turning either into the serving.json that a pod would have got.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from slipway_runtime.config import ServingConfig, parse_config
+from slipway_runtime.errors import ConfigError, NotFound, shown
+from slipway_runtime.settings import Settings
+from slipway_runtime.supply.digest import file_digest
+from slipway_runtime.supply.fetch import MODEL_FILE, SupplyOptions, supply
+from slipway_runtime.supply.step import patience
+
+log: Final = logging.getLogger(__name__)
+
+_CLUSTER_ONLY: Final = frozenset(
+    {
+        "runtime",
+        "replicas",
+        "autoscaling",
+        "exposure",
+        "rollout",
+        "security",
+        "monitoring",
+        "suspend",
+    }
+)
+"""Blocks of the spec that say how a cluster runs the model, and nothing about its answers."""
+
+_HONOURED: Final = ("model", "serving")
+
+
+def from_model(model: Path) -> tuple[ServingConfig, Path]:
+    """Serve a file under its own name."""
+    document = {"name": model_name(model), "model": {"uri": model.absolute().as_uri()}}
+    return _described(document, model), model
+
+
+def from_manifest(
+    manifest: Path, model: Path | None, settings: Settings
+) -> tuple[ServingConfig, Path]:
+    """Serve what a ModelDeployment's YAML says; `model` replaces its URI.
+
+    Raises:
+        ConfigError: the YAML asks for something this release does not do, naming it.
+        SupplyError: the model cannot be had.
+    """
+    document = _document(manifest)
+    uri = str(document["model"].get("uri", "")) if isinstance(document.get("model"), dict) else ""
+    if model is None and uri.startswith("configmap://"):
+        raise ConfigError("model.uri: a ConfigMap needs a cluster; give the file with --model FILE")
+    if model is None:
+        model = _cached(parse_config(_with_revision(document, "0" * 10)), settings)
+    return _described(document, model), model
+
+
+def _document(manifest: Path) -> dict[str, Any]:
+    """The `name`, `namespace`, `model` and `serving` of a manifest."""
+    try:
+        content = yaml.safe_load(manifest.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"{manifest}: cannot be read ({err})") from err
+    if not isinstance(content, dict) or content.get("kind") != "ModelDeployment":
+        raise ConfigError(f"{manifest}: expected one document of kind ModelDeployment")
+    metadata, spec = content.get("metadata") or {}, content.get("spec") or {}
+    unknown = sorted(set(spec) - _CLUSTER_ONLY - set(_HONOURED))
+    if unknown:
+        raise ConfigError(
+            f"spec.{unknown[0]}: not served by this release, expected one of {', '.join(_HONOURED)}"
+        )
+    blocks = {key: spec[key] for key in _HONOURED if spec.get(key) is not None}
+    return {
+        "name": metadata.get("name"),
+        "namespace": metadata.get("namespace", "default"),
+        **blocks,
+    }
+
+
+def _cached(config: ServingConfig, settings: Settings) -> Path:
+    """Fetch into the user's cache; a model whose digest is pinned is fetched once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway" / "models"
+    folder = cache / f"{config.namespace}-{config.name}"
+    pinned = config.model_copy(update={"digest": config.digest or config.model.digest})
+    supply(
+        pinned,
+        SupplyOptions(
+            into=folder,
+            max_bytes=settings.max_model_bytes,
+            insecure_registries=settings.insecure_registries,
+            allow_file=True,
+            patience=patience(settings),
+        ),
+    )
+    return folder / MODEL_FILE
+
+
+def _described(document: dict[str, Any], model: Path) -> ServingConfig:
+    """Complete a document with what a cluster would have found out."""
+    try:
+        digest = file_digest(model)
+    except OSError as err:
+        raise NotFound(
+            f"model: {shown(str(model))} cannot be read ({os.strerror(err.errno or 0)})"
+        ) from err
+    revision = digest.removeprefix("sha256:")[:10]
+    return parse_config({**_with_revision(document, revision), "digest": digest})
+
+
+def _with_revision(document: dict[str, Any], revision: str) -> dict[str, Any]:
+    return {"namespace": "default", **document, "revision": revision, "revisionNumber": 1}
+
+
+def model_name(model: Path) -> str:
+    """The name under which a file is served.
+
+    >>> model_name(Path("My Model_v2.onnx"))
+    'my-model-v2'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", model.stem.lower()).strip("-")[:40].strip("-") or "model"

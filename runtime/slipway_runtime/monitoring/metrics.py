@@ -1,0 +1,104 @@
+"""The metrics of one served revision, on a registry of its own. `docs/metrics.md` has their table.
+
+Children are bound once: looking a label set up costs more than counting. Edges are fixed, so that
+revisions, pods and releases can be added up and compared.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+IDENTITY: Final = ("model", "version", "revision")
+DURATION_EDGES_S: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+BATCH_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Everything the runtime counts; `registry` is what /metrics renders."""
+
+    def __init__(self, *, model: str, version: str, revision: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody queries
+        self.registry: Final = CollectorRegistry()
+        self._identity: Final = {"model": model, "version": version, "revision": revision}
+        self._requests: Final = self._counter(
+            "slipway_requests", "Inference requests by wire and outcome.", "protocol", "code"
+        )
+        self._request_duration: Final = self._histogram(
+            "slipway_request_duration_seconds",
+            "From the head of an inference request to its answer.",
+            DURATION_EDGES_S,
+            "protocol",
+        )
+        self._queue_duration: Final = self._histogram(
+            "slipway_queue_duration_seconds",
+            "Time an inference waited for its turn.",
+            DURATION_EDGES_S,
+        ).labels(**self._identity)
+        self._execution_duration: Final = self._histogram(
+            "slipway_execution_duration_seconds", "Time the model computed.", DURATION_EDGES_S
+        ).labels(**self._identity)
+        self._batch_size: Final = self._histogram(
+            "slipway_batch_size", "Rows of one execution.", BATCH_EDGES
+        ).labels(**self._identity)
+        self.queue_length: Final = self._gauge(
+            "slipway_queue_length", "Requests that wait for their turn."
+        ).labels(**self._identity)
+        self._busy: Final = self._counter(
+            "slipway_busy_seconds", "Time the model computed, summed."
+        ).labels(**self._identity)
+        self._rejected: Final = self._counter(
+            "slipway_rejected", "Inference requests that were turned away, by reason.", "reason"
+        )
+        self._info: Final = self._gauge(
+            "slipway_model_info", "1; its labels say which bytes are served.", "digest", "format"
+        )
+        self._outputs: Final = self._counter(
+            "slipway_output", "Predictions by class of one output.", "output", "bucket"
+        )
+        self._by_code: Final[dict[tuple[str, int], Counter]] = {}
+        self._by_protocol: Final[dict[str, Histogram]] = {}
+
+    def answered(self, protocol: str, code: int, duration_s: float) -> None:
+        """Count one answered inference request of a wire."""
+        key = (protocol, code)
+        counter = self._by_code.get(key)
+        if counter is None:
+            counter = self._requests.labels(protocol=protocol, code=str(code), **self._identity)
+            self._by_code[key] = counter
+            self._by_protocol[protocol] = self._request_duration.labels(
+                protocol=protocol, **self._identity
+            )
+        counter.inc()
+        self._by_protocol[protocol].observe(duration_s)
+
+    def rejected(self, reason: str) -> None:
+        """Count one request that was turned away; reasons are class names of `errors.py`."""
+        self._rejected.labels(reason=reason, **self._identity).inc()
+
+    def executed(self, *, queue_s: float, execution_s: float, rows: int) -> None:
+        """Count one run of the model."""
+        self._queue_duration.observe(queue_s)
+        self._execution_duration.observe(execution_s)
+        self._batch_size.observe(rows)
+        self._busy.inc(execution_s)
+
+    def serves(self, *, digest: str, format_name: str) -> None:
+        """Say which bytes are served."""
+        self._info.labels(digest=digest, format=format_name, **self._identity).set(1)
+
+    def output_bucket(self, output: str, bucket: str) -> Counter:
+        """The counter of one class of one output."""
+        return self._outputs.labels(output=output, bucket=bucket, **self._identity)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, (*IDENTITY, *labels), registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, (*IDENTITY, *labels), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, (*IDENTITY, *labels), registry=self.registry, buckets=edges)

@@ -1,0 +1,1 @@
+"""The wires: what a request and an answer look like, and nothing about models."""

@@ -1,0 +1,145 @@
+"""Read a request body under limits: encoding, size, time, and the sum of all bodies in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.types import Message, Receive, Scope
+
+from slipway_runtime.errors import (
+    BodyTimeout,
+    InvalidRequest,
+    QueueFull,
+    RequestTooLarge,
+    UnsupportedEncoding,
+    shown,
+)
+from slipway_runtime.units import readable_bytes
+
+
+class ClientGone(Exception):
+    """The client hung up before its body was complete; nobody is left to answer."""
+
+
+class BodyBudget:
+    """How many bytes of bodies may be held at once: many large ones must not fill the memory."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes: Final = limit_bytes
+        self._held_bytes = 0
+
+    @contextmanager
+    def hold(self, size_bytes: int) -> Iterator[None]:
+        """Count a body while it is being answered; a lone one always fits.
+
+        Raises:
+            QueueFull: others hold too much.
+        """
+        if self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes:
+            raise QueueFull(
+                f"server holds {readable_bytes(self._held_bytes)} of request bodies, at most "
+                f"{readable_bytes(self._limit_bytes)} may be held; retry later"
+            )
+        self._held_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._held_bytes -= size_bytes
+
+
+class BodyLimit:
+    """The rules for the bodies of one route."""
+
+    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+        self.max_bytes: Final = max_bytes
+        self._timeout_s: Final = timeout_s
+
+    def announced(self, scope: Scope) -> int:
+        """Bytes to reckon with, from the head alone: nothing has been read when this refuses.
+
+        Returns:
+            The Content-Length; the limit itself for a chunked body.
+
+        Raises:
+            RequestTooLarge: more is announced than allowed.
+            UnsupportedEncoding: the body is compressed.
+        """
+        length = None
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise UnsupportedEncoding(
+                    f"content-encoding {shown(value.decode('latin-1'))}: not served, "
+                    "expected an uncompressed body"
+                )
+            elif name == b"inference-header-content-length":
+                raise InvalidRequest(
+                    "inference-header-content-length: binary tensors are not served, "
+                    "expected JSON data"
+                )
+        if length is None:
+            return self.max_bytes
+        if not length.isdigit():
+            raise InvalidRequest(
+                f"content-length: got {shown(length.decode('latin-1'))}, expected a number"
+            )
+        self._check(int(length))
+        return int(length)
+
+    async def read(self, receive: Receive) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            RequestTooLarge: it grows beyond the limit.
+            BodyTimeout: it does not arrive in time.
+            ClientGone: it ends early.
+        """
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")  # the usual case: it all came with the head
+            self._check(len(body))
+            return body
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._collect(message, receive)
+        except TimeoutError as err:
+            raise BodyTimeout(f"body: not complete within {self._timeout_s:g}s") from err
+
+    async def _collect(self, message: Message, receive: Receive) -> bytes:
+        collected = bytearray()
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            collected += message.get("body", b"")
+            self._check(len(collected))
+            if not message.get("more_body"):
+                return bytes(collected)
+            message = await receive()
+
+    def _check(self, size_bytes: int) -> None:
+        if size_bytes > self.max_bytes:
+            raise RequestTooLarge(
+                f"body: {size_bytes} bytes or more, expected at most {self.max_bytes}; "
+                "serving.maxJSONBytes sets the limit"
+            )
+
+
+async def discard(receive: Receive, *, at_most_bytes: int, at_most_s: float) -> None:
+    """Read on after an early answer, within bounds.
+
+    A client that is still sending when the connection closes gets a reset, and never sees the
+    answer that told it why.
+    """
+    try:
+        async with asyncio.timeout(at_most_s):
+            while at_most_bytes > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+                at_most_bytes -= len(message.get("body", b""))
+    except TimeoutError:
+        return

@@ -1,0 +1,229 @@
+"""The `data` of a tensor in JSON: a list of numbers, strings or booleans, nested or flat.
+
+Pure. `quick_tensor` reads without a Python object per number and gives up on any doubt;
+`exact_tensor` reads everything that is allowed and finds the words for what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from math import inf, isinf, nan, prod
+from typing import Any, Final, Literal
+
+import numpy as np
+import simdjson
+
+from slipway_runtime.errors import InvalidTensor, shown
+from slipway_runtime.inference.datatypes import DTYPES, Tensor
+
+TOKENS: Final[Mapping[str, float]] = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
+"""Floats that JSON has no number for, as words."""
+
+_MAX_NESTING: Final = 32
+_EXACT_FLOAT: Final = 2.0**53
+
+
+class Token(str):
+    """A bare NaN or Infinity in the JSON text: a word, but never the value of a BYTES tensor."""
+
+    __slots__ = ()
+
+
+def quick_tensor(data: object, datatype: str, shape: tuple[int, ...]) -> tuple[Tensor, int] | None:
+    """Read a numeric array through a buffer, or give up.
+
+    Returns:
+        The tensor, and how many brackets open in a text of just this data. The caller counts the
+        brackets of the whole body: more than expected mean a list hidden inside a row, which the
+        buffer has flattened. None wherever the exact reading has to decide.
+    """
+    kind = DTYPES[datatype].kind
+    if not isinstance(data, simdjson.Array) or kind not in "fiu":
+        return None
+    brackets = _opened(data, shape)
+    if brackets is None:
+        return None
+    try:
+        buffer = data.as_buffer(of_type=_BUFFERS[kind][0])
+    except (TypeError, ValueError):
+        return None
+    tensor = _narrowed(np.frombuffer(buffer, _BUFFERS[kind][1]), DTYPES[datatype])
+    if tensor is None or tensor.size != prod(shape):
+        return None
+    return tensor.reshape(shape), brackets
+
+
+def exact_tensor(name: str, data: object, datatype: str, shape: tuple[int, ...]) -> Tensor:
+    """Read the data of input `name` as a tensor, element by element.
+
+    Raises:
+        InvalidTensor: naming the first thing that is wrong.
+    """
+    if not isinstance(data, list):
+        raise InvalidTensor(f"input {shown(name)}: data is {shown(data)}, expected a list")
+    values = _flattened(name, data)
+    if len(values) != prod(shape):
+        raise InvalidTensor(
+            f"input {shown(name)}: element count of data is {len(values)}, "
+            f"expected {prod(shape)} for shape {list(shape)}"
+        )
+    try:
+        return _READERS[DTYPES[datatype].kind](values, datatype).reshape(shape)
+    except _WrongElement as err:
+        index, expected = err.args
+        raise InvalidTensor(
+            f"input {shown(name)}: data[{index}] is {shown(values[index])}, expected {expected}"
+        ) from None
+
+
+class _WrongElement(Exception):
+    """Index of the element, and what was expected there."""
+
+
+_BUFFERS: Final[Mapping[str, tuple[Literal["d", "i", "u"], np.dtype[Any]]]] = {
+    "f": ("d", np.dtype("f8")),
+    "i": ("i", np.dtype("i8")),
+    "u": ("u", np.dtype("u8")),
+}
+"""pysimdjson's letter for a buffer, and what lies in it, by numpy's kind of the datatype."""
+
+
+def _opened(data: simdjson.Array, shape: tuple[int, ...]) -> int | None:
+    """Brackets of regular data, flat or nested like its shape; None when it is neither."""
+    rows: Sequence[object] = [data]
+    opened = 1
+    if not len(data) or not isinstance(data[0], simdjson.Array):
+        return opened
+    for size in shape[:-1]:
+        if not all(isinstance(row, simdjson.Array) and len(row) == size for row in rows):
+            return None
+        rows = list(chain.from_iterable(rows))  # type: ignore[arg-type]  # all are arrays
+        opened += len(rows)
+    last = shape[-1] if shape else -1
+    if not all(isinstance(row, simdjson.Array) and len(row) == last for row in rows):
+        return None
+    return opened
+
+
+def _narrowed(values: Tensor, dtype: np.dtype[Any]) -> Tensor | None:
+    """Bring 64-bit values to their datatype; None when one does not fit."""
+    if dtype == values.dtype:
+        return values
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            narrow = values.astype(dtype)
+        return narrow if np.isfinite(narrow).all() else None
+    limits = np.iinfo(dtype)
+    if values.size and (values.min() < limits.min or values.max() > limits.max):
+        return None
+    return values.astype(dtype)
+
+
+def _flattened(name: str, data: list[Any]) -> list[Any]:
+    level = data
+    for _ in range(_MAX_NESTING):
+        nested = sum(isinstance(item, list) for item in level)
+        if not nested:
+            return level
+        if nested != len(level) or len(set(map(len, level))) != 1:
+            raise InvalidTensor(
+                f"input {shown(name)}: data is ragged, expected lists of one length"
+            )
+        level = list(chain.from_iterable(level))
+    raise InvalidTensor(
+        f"input {shown(name)}: nesting depth of data is above {_MAX_NESTING}, expected its rank"
+    )
+
+
+def _first(values: list[Any], is_wrong: Callable[[Any], bool]) -> int:
+    return next(index for index, value in enumerate(values) if is_wrong(value))
+
+
+def _floats(values: list[Any], datatype: str) -> Tensor:
+    dtype = DTYPES[datatype]
+    expected = f"a number in the range of {datatype}, 'NaN', 'Infinity' or '-Infinity'"
+    numbers = []
+    for index, value in enumerate(values):
+        number = _float(value)
+        if number is None:
+            raise _WrongElement(index, expected)
+        numbers.append(number)
+    wide = np.array(numbers, np.float64)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    overflowed = np.isinf(narrow) & ~np.isinf(wide)
+    if overflowed.any():
+        raise _WrongElement(int(overflowed.argmax()), expected)
+    return narrow
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, str):
+        return TOKENS.get(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    # Infinity has its words; an infinite *number* is an overflow such as 1e999.
+    return None if isinf(number) else number
+
+
+def _integers(values: list[Any], datatype: str) -> Tensor:
+    limits = np.iinfo(DTYPES[datatype])
+    low, high = int(limits.min), int(limits.max)
+    expected = f"an integer from {low} to {high} for {datatype}"
+    numbers = []
+    for index, value in enumerate(values):
+        number = _integer(value)
+        if number is None or not low <= number <= high:
+            raise _WrongElement(index, expected)
+        numbers.append(number)
+    return np.array(numbers, DTYPES[datatype])
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    # 1.0 is an integer that a client wrote as a float; beyond 2**53 it may have been rounded.
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_FLOAT:
+        return int(value)
+    return None
+
+
+def _booleans(values: list[Any], datatype: str) -> Tensor:
+    def is_wrong(value: object) -> bool:
+        return not isinstance(value, bool | int) or value not in (0, 1)
+
+    if any(map(is_wrong, values)):
+        raise _WrongElement(_first(values, is_wrong), f"true or false for {datatype}")
+    return np.array(values, np.bool_)
+
+
+def _strings(values: list[Any], datatype: str) -> Tensor:
+    def is_wrong(value: object) -> bool:
+        return type(value) is not str or not _is_encodable(value)
+
+    if any(map(is_wrong, values)):
+        raise _WrongElement(_first(values, is_wrong), f"a string of valid Unicode for {datatype}")
+    tensor = np.empty(len(values), np.object_)
+    tensor[:] = values
+    return tensor
+
+
+def _is_encodable(text: str) -> bool:
+    """False for a lone surrogate, which no UTF-8 text can hold."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+_READERS: Final[Mapping[str, Callable[[list[Any], str], Tensor]]] = {
+    "f": _floats,
+    "i": _integers,
+    "u": _integers,
+    "b": _booleans,
+    "O": _strings,
+}

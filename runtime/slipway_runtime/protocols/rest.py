@@ -1,0 +1,169 @@
+"""The V2 REST surface beside inference, and the admin surface. The only door to FastAPI.
+
+No route takes a pydantic body: real clients send no Content-Type, and FastAPI would answer 422.
+Every error is `{"error": "…"}`, those of unknown routes and wrong verbs too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+
+from slipway_runtime.errors import ServingError, shown
+from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.protocols.openapi import INFER_PATHS
+from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
+
+PLATFORM: Final = "onnx_onnxv1"
+EXTENSIONS: Final[tuple[str, ...]] = ()
+"""Only what is implemented: clients act on what stands here."""
+
+
+def client_app(dataplane: DataPlane, *, release: str) -> FastAPI:
+    """The V2 routes for clients, all but inference."""
+    app = _app("Slipway runtime", release)
+
+    @app.get("/v2", summary="Server metadata")
+    @app.get("/v2/", include_in_schema=False)
+    async def server_metadata() -> Response:
+        return JSONResponse({"name": "slipway", "version": release, "extensions": list(EXTENSIONS)})
+
+    @app.get("/v2/health/live", summary="Server live")
+    async def server_live() -> Response:
+        return JSONResponse({"live": True})
+
+    @app.get("/v2/health/ready", summary="Server ready")
+    async def server_ready() -> Response:
+        return _readiness(dataplane, {})
+
+    @app.get("/v2/models", summary="Names of the models")
+    async def model_names() -> Response:
+        return JSONResponse({"models": [dataplane.config.name]})
+
+    @app.get("/v2/models/{model}", summary="Model metadata")
+    @app.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
+    async def model_metadata(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, version)
+        return JSONResponse(
+            {
+                "name": model,
+                "versions": [dataplane.version],
+                "platform": PLATFORM,
+                **dataplane.signature.described(),
+            }
+        )
+
+    @app.get("/v2/models/{model}/ready", summary="Model ready")
+    @app.get("/v2/models/{model}/versions/{version}/ready", summary="Version of a model ready")
+    async def model_ready(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, version)
+        return _readiness(dataplane, {"name": model})
+
+    return app
+
+
+def admin_app(dataplane: DataPlane, metrics: Metrics, client: FastAPI) -> FastAPI:
+    """Probes, metrics, status and the API page of the client surface."""
+    app = _app("Slipway runtime, admin", client.version)
+
+    @app.get("/livez")
+    async def livez() -> Response:
+        return JSONResponse({"live": True})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return _readiness(dataplane, {})
+
+    @app.get("/metrics")
+    async def metrics_page() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/status")
+    async def status() -> Response:
+        return JSONResponse(_status(dataplane))
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        document = client.openapi()
+        return JSONResponse({**document, "paths": {**document["paths"], **INFER_PATHS}})
+
+    @app.get("/docs")
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title=client.title)
+
+    return app
+
+
+def _app(title: str, release: str) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=release,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+
+    @app.exception_handler(HTTPException)
+    async def routing_error(request: Request, err: HTTPException) -> Response:
+        return _error(err.status_code, _routing_message(request, err), dict(err.headers or {}))
+
+    @app.exception_handler(ServingError)
+    async def serving_error(request: Request, err: ServingError) -> Response:
+        return _error(status_of(err), str(err))
+
+    @app.exception_handler(Exception)
+    async def unexpected_error(request: Request, err: Exception) -> Response:
+        return _error(500, "internal error; the server's log has the cause")
+
+    return app
+
+
+def _routing_message(request: Request, err: HTTPException) -> str:
+    path = shown(request.scope["path"])
+    if err.status_code == HTTPStatus.NOT_FOUND:
+        return f"path {path}: unknown, expected one of the Open Inference Protocol's under /v2"
+    if err.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (err.headers or {}).get("Allow", "another verb")
+        return f"path {path}: got {request.method}, expected {allowed}"
+    return str(err.detail)
+
+
+def _error(status: int, message: str, extra: Mapping[str, str] = MappingProxyType({})) -> Response:
+    retry = RETRY_AFTER_S.get(status)
+    headers = {**extra} if retry is None else {**extra, "retry-after": str(retry)}
+    return Response(error_body(message), status, headers, media_type="application/json")
+
+
+def _readiness(dataplane: DataPlane, subject: dict[str, Any]) -> Response:
+    if dataplane.state is State.READY:
+        return JSONResponse({**subject, "ready": True})
+    reason = f"model {shown(dataplane.config.name)} is {dataplane.state.lower()}"
+    return JSONResponse({**subject, "ready": False, "error": reason}, 503, {"retry-after": "1"})
+
+
+def _status(dataplane: DataPlane) -> dict[str, Any]:
+    config = dataplane.config
+    return {
+        "name": config.name,
+        "namespace": config.namespace,
+        "revision": config.revision,
+        "revisionNumber": config.revision_number,
+        "version": config.model.version,
+        "digest": config.digest,
+        "state": dataplane.state,
+        "threads": dataplane.threads,
+        "running": dataplane.running,
+        "queue": {"length": dataplane.waiting, "maxLength": config.serving.queue.max_length},
+        "signature": dataplane.signature.described() if dataplane.is_loaded else None,
+    }

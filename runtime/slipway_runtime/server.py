@@ -1,0 +1,216 @@
+"""The life of a serving process: listen, load, serve, drain, end.
+
+Shutdown, in order: not ready; keep answering while proxies forget this pod; close the listener;
+finish what is in flight; end with 0. A second signal skips the wait, a third drops what is in
+flight. The admin port answers until the end, so that probes see a draining pod and not a dead one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import ceil
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from slipway_runtime.config import ServingConfig
+from slipway_runtime.errors import ConfigError, SlipwayError
+from slipway_runtime.inference.dataplane import DataPlane
+from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.protocols import rest
+from slipway_runtime.protocols.body import BodyBudget
+from slipway_runtime.protocols.envelope import Envelope
+from slipway_runtime.protocols.infer import InferEndpoint
+from slipway_runtime.settings import Settings
+
+log: Final = logging.getLogger(__name__)
+
+_BACKLOG: Final = 2048
+_KEEP_ALIVE_S: Final = 75
+"""Above the idle timeout of usual load balancers (60 s): they have to be the ones who close, or a
+request meets a closing connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What to serve, from where, and on which address."""
+
+    config: ServingConfig
+    model: Path
+    host: str
+
+
+def serve(assignment: Assignment, settings: Settings) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        ConfigError: a port cannot be had.
+        SupplyError: the model cannot be served.
+    """
+    with (
+        _listening(assignment.host, settings.http_port) as http,
+        _listening(assignment.host, settings.admin_port) as admin,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_run(assignment, settings, http, admin))
+
+
+async def _run(
+    assignment: Assignment, settings: Settings, http: socket.socket, admin: socket.socket
+) -> None:
+    server = Server(assignment, settings)
+    ports = {"http_port": http.getsockname()[1], "admin_port": admin.getsockname()[1]}
+    log.info("listening", extra={"host": assignment.host, **ports})
+    await server.run(http, admin)
+
+
+class Server:
+    """Both ports, and the model behind them."""
+
+    def __init__(self, assignment: Assignment, settings: Settings) -> None:
+        config = assignment.config
+        self._assignment: Final = assignment
+        self._settings: Final = settings
+        metrics = Metrics(
+            model=config.name, version=config.model.version or "", revision=config.revision
+        )
+        metrics.serves(digest=config.digest or "", format_name="ONNX")
+        self._dataplane: Final = DataPlane(config, metrics)
+        client, admin = _apps(self._dataplane, metrics, settings)
+        self._client: Final = _Listener(client, settings.drain_s)
+        self._admin: Final = _Listener(admin, 1.0)
+        self._signals: Final = _Signals()
+
+    async def run(self, http: socket.socket, admin: socket.socket) -> None:
+        """Answer on both ports at once; load; serve until a signal; drain."""
+        failure: SlipwayError | None = None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._admin.serve(sockets=[admin]))
+            client = tasks.create_task(self._client.serve(sockets=[http]))
+            try:
+                await self._load()
+                await self._signals.received(1)
+            except SlipwayError as err:
+                failure = err
+            await self._drain(client)
+        if failure:
+            raise failure
+
+    async def _load(self) -> None:
+        """Load the model, or stop waiting for it when a signal comes first."""
+        begun_s = monotonic()
+        load = asyncio.ensure_future(self._dataplane.load(self._assignment.model))
+        stop = asyncio.ensure_future(self._signals.received(1))
+        await asyncio.wait({load, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if load.done():
+            load.result()
+            # What is alive now stays: keep the collector from walking it again and again.
+            gc.freeze()
+            took_ms = round((monotonic() - begun_s) * 1000)
+            log.info("ready", extra={"model": self._assignment.config.name, "load_ms": took_ms})
+        else:
+            load.cancel()
+
+    async def _drain(self, client: asyncio.Task[None]) -> None:
+        """Leave without failing anybody: the order is the point."""
+        was_ready = self._dataplane.state == "Ready"
+        self._dataplane.start_draining()
+        if was_ready:
+            log.info("draining", extra={"endpoints_grace_s": self._settings.endpoints_grace_s})
+            # Unready before closing: requests come until every proxy has noticed.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._signals.received(2), self._settings.endpoints_grace_s)
+        self._client.should_exit = True
+        hasten = asyncio.ensure_future(self._signals.received(3))
+        await asyncio.wait({client, hasten}, return_when=asyncio.FIRST_COMPLETED)
+        self._client.force_exit = True
+        hasten.cancel()
+        self._dataplane.close()
+        await client
+        self._admin.should_exit = True
+        log.info("stopped")
+
+
+class _Signals:
+    """Counts SIGTERM and SIGINT; Ctrl-C counts twice, nobody's endpoints wait for a laptop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._caught, 1)
+        loop.add_signal_handler(signal.SIGINT, self._caught, 2)
+        self._waiters: Final[list[tuple[int, asyncio.Future[None]]]] = []
+
+    async def received(self, count: int) -> None:
+        """Return once so many have come."""
+        if self._count < count:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((count, waiter))
+            await waiter
+
+    def _caught(self, weight: int) -> None:
+        self._count += weight
+        for count, waiter in self._waiters:
+            if self._count >= count and not waiter.done():
+                waiter.set_result(None)
+
+
+class _Listener(uvicorn.Server):
+    """uvicorn without its signal handling: it would close the listener at the first SIGTERM."""
+
+    def __init__(self, app: ASGIApp, drain_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=ceil(drain_s),
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+def _apps(dataplane: DataPlane, metrics: Metrics, settings: Settings) -> tuple[ASGIApp, ASGIApp]:
+    client = rest.client_app(dataplane, release=version("slipway"))
+    admin = rest.admin_app(dataplane, metrics, client)
+    budget = BodyBudget(settings.max_inflight_bytes)
+    infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client)
+    return Envelope(infer, dataplane), admin
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, taken before anything slow happens: a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as err:
+        raise ConfigError(
+            f"port {port} on {host}: cannot be listened on ({os.strerror(err.errno or 0)})"
+        ) from err
+    with sock:
+        yield sock

@@ -1,0 +1,99 @@
+"""What this process is told by its environment: one frozen value, read once.
+
+Lives here: ports, limits and timeouts of the process. What a revision decides comes in
+serving.json (`config.py`). A misspelt `SLIPWAY_RUNTIME_*` name is refused, because pydantic
+does not see it and a limit that silently does not apply is worse than a crash.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from slipway_runtime.config import explained
+from slipway_runtime.errors import ConfigError
+from slipway_runtime.units import quantity_bytes
+
+PREFIX: Final = "SLIPWAY_RUNTIME_"
+
+
+def _hosts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(host.strip().lower() for host in value.split(",") if host.strip())
+
+
+Bytes = Annotated[int, BeforeValidator(quantity_bytes)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
+
+
+class Settings(BaseSettings):
+    """Every `SLIPWAY_RUNTIME_*` variable, in lower case and without its prefix."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid"
+    )
+
+    host: str | None = None
+    """Address both ports listen on; default 0.0.0.0 in pods (`--config`), 127.0.0.1 on a laptop."""
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """REST for clients; 0 takes a free port, and the log says which."""
+    admin_port: int = Field(default=8082, ge=0, le=65535)
+    """Probes, metrics, status and the API page; never in a Service for clients."""
+    drain_s: float = Field(default=30.0, ge=0, le=3600)
+    """How long requests in flight may take to finish after the listener has closed."""
+    endpoints_grace_s: float = Field(default=5.0, ge=0, le=600)
+    """How long to keep accepting after SIGTERM while proxies forget this pod, in seconds.
+
+    Too short loses requests; the pod's grace period must hold this, the drain and a margin.
+    """
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged; DEBUG tells each request."""
+    max_inflight_bytes: Bytes = Field(default=64 * 2**20, ge=2**20)
+    """Request bodies held at once; more are answered 429. A lone one always fits.
+
+    Raise it together with the memory limit: decoding takes a few times the body.
+    """
+    max_model_bytes: Bytes = Field(default=16 * 2**30, ge=1)
+    """Largest model that is fetched; bounds the disk a wrong URI can fill."""
+    insecure_registries: Hosts = ()
+    """Comma-separated `host[:port]` of registries that are spoken to in plain HTTP."""
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """How long one connection attempt of the supply step may take."""
+    read_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """How long a store may be silent before the attempt counts as cut."""
+    fetch_attempts: int = Field(default=5, ge=1, le=100)
+    """Attempts in a row without progress before the supply step gives up."""
+    validate_timeout_s: float = Field(default=300.0, gt=0, le=7200)
+    """How long checking, loading and warming a model may take in the supply step."""
+    config_json: str | None = None
+    """serving.json itself, for the supply step, which has no ConfigMap yet."""
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        ConfigError: an unknown name, or a value out of its range.
+    """
+    _refuse_unknown(environment)
+    try:
+        return Settings()
+    except ValidationError as err:
+        raise ConfigError(f"environment: {explained(err, Settings)}") from err
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = [name.upper() for name in Settings.model_fields]
+    for name in sorted(environment):
+        given = name.upper().removeprefix(PREFIX)
+        if given != name.upper() and given not in known:
+            near = difflib.get_close_matches(given, known, n=1)
+            names = ", ".join(PREFIX + each for each in near or known)
+            remedy = f"did you mean {names}?" if near else f"known are {names}"
+            raise ConfigError(f"environment: {name} is not a setting; {remedy}")

@@ -1,0 +1,1 @@
+"""Model supply: from a URI to verified bytes on disk."""

@@ -1,0 +1,87 @@
+"""The supply step as a process: arguments in, exit code and termination message out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from slipway_runtime.config import ServingConfig, load_config, read_config
+from slipway_runtime.errors import ConfigError, InvalidConfig, SupplyError, Unavailable
+from slipway_runtime.settings import Settings
+from slipway_runtime.supply.fetch import SupplyOptions, supply
+from slipway_runtime.supply.retry import Patience
+from slipway_runtime.supply.termination import (
+    EXIT_OK,
+    exit_code,
+    failure_text,
+    success_text,
+    write_message,
+)
+
+log: Final = logging.getLogger(__name__)
+
+
+def run_step(args: Namespace, settings: Settings) -> int:
+    """Run the verb `fetch`; whatever happens, the message says so."""
+    try:
+        result = supply(_config(args.config, settings), _options(args, settings))
+    except SupplyError as err:
+        return end_in(err, args.termination_message)
+    except ConfigError as err:
+        return end_in(InvalidConfig(str(err)), args.termination_message)
+    except Exception as err:
+        log.exception("supply step broke")
+        return end_in(
+            Unavailable(f"internal error ({type(err).__name__}); the step's log has the cause"),
+            args.termination_message,
+        )
+    _tell(args.termination_message, success_text(result))
+    return EXIT_OK
+
+
+def end_in(error: SupplyError, message: Path) -> int:
+    """Tell a failure to the log, the message file and the caller of the process."""
+    log.error(
+        "no model", extra={"reason": error.reason, "terminal": error.terminal, "cause": str(error)}
+    )
+    _tell(message, failure_text(error))
+    return exit_code(error)
+
+
+def patience(settings: Settings) -> Patience:
+    """The settings' part of the patience."""
+    return Patience(
+        attempts=settings.fetch_attempts,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
+def _tell(path: Path, text: str) -> None:
+    if not write_message(path, text):
+        log.debug("no termination message file", extra={"path": str(path)})
+        sys.stdout.write(text + "\n")
+
+
+def _config(path: Path | None, settings: Settings) -> ServingConfig:
+    if path is not None:
+        return load_config(path)
+    if settings.config_json is None:
+        raise ConfigError("config: missing, give --config FILE or SLIPWAY_RUNTIME_CONFIG_JSON")
+    return read_config(settings.config_json, source="SLIPWAY_RUNTIME_CONFIG_JSON")
+
+
+def _options(args: Namespace, settings: Settings) -> SupplyOptions:
+    return SupplyOptions(
+        into=args.into,
+        configmap_folder=args.configmap_dir,
+        max_bytes=settings.max_model_bytes,
+        insecure_registries=settings.insecure_registries,
+        allow_file=args.allow_file,
+        resolve=args.resolve,
+        validate_timeout_s=settings.validate_timeout_s,
+        patience=patience(settings),
+    )

@@ -1,0 +1,164 @@
+"""The termination message: how the supply step ended, in at most 4096 bytes of JSON.
+
+The kubelet cuts longer ones at their *front*, which would leave no JSON at all. What is dropped
+first is the tail of the signature, then the tail of the message.
+
+`tests/contract/termination.schema.json` is generated from these types:
+`python -m slipway_runtime.supply.termination --check PATH | --write PATH`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from slipway_runtime.errors import SupplyError, clipped
+from slipway_runtime.schema import schema_main
+
+MAX_BYTES: Final = 4096
+EXIT_OK: Final = 0
+EXIT_TERMINAL: Final = 10
+EXIT_TRANSIENT: Final = 11
+
+_MAX_MESSAGE_BYTES: Final = 2048
+"""JSON escapes can double it; the rest is names and punctuation."""
+
+Reason = Literal[
+    "NotFound",
+    "AccessDenied",
+    "DigestMismatch",
+    "Unsupported",
+    "InvalidModel",
+    "InvalidConfig",
+    "Unavailable",
+]
+
+
+class _Message(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class SignatureTensor(_Message):
+    """One input or output, as V2 metadata writes it."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class SignatureSummary(_Message):
+    """The model's inputs and outputs, or as many of them as fit."""
+
+    inputs: tuple[SignatureTensor, ...]
+    outputs: tuple[SignatureTensor, ...]
+    truncated: bool | None = None
+    """True when tensors are missing; the runtime's metadata has them all."""
+
+
+class SupplyResult(_Message):
+    """What the supply step found."""
+
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    format: Literal["ONNX"] = "ONNX"
+    size_bytes: int = Field(ge=1)
+    signature: SignatureSummary | None = None
+    """Only the resolving Job looks into the model."""
+    framework: str | None = None
+    """Name of the program that exported the model, in its own words."""
+
+
+class SupplyFailure(_Message):
+    """Why there is no model."""
+
+    reason: Reason
+    terminal: bool
+    """Whether only another spec can help."""
+    message: str
+
+
+class Succeeded(_Message):
+    """The step ended with exit code 0."""
+
+    result: SupplyResult
+
+
+class Failed(_Message):
+    """The step ended with exit code 10 (terminal) or 11 (transient)."""
+
+    failure: SupplyFailure
+
+
+def success_text(result: SupplyResult) -> str:
+    """Render a result; tensors are dropped from the end until it fits."""
+    text = _text(Succeeded(result=result))
+    while len(text.encode()) > MAX_BYTES and result.signature:
+        result = result.model_copy(update={"signature": _shortened(result.signature)})
+        text = _text(Succeeded(result=result))
+    return text
+
+
+def failure_text(error: SupplyError) -> str:
+    """Render a failure; the message is cut until it fits."""
+    limit = _MAX_MESSAGE_BYTES
+    text = _failure(error, limit)
+    while len(text.encode()) > MAX_BYTES:
+        limit //= 2
+        text = _failure(error, limit)
+    return text
+
+
+def exit_code(error: SupplyError) -> int:
+    """10 when only another spec can help, 11 when a later attempt can."""
+    return EXIT_TERMINAL if error.terminal else EXIT_TRANSIENT
+
+
+def _failure(error: SupplyError, limit_bytes: int) -> str:
+    message = clipped(str(error), limit_bytes)
+    return _text(
+        Failed(
+            failure=SupplyFailure(
+                reason=error.reason,
+                terminal=error.terminal,
+                message=message,
+            )
+        )
+    )
+
+
+def _shortened(signature: SignatureSummary) -> SignatureSummary | None:
+    """Without half of its last non-empty list; None when nothing is left."""
+    inputs, outputs = signature.inputs, signature.outputs
+    if outputs:
+        outputs = outputs[: len(outputs) // 2]
+    elif inputs:
+        inputs = inputs[: len(inputs) // 2]
+    else:
+        return None
+    return SignatureSummary(inputs=inputs, outputs=outputs, truncated=True)
+
+
+def _text(message: _Message) -> str:
+    return message.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def write_message(path: Path, text: str) -> bool:
+    """Write the message where the kubelet reads it; False where there is no such place."""
+    try:
+        path.write_text(text, "utf-8")
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(
+        schema_main(
+            TypeAdapter(Succeeded | Failed).json_schema(by_alias=True), title="termination message"
+        )
+    )

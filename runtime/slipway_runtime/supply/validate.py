@@ -1,0 +1,165 @@
+"""Look into a model file before anybody serves it: parse, check, load, run once.
+
+`validated` does it in a process of its own, because a hostile file may crash or hang what reads
+it, and the supply step must live to tell. The child is `python -m slipway_runtime.supply.validate`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+
+from slipway_runtime import errors
+from slipway_runtime.errors import InvalidModel, SupplyError, Unsupported, clipped, shown
+from slipway_runtime.inference.container import cap_memory
+from slipway_runtime.inference.session import Session
+from slipway_runtime.inference.warmup import warm_up
+from slipway_runtime.supply.digest import looks_like
+from slipway_runtime.supply.termination import SignatureSummary
+
+log: Final = logging.getLogger(__name__)
+
+_MAX_PROTOBUF_BYTES: Final = 2**31 - 1
+_MAX_REASON_BYTES: Final = 400
+_MAX_DEPTH: Final = 64
+_SUPPLY_ERRORS: Final = {kind.reason: kind for kind in SupplyError.__subclasses__()}
+
+
+def validated(model: Path, *, timeout_s: float) -> tuple[SignatureSummary, str | None]:
+    """Validate a model in a child process.
+
+    Returns:
+        Its signature, and the name of what exported it.
+
+    Raises:
+        InvalidModel: it cannot be parsed, loaded or run, or it takes the child down.
+        Unsupported: it is a model that this release does not serve.
+    """
+    # -P: the current directory may be where the model lies, and is no place to import from.
+    command = [sys.executable, "-P", "-m", __name__, str(model)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603  # our own module
+    except subprocess.TimeoutExpired as err:
+        raise InvalidModel(
+            f"model: not checked, loaded and run once within {timeout_s:g}s, expected less; "
+            "raise SLIPWAY_RUNTIME_VALIDATE_TIMEOUT_S if it is slow by nature"
+        ) from err
+    return outcome(done)
+
+
+def inspected(model: Path) -> tuple[Session, str | None]:
+    """Validate a model in this process; `validated` says what may be raised."""
+    _check_size(model)
+    framework = _parsed(model)
+    session = Session(model, threads=1)
+    warm_up(session, 1)
+    return session, framework
+
+
+def outcome(done: subprocess.CompletedProcess[bytes]) -> tuple[SignatureSummary, str | None]:
+    """Read how the child has ended; `validated` says what may be raised."""
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise InvalidModel(
+            f"model: checking it ended in {name}; "
+            "it is broken, hostile or too large for the memory limit"
+        )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as err:
+        log.error(
+            "validation broke",
+            extra={"stderr": clipped(done.stderr.decode(errors="replace"), 2000)},
+        )
+        raise InvalidModel(
+            f"model: checking it ended with exit code {done.returncode} and no result"
+        ) from err
+    if "failure" in answer:
+        raise _SUPPLY_ERRORS[answer["failure"]["reason"]](answer["failure"]["message"])
+    return SignatureSummary.model_validate(answer["signature"]), answer["framework"]
+
+
+def _check_size(model: Path) -> None:
+    size_bytes = model.stat().st_size
+    if size_bytes == 0:
+        raise InvalidModel("model: the file is empty, expected an ONNX model")
+    if size_bytes > _MAX_PROTOBUF_BYTES:
+        raise InvalidModel(f"model: {size_bytes} bytes, expected less than 2 GiB in one ONNX file")
+
+
+def _parsed(model: Path) -> str | None:
+    """Parse and check; nothing of the parsed model is kept, it may be gigabytes."""
+    try:
+        proto = onnx.load(str(model), load_external_data=False)
+    except Exception as err:  # protobuf's, and whatever its C++ raises
+        raise InvalidModel(_no_model(model)) from err
+    if not proto.HasField("graph"):
+        raise InvalidModel(_no_model(model))
+    _refuse_external_data(proto)
+    framework = clipped(proto.producer_name, 100) or None
+    del proto
+    try:
+        onnx.checker.check_model(str(model))
+    except Exception as err:  # the checker's own errors, and whatever its C++ raises
+        reason = clipped(" ".join(str(err).split()), _MAX_REASON_BYTES)
+        raise InvalidModel(f"model: breaks the rules of ONNX ({reason})") from err
+    return framework
+
+
+def _no_model(model: Path) -> str:
+    with model.open("rb") as file:
+        guess = looks_like(file.read(512))
+    found = f"it looks like {guess}" if guess else "it cannot be parsed"
+    return f"model: {found}, expected an ONNX model"
+
+
+def _refuse_external_data(proto: Any) -> None:
+    for tensor in _tensors(proto.graph, 0):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise Unsupported(
+                f"model: tensor {shown(tensor.name)} keeps its data in another file, "
+                "expected one ONNX file; "
+                "save it with onnx.save(model, path, save_as_external_data=False)"
+            )
+
+
+def _tensors(graph: Any, depth: int) -> Iterator[Any]:
+    """Every stored tensor of a graph and of the graphs inside it."""
+    if depth > _MAX_DEPTH:
+        raise InvalidModel(f"model: graphs nested more than {_MAX_DEPTH} deep, expected fewer")
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner, depth + 1)
+
+
+def main() -> int:
+    """Validate the file named on the command line; print one JSON object."""
+    logging.basicConfig(stream=sys.stderr)
+    cap_memory()
+    try:
+        session, framework = inspected(Path(sys.argv[1]))
+        answer: dict[str, Any] = {
+            "signature": session.signature.described(),
+            "framework": framework,
+        }
+    except errors.SupplyError as err:
+        answer = {"failure": {"reason": err.reason, "message": str(err)}}
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

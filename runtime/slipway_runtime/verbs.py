@@ -1,0 +1,109 @@
+"""The three verbs: arguments and settings in, exit code out."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Final, NoReturn
+
+from slipway_runtime.config import ServingConfig, load_config
+from slipway_runtime.errors import (
+    ConfigError,
+    DigestMismatch,
+    InvalidConfig,
+    SlipwayError,
+    SupplyError,
+)
+from slipway_runtime.logs import configure_logging
+from slipway_runtime.settings import Settings, load_settings
+from slipway_runtime.supply.fetch import MODEL_FILE, supplied_digest
+from slipway_runtime.supply.step import end_in, run_step
+from slipway_runtime.supply.termination import exit_code
+
+log: Final = logging.getLogger("slipway_runtime")
+
+EXIT_USAGE: Final = 2
+
+
+def run_fetch(args: Namespace) -> int:
+    """Fetch the model of a revision; wrong settings, too, end in a termination message."""
+    # Process 1 of a container has no default action for it: without this, SIGTERM is ignored.
+    signal.signal(signal.SIGTERM, _end)
+    configure_logging("INFO")
+    try:
+        settings = load_settings()
+    except ConfigError as err:
+        return end_in(InvalidConfig(str(err)), args.termination_message)
+    configure_logging(settings.log_level)
+    return run_step(args, settings)
+
+
+def run_inspect(args: Namespace) -> int:
+    """Print what a model is."""
+    from slipway_runtime.inspection import report
+
+    configure_logging("WARNING")
+    try:
+        sys.stdout.write(report(args.model_file) + "\n")
+    except SlipwayError as err:
+        return _refused(err)
+    return 0
+
+
+def run_serve(args: Namespace) -> int:
+    """Serve until a signal ends it."""
+    # The server has its own handlers later; until then there is nothing to drain.
+    signal.signal(signal.SIGTERM, _end)
+    configure_logging("INFO")
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level)
+        _serve(args, settings)
+    except SlipwayError as err:
+        return _refused(err)
+    return 0
+
+
+def _serve(args: Namespace, settings: Settings) -> None:
+    # Late: `fetch` needs neither a server nor ONNX Runtime, and both are slow to import.
+    from slipway_runtime.server import Assignment, serve
+
+    if args.config is not None:
+        config, model, host = *_in_pod(args), "0.0.0.0"  # noqa: S104  # a pod's address is its own
+    else:
+        config, model, host = *_on_laptop(args, settings), "127.0.0.1"
+    serve(Assignment(config, model, settings.host or host), settings)
+
+
+def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
+    """The revision's configuration, and the model that its init container has fetched."""
+    if args.model_dir is None:
+        raise ConfigError("--model-dir: missing, --config needs it")
+    config = load_config(args.config)
+    found = supplied_digest(args.model_dir)
+    if config.digest != found:
+        raise DigestMismatch(
+            f"digest: model.json has {found}, serving.json expects {config.digest}; fetch again"
+        )
+    return config, args.model_dir / MODEL_FILE
+
+
+def _on_laptop(args: Namespace, settings: Settings) -> tuple[ServingConfig, Path]:
+    from slipway_runtime import laptop
+
+    if args.filename is not None:
+        return laptop.from_manifest(args.filename, args.model, settings)
+    return laptop.from_model(args.model_file)
+
+
+def _refused(err: SlipwayError) -> int:
+    reason = err.reason if isinstance(err, SupplyError) else type(err).__name__
+    log.error("refused", extra={"reason": reason, "cause": str(err)})
+    return exit_code(err) if isinstance(err, SupplyError) else EXIT_USAGE
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -1,0 +1,137 @@
+"""Small ONNX models, built where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Shape = Sequence[int | str]
+
+ONNX_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def saved(model: Any, path: Path) -> Path:
+    """Write a model and return where."""
+    onnx.save(model, str(path))
+    return path
+
+
+def tensor(name: str, datatype: str, shape: Shape) -> Any:
+    return helper.make_tensor_value_info(name, ONNX_TYPES[datatype], list(shape))
+
+
+def model_of(
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    weights: Sequence[Any] = (),
+    *,
+    producer: str = "tests",
+) -> Any:
+    graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(weights))
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+        producer_name=producer,
+    )
+
+
+def affine(columns: int = 4, classes: int = 3) -> Any:
+    """`scores = x @ w`, one row per request row."""
+    weights = np.arange(columns * classes, dtype=np.float32).reshape(columns, classes) / 7
+    return model_of(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"])],
+        [tensor("x", "FP32", ["batch", columns])],
+        [tensor("scores", "FP32", ["batch", classes])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+
+
+def identity(*datatypes: str, shape: Shape = ("n",)) -> Any:
+    """One input and one output per datatype: `in_FP32` → `out_FP32`."""
+    return model_of(
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in datatypes],
+        [tensor(f"in_{name}", name, shape) for name in datatypes],
+        [tensor(f"out_{name}", name, shape) for name in datatypes],
+    )
+
+
+def joined() -> Any:
+    """`y = concat(a, b)` along the rows' columns: both batches must be equal."""
+    return model_of(
+        [helper.make_node("Concat", ["a", "b"], ["y"], axis=1)],
+        [tensor("a", "FP32", ["batch", 1]), tensor("b", "FP32", ["batch", 1])],
+        [tensor("y", "FP32", ["batch", 2])],
+    )
+
+
+def counting() -> Any:
+    """Loop `n` times: an inference that takes as long as its input says."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["still"]),
+            helper.make_node("Add", ["total", "one"], ["more"]),
+        ],
+        "body",
+        [tensor("i", "INT64", []), tensor("go_on", "BOOL", []), tensor("total", "INT64", [1])],
+        [tensor("still", "BOOL", []), tensor("more", "INT64", [1])],
+    )
+    return model_of(
+        [
+            helper.make_node("Squeeze", ["n"], ["trips"]),
+            helper.make_node("Loop", ["trips", "yes", "zero"], ["total_out"], body=body),
+        ],
+        [tensor("n", "INT64", [1])],
+        [tensor("total_out", "INT64", [1])],
+        [
+            numpy_helper.from_array(np.array(True), "yes"),
+            numpy_helper.from_array(np.array([0], np.int64), "zero"),
+            numpy_helper.from_array(np.array([1], np.int64), "one"),
+        ],
+    )
+
+
+def zipmap() -> Any:
+    """A classifier as skl2onnx exports it by default: its scores are a sequence of maps."""
+    scores = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])
+    mapped = helper.make_map_type_proto(
+        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    output = helper.make_value_info("output_probability", helper.make_sequence_type_proto(mapped))
+    node = helper.make_node(
+        "ZipMap", ["p"], ["output_probability"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+    )
+    graph = helper.make_graph([node], "graph", [scores], [output])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def external(location: str) -> Any:
+    """A model whose weights claim to lie in another file."""
+    model = affine()
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", location
+    return model

@@ -1,0 +1,304 @@
+"""The supply step as pods run it: exit codes, messages, files."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from onnx import helper
+
+from slipway_runtime.supply.digest import file_digest
+from tests.unit.runtime import models
+from tests.unit.runtime.processes import environment, process, runtime, serving_document
+from tests.unit.runtime.store import StoreDouble, says, sends
+
+SCHEMA = json.loads(Path("tests/contract/termination.schema.json").read_text())
+
+
+class Step:
+    """One run of the verb `fetch`."""
+
+    def __init__(
+        self, folder: Path, document: object, *arguments: object, **settings: object
+    ) -> None:
+        self.into = folder / "models"
+        message = folder / "termination-log"
+        message.touch()
+        self.done = runtime(
+            "fetch",
+            *("--into", self.into, "--configmap-dir", folder / "source"),
+            *("--termination-message", message),
+            *arguments,
+            config_json=json.dumps(document),
+            **settings,
+        )
+        self.text = message.read_text()
+        self.message: dict[str, Any] = json.loads(self.text)
+        jsonschema.validate(self.message, SCHEMA)
+        assert len(self.text.encode()) <= 4096
+
+    @property
+    def failure(self) -> tuple[int, str, bool]:
+        failure = self.message["failure"]
+        return self.done.returncode, failure["reason"], failure["terminal"]
+
+    @property
+    def why(self) -> str:
+        return str(self.message["failure"]["message"])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A mounted ConfigMap, with the links that the kubelet makes."""
+    data = tmp_path / "source" / "..2026"
+    data.mkdir(parents=True)
+    models.saved(models.affine(), data / "digits.onnx")
+    (data.parent / "..data").symlink_to("..2026")
+    (data.parent / "digits.onnx").symlink_to("..data/digits.onnx")
+    return data / "digits.onnx"
+
+
+def test_a_resolving_job_reports_what_it_found(tmp_path: Path, source: Path) -> None:
+    step = Step(tmp_path, serving_document("configmap://m/digits.onnx"), "--resolve")
+    digest = file_digest(source)
+    expected = {
+        "digest": digest,
+        "format": "ONNX",
+        "sizeBytes": source.stat().st_size,
+        "signature": {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
+        },
+        "framework": "tests",
+    }
+    assert (step.done.returncode, step.message) == (0, {"result": expected})
+    assert json.loads((step.into / "model.json").read_text()) == {
+        "uri": "configmap://m/digits.onnx",
+        **expected,
+    }
+    assert (step.into / "model.onnx").read_bytes() == source.read_bytes()
+
+
+def test_a_pod_fetches_by_digest_and_believes_nothing(tmp_path: Path, source: Path) -> None:
+    document = serving_document("configmap://m/digits.onnx", digest=file_digest(source))
+    step = Step(tmp_path, document)
+    assert step.message == {
+        "result": {
+            "digest": file_digest(source),
+            "format": "ONNX",
+            "sizeBytes": source.stat().st_size,
+        }
+    }
+    again = Step(tmp_path, document)
+    assert "model is already there" in again.done.stderr
+    (step.into / "model.onnx").write_bytes(b"tampered")
+    repaired = Step(tmp_path, document)
+    assert repaired.done.returncode == 0
+    assert file_digest(repaired.into / "model.onnx") == file_digest(source)
+
+
+def test_a_configuration_file_does_as_well(tmp_path: Path, source: Path) -> None:
+    config = tmp_path / "serving.json"
+    config.write_text(json.dumps(serving_document("configmap://m/digits.onnx")))
+    assert Step(tmp_path, {}, "--config", config).done.returncode == 0
+
+
+@pytest.mark.parametrize("where", ["digest", "model"])
+def test_other_bytes_than_promised_are_refused(tmp_path: Path, source: Path, where: str) -> None:
+    wrong = "sha256:" + "0" * 64
+    document = serving_document("configmap://m/digits.onnx")
+    if where == "digest":
+        document["digest"] = wrong
+    else:
+        document["model"]["digest"] = wrong
+    step = Step(tmp_path, document)
+    assert step.failure == (10, "DigestMismatch", True)
+    assert step.why.startswith(f"{'digest' if where == 'digest' else 'model.digest'}: got sha256:")
+    assert list(step.into.iterdir()) == []
+
+
+def test_a_failure_leaves_no_word_about_another_model(tmp_path: Path, source: Path) -> None:
+    Step(tmp_path, serving_document("configmap://m/digits.onnx"))
+    (source.parent / "bad").write_bytes(b"bad")
+    (tmp_path / "source" / "bad").symlink_to("..data/bad")
+    step = Step(tmp_path, serving_document("configmap://m/bad"), "--resolve")
+    assert step.failure == (10, "InvalidModel", True)
+    assert not (step.into / "model.json").exists()
+
+
+def test_a_missing_key_names_those_that_are_there(tmp_path: Path, source: Path) -> None:
+    step = Step(tmp_path, serving_document("configmap://m/other.onnx"))
+    assert step.failure == (10, "NotFound", True)
+    assert step.why == (
+        "model.uri: ConfigMap 'm' has no key 'other.onnx', expected one of digits.onnx"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "hf", "pvc", "file"])
+def test_schemes_of_later_releases_are_unsupported(tmp_path: Path, scheme: str) -> None:
+    step = Step(tmp_path, serving_document(f"{scheme}://a/b"))
+    assert step.failure == (10, "Unsupported", True)
+    assert "expected one of https://, http://, oci://, configmap://" in step.why
+
+
+def test_a_file_is_fetched_where_it_is_allowed(tmp_path: Path, source: Path) -> None:
+    assert Step(tmp_path, serving_document(source.as_uri()), "--allow-file").done.returncode == 0
+
+
+def test_a_broken_configuration_is_terminal_and_named(tmp_path: Path) -> None:
+    step = Step(tmp_path, serving_document(poll={}))
+    assert step.failure == (10, "InvalidConfig", True)
+    assert step.why.startswith(
+        "SLIPWAY_RUNTIME_CONFIG_JSON: poll: unknown key, expected one of name"
+    )
+
+
+def test_a_misspelt_setting_is_terminal_and_named(tmp_path: Path) -> None:
+    step = Step(tmp_path, serving_document(), max_modle_bytes=1)
+    assert step.failure == (10, "InvalidConfig", True)
+    assert "did you mean SLIPWAY_RUNTIME_MAX_MODEL_BYTES?" in step.why
+
+
+def test_a_store_in_trouble_is_transient(tmp_path: Path, store_double: StoreDouble) -> None:
+    store_double.answers["/m"] = [says(503, Retry_After="0")]
+    step = Step(tmp_path, serving_document(store_double.url("/m")), fetch_attempts=2)
+    assert step.failure == (11, "Unavailable", False)
+
+
+def test_no_secret_of_a_uri_is_told_anywhere(
+    tmp_path: Path, store_double: StoreDouble, affine_model: Path
+) -> None:
+    store_double.answers["/m"] = [says(500), sends(affine_model.read_bytes())]
+    uri = f"http://user:passw0rd@{store_double.host}/m?X-Amz-Signature=s1gnature"
+    step = Step(tmp_path, serving_document(uri))
+    told = step.done.stderr + step.done.stdout + step.text + (step.into / "model.json").read_text()
+    assert step.done.returncode == 0
+    assert "passw0rd" not in told
+    assert "s1gnature" not in told
+    assert store_double.headers_of("/m")[1]["authorization"].startswith("Basic ")
+
+
+def test_a_web_page_in_place_of_a_model_is_recognised(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    store_double.answers["/m"] = [says(200, b"<!DOCTYPE html><title>Sign in</title>")]
+    step = Step(tmp_path, serving_document(store_double.url("/m")), "--resolve")
+    assert step.failure == (10, "InvalidModel", True)
+    assert step.why == "model: it looks like an HTML or XML document, expected an ONNX model"
+
+
+def test_an_empty_file_is_no_model(tmp_path: Path, store_double: StoreDouble) -> None:
+    store_double.answers["/m"] = [says(200)]
+    assert Step(tmp_path, serving_document(store_double.url("/m"))).failure == (
+        10,
+        "InvalidModel",
+        True,
+    )
+
+
+def test_a_limit_on_size_holds(tmp_path: Path, source: Path) -> None:
+    step = Step(tmp_path, serving_document("configmap://m/digits.onnx"), max_model_bytes=100)
+    assert step.failure == (10, "Unsupported", True)
+    assert "expected at most 100; raise SLIPWAY_RUNTIME_MAX_MODEL_BYTES" in step.why
+
+
+def test_a_large_signature_is_cut_to_fit(tmp_path: Path) -> None:
+    names = [f"a_rather_long_name_of_a_feature_{i}" for i in range(150)]
+    model = models.model_of(
+        [helper.make_node("Sum", names, ["y"])],
+        [models.tensor(name, "FP32", ["n", 1]) for name in names],
+        [models.tensor("y", "FP32", ["n", 1])],
+    )
+    (tmp_path / "source").mkdir()
+    models.saved(model, tmp_path / "source" / "m.onnx")
+    step = Step(tmp_path, serving_document("configmap://m/m.onnx"), "--resolve")
+    assert step.message["result"]["signature"]["truncated"] is True
+
+
+def test_a_defect_of_ours_is_transient_and_told(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.json").mkdir()
+    step = Step(tmp_path, serving_document("configmap://m/digits.onnx"))
+    assert step.failure[:2] == (11, "Unavailable")
+
+
+def test_without_a_message_file_the_result_is_printed(tmp_path: Path, source: Path) -> None:
+    done = runtime(
+        "fetch",
+        *("--into", tmp_path / "models", "--configmap-dir", tmp_path / "source"),
+        *("--termination-message", tmp_path / "no" / "such"),
+        config_json=json.dumps(serving_document("configmap://m/digits.onnx")),
+    )
+    assert (done.returncode, list(json.loads(done.stdout))) == (0, ["result"])
+
+
+def test_memory_does_not_grow_with_the_model(tmp_path: Path, store_double: StoreDouble) -> None:
+    size = 300 * 2**20
+
+    def stream(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(size))
+        request.end_headers()
+        block = bytes(2**20)
+        for _ in range(300):
+            request.wfile.write(block)
+
+    store_double.answers["/m"] = [stream]
+    # VmHWM of the process itself: what wait4 reports includes the parent from before exec.
+    program = (
+        "import sys; from slipway_runtime.__main__ import main; code = main(sys.argv[1:]);"
+        "print([l.split()[1] for l in open('/proc/self/status') if 'VmHWM' in l][0]);"
+        "sys.exit(code)"
+    )
+    command = [sys.executable, "-c", program, "fetch", "--into", str(tmp_path / "models")]
+    message = ["--termination-message", str(tmp_path / "message")]
+    config = json.dumps(serving_document(store_double.url("/m")))
+    done = subprocess.run(
+        [*command, *message],
+        env=environment(config_json=config),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.path.getsize(tmp_path / "models" / "model.onnx") == size
+    assert int(done.stdout) * 1024 < 100 * 2**20
+
+
+def test_a_signal_ends_the_step_and_leaves_nothing(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def hang(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        released.wait(30)
+
+    store_double.answers["/m"] = [hang]
+    command = [sys.executable, "-m", "slipway_runtime", "fetch", "--into", str(tmp_path / "models")]
+    config = json.dumps(serving_document(store_double.url("/m")))
+    with subprocess.Popen(
+        command, env=environment(config_json=config), stderr=subprocess.DEVNULL
+    ) as step:
+        assert asked.wait(30)
+        step.terminate()
+        assert step.wait(10) == 143
+        released.set()
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_process_ends_with_the_code_of_its_failure(tmp_path: Path) -> None:
+    message = tmp_path / "message"
+    document = json.dumps(serving_document("s3://b/k"))
+    done = process(
+        "fetch", "--into", tmp_path, "--termination-message", message, config_json=document
+    )
+    assert done.returncode == 10
+    assert json.loads(message.read_text())["failure"]["reason"] == "Unsupported"

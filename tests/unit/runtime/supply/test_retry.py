@@ -1,0 +1,34 @@
+"""How long the supply step waits."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from slipway_runtime.supply.retry import Patience, retry_after_s
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        pytest.param("7", 7.0, id="seconds"),
+        pytest.param("Sat, 21 Nov 2026 12:00:30 GMT", 30.0, id="a date"),
+        pytest.param("Sat, 21 Nov 2026 11:00:00 GMT", 0.0, id="a date that has passed"),
+        pytest.param("soon", None, id="a word"),
+        pytest.param("Sat, 21 Nov 2026 12:00:30", None, id="a date without its zone"),
+        pytest.param(None, None, id="nothing"),
+    ],
+)
+def test_retry_after_is_read(header: str | None, expected: float | None) -> None:
+    assert retry_after_s(header, now=lambda: NOW) == expected
+
+
+def test_pauses_grow_up_to_a_limit() -> None:
+    patience = Patience(backoff_s=1, max_backoff_s=8)
+    for failures, most in ((1, 1), (2, 2), (3, 4), (4, 8), (50, 8)):
+        assert 0 <= patience.pause_s(failures, None) <= most
+
+
+def test_what_the_store_asks_is_done_within_reason() -> None:
+    assert [Patience().pause_s(1, asked) for asked in (3.0, 1e9)] == [3.0, 60.0]

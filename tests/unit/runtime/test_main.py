@@ -1,0 +1,149 @@
+"""The command line: verbs, exit codes, laptop mode."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.unit.runtime import models
+from tests.unit.runtime.processes import environment, runtime, serving
+from tests.unit.runtime.store import StoreDouble, sends
+
+MANIFEST = """\
+apiVersion: slipway.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: digits}
+spec:
+  model: {uri: "%s", version: v1}
+  serving: {warmup: {requests: 1}}
+  replicas: 3
+  rollout: {strategy: Canary}
+"""
+
+
+def manifest(folder: Path, uri: str, extra: str = "") -> Path:
+    path = folder / "mdep.yaml"
+    path.write_text(MANIFEST % uri + extra)
+    return path
+
+
+@pytest.mark.parametrize("arguments", [(), ("serve",), ("fetch",), ("bake",)])
+def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
+    assert runtime(*arguments).returncode == 2
+
+
+def test_a_missing_extra_is_named() -> None:
+    hidden = (
+        "import sys; sys.modules['pydantic'] = None\n"
+        "from slipway_runtime.__main__ import main; sys.exit(main(['inspect', 'x']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "install the extra: pip install 'slipway[runtime]'" in done.stderr
+
+
+def test_help_needs_no_dependency() -> None:
+    hidden = (
+        "import sys; sys.modules['pydantic'] = None\n"
+        "from slipway_runtime.__main__ import main; main(['serve', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "MODEL.onnx" in done.stdout) == (0, True)
+
+
+def test_inspect_prints_a_request_that_works(affine_model: Path) -> None:
+    done = runtime("inspect", affine_model)
+    assert done.returncode == 0
+    assert "input      x  FP32  [-1, 4]\noutput     scores  FP32  [-1, 3]" in done.stdout
+    assert "framework  tests" in done.stdout
+    found = re.search(r"-d '(.+)'", done.stdout)
+    assert found
+    with serving(affine_model) as server:
+        server.wait_for("ready")
+        answer = httpx.post(
+            f"{server.url}/v2/models/affine/infer", content=found[1], trust_env=False
+        )
+    assert answer.json()["outputs"][0]["data"] == [0, 0, 0]
+
+
+def test_inspect_says_why_a_model_cannot_be_served(tmp_path: Path) -> None:
+    done = runtime("inspect", models.saved(models.zipmap(), tmp_path / "zipmap.onnx"))
+    assert (done.returncode, done.stdout) == (10, "")
+    assert "options={'zipmap': False}" in done.stderr
+
+
+def test_inspect_of_nothing_says_so(tmp_path: Path) -> None:
+    done = runtime("inspect", tmp_path / "none.onnx")
+    assert (done.returncode, "is no file" in done.stderr) == (10, True)
+
+
+def test_a_laptop_serves_the_yaml_that_would_be_applied(
+    tmp_path: Path, affine_model: Path, store_double: StoreDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store_double.answers["/m.onnx"] = [sends(affine_model.read_bytes())]
+    with serving("-f", manifest(tmp_path, store_double.url("/m.onnx"))) as server:
+        server.wait_for("ready")
+        answer = httpx.get(f"{server.url}/v2/models/digits/ready", trust_env=False)
+        listening = server.wait_for("listening")
+    assert (answer.status_code, answer.headers["x-model-version"]) == (200, "v1")
+    assert listening["host"] == "127.0.0.1"
+    assert (tmp_path / "slipway/models/default-digits/model.onnx").is_file()
+
+
+def test_a_laptop_takes_a_file_in_place_of_the_uri(tmp_path: Path, affine_model: Path) -> None:
+    path = manifest(tmp_path, "configmap://m/k")
+    with serving("-f", path, "--model", affine_model) as server:
+        server.wait_for("ready")
+
+
+@pytest.mark.parametrize(
+    ("uri", "extra", "code", "expected"),
+    [
+        pytest.param("configmap://m/k", "", 2, "give the file with --model FILE", id="a ConfigMap"),
+        pytest.param(
+            "https://x/m",
+            "  pipeline: {}\n",
+            2,
+            "spec.pipeline: not served by this release, expected one of model, serving",
+            id="a block of a later release",
+        ),
+        pytest.param(
+            "s3://b/k", "", 10, "expected one of https://", id="a scheme of a later release"
+        ),
+        pytest.param("file:///no/such/file", "", 10, "No such file", id="a file that is not there"),
+    ],
+)
+def test_what_a_laptop_cannot_serve_is_told(
+    tmp_path: Path, uri: str, extra: str, code: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = runtime("serve", "-f", manifest(tmp_path, uri, extra))
+    assert (done.returncode, expected in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "kind: Pod", ""])
+def test_what_is_no_model_deployment_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert runtime("serve", "-f", path).returncode == 2
+
+
+def test_a_misspelt_setting_stops_every_verb(affine_model: Path) -> None:
+    done = runtime("serve", affine_model, htpp_port=1)
+    assert done.returncode == 2
+    assert "did you mean SLIPWAY_RUNTIME_HTTP_PORT?" in done.stderr
+
+
+def test_logs_are_json_lines() -> None:
+    done = runtime("serve", "-f", "/no/such.yaml")
+    assert [json.loads(line)["level"] for line in done.stderr.splitlines()] == ["ERROR"]
+    assert environment()["PATH"]
