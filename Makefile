@@ -18,7 +18,7 @@ UV := .venv/bin/uv
 STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
 CRD := crds/slipway.dev_modeldeployments.yaml
 CHART := charts/slipway
-SOURCES := operator runtime devcluster demo tests charts
+SOURCES := operator runtime devcluster demo tests charts docs
 
 ##@ Using it
 .PHONY: help
@@ -94,6 +94,10 @@ crd: $(STAMP) ## Write the CRD from its types, and copy it into the chart
 .PHONY: chart
 chart: crd ## Write the chart's README from its schema
 	@$(PY) charts/generate_readme.py
+
+.PHONY: docs
+docs: $(STAMP) ## Write the generated parts of the documentation
+	@$(PY) docs/generate.py
 
 .PHONY: golden
 golden: $(STAMP) ## Rewrite the golden files; review the difference

@@ -25,9 +25,9 @@ PYTEST: Final = {
     "cluster": ["tests/cluster"],
     "e2e": ["tests/e2e"],
 }
-_SOURCES: Final = ["operator", "runtime", "devcluster", "demo", "tests", "charts"]
+_SOURCES: Final = ["operator", "runtime", "devcluster", "demo", "tests", "charts", "docs"]
 _TYPED: Final = [
-    "operator/slipway_operator", "runtime/slipway_runtime", "devcluster", "demo", "tests", "charts",
+    "operator/slipway_operator", "runtime/slipway_runtime", *_SOURCES[2:],
 ]  # fmt: skip
 _STORES: Final = ["docker-registry"]
 """Debian packages of the real model stores that tests fetch from."""
@@ -83,6 +83,7 @@ def static() -> None:
     run([f"{tools}/mypy", *_TYPED])
     run([f"{tools}/lint-imports"])
     run(python("-m", "slipway_operator.api.crd", "--check", _CRD))
+    run(python("docs/generate.py", "--check"))
 
 
 def cluster_up() -> None:

@@ -36,7 +36,6 @@ CLUSTER_RIGHTS = {
     ("", "services"): CHILD,
     ("policy", "poddisruptionbudgets"): CHILD,
     ("", "pods"): READ,
-    ("discovery.k8s.io", "endpointslices"): READ,
     ("", "events"): {"list", "watch", "create", "patch"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
 }

@@ -145,6 +145,9 @@ def test_a_foreign_object_of_the_same_name_is_not_taken_over(models: Models) -> 
     theirs = models.child("Service", "m")
     assert theirs is not None
     assert theirs["spec"]["selector"] == {"app": "theirs"}
+    available = eventually(lambda: condition(models.get(), "Available"), "it tells")
+    assert available["reason"] in ("NoService", "NoReadyPods")
+    assert "endpoints" not in models.get()["status"]
     models.api.delete("Service", models.namespace, "m")
     models.until("Ready", timeout_s=30)
 
@@ -154,6 +157,12 @@ def test_what_kubernetes_refuses_is_passed_on(models: Models) -> None:
     stalled = _until(models, "Stalled", "InvalidPassthrough")
     assert "tolerations" in stalled["message"]
     assert "Perhaps" in stalled["message"]
+
+
+def test_a_misspelt_field_of_a_passthrough_block_is_named(models: Models) -> None:
+    models.apply(runtime={"env": [{"name": "A", "valu": "x"}]})
+    stalled = _until(models, "Stalled", "InvalidPassthrough")
+    assert "valu" in stalled["message"]
 
 
 def test_a_quota_is_named_and_when_it_is_lifted_the_work_goes_on(models: Models) -> None:

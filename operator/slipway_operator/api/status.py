@@ -12,9 +12,7 @@ from pydantic import Field
 
 from slipway_operator.api.fields import Block
 
-Phase = Literal[
-    "Pending", "Healthy", "Progressing", "Paused", "RollingBack", "Degraded", "Failed", "Suspended"
-]
+Phase = Literal["Pending", "Healthy", "Progressing", "Degraded", "Failed", "Suspended"]
 
 
 class Condition(Block):
@@ -134,7 +132,7 @@ class HistoryEntry(Block):
 class LastFailure(Block):
     """The last thing that went wrong in a pod."""
 
-    reason: str = Field(description="reason: OOMKilled, ImagePullBackOff, CrashLoopBackOff, …")
+    reason: str = Field(description="reason: OOMKilled, ImagePullFailed, CrashLoopBackOff, …")
     exit_code: int | None = Field(default=None, description="exitCode of the container.")
     message: str = Field(default="", description="message of the container or of the kubelet.")
     pod: str = Field(default="", description="pod it happened in.")

@@ -268,7 +268,8 @@ class Runtime(Block):
     env: Annotated[list[PassthroughItem], Field(max_length=64)] | None = Field(
         default=None,
         description="env are environment variables of the serving container, as in a Pod. "
-        "Revisioned. They are checked by the API server.",
+        "Revisioned. Those named SLIPWAY_RUNTIME_… are settings of the runtime and reach "
+        "the steps that fetch and check the model, too.",
     )
     pod_labels: LabelMap | None = Field(
         default=None,

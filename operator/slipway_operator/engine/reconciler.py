@@ -96,9 +96,10 @@ class Reconciler:
     async def work(self) -> None:
         """Reconcile one key after the other, for ever; a failing key delays no other."""
         while True:
+            # Before taking a key: one that is held by a pod in waiting would delay the pod's end.
+            await self.leadership.leading()
             key = await self.queue.get()
             try:
-                await self.leadership.leading()
                 await self._attempt(key)
             finally:
                 self.queue.done(key)

@@ -58,9 +58,15 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 }  # fmt: skip
 
 
+_TYPED_PATCH: Final = "failed to create typed patch object"
+"""What server-side apply says, with status 500, to a field that the kind does not have."""
+
+
 def from_response(status: int, body: bytes, retry_after: str | None) -> ApiError:
     """Read an answer that is not a success; the body is a `Status` object, or anything at all."""
     reason, message = _status(body)
+    if status == 500 and _TYPED_PATCH in message:
+        return Invalid(status, reason, message)
     if status == 429 or (status >= 500 and retry_after):
         throttled = Throttled(status, reason, message)
         throttled.retry_after_s = _seconds(retry_after)

@@ -28,6 +28,7 @@ MODEL_NOT_SUPPLIED: Final = "ModelNotSupplied"
 PODS_NOT_READY: Final = "PodsNotReady"
 PODS_FAILING: Final = "PodsFailing"
 NO_PODS: Final = "NoReadyPods"
+NO_SERVICE: Final = "NoService"
 PROGRESS_DEADLINE: Final = "ProgressDeadline"
 INVALID_SPEC: Final = "InvalidSpec"
 INVALID_CHILD: Final = "InvalidPassthrough"
@@ -68,6 +69,7 @@ REASONS: Final[Mapping[str, str]] = {
     PODS_NOT_READY: "Pods are starting, or fewer are ready than wanted.",
     PODS_FAILING: "Pods cannot start or crash; `status.lastFailure` says why.",
     NO_PODS: "No pod is ready: requests fail.",
+    NO_SERVICE: "The Service that clients use does not exist, or belongs to somebody else.",
     PROGRESS_DEADLINE: "The pods of a revision did not become ready in time.",
     INVALID_SPEC: "The spec has a field or value that this operator does not know.",
     INVALID_CHILD: "Kubernetes refused an object made from the spec; the message says which field.",

@@ -14,7 +14,7 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
-from slipway_operator.plan.pods import PodFailure, first_failure, serving_pods
+from slipway_operator.plan.pods import PodFailure, first_failure, serving_pods, supply_pods
 from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.rollout import Rollout, State, available, deadline_exceeded, is_complete
 from slipway_operator.plan.snapshot import Snapshot
@@ -39,6 +39,11 @@ class View:
         """Available pods of the revision that the apex Service selects."""
         apex = self.rollout.apex
         return available(self.stable if apex is self.rollout.stable else self.candidate)
+
+    @property
+    def has_apex(self) -> bool:
+        """Whether the Service that clients use exists and is ours."""
+        return self.snapshot.child("Service", self.snapshot.owner.name) is not None
 
     @property
     def is_off(self) -> bool:
@@ -78,12 +83,13 @@ def status(seen: View) -> dict[str, Any]:
         "replicas": _total(snapshot),
         "selector": scale_selector(snapshot.owner.name),
         "desired": {"hash": rollout.desired},
-        "endpoints": [{"type": "REST", "url": _url(snapshot)}],
         "rollout": _rollout(seen, findings, now),
         "conditions": c.merge(
             snapshot.status.get("conditions") or (), findings, snapshot.generation, now
         ),
     }
+    if seen.has_apex:
+        report["endpoints"] = [{"type": "REST", "url": _url(snapshot)}]
     if rollout.stable:
         report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100)
         report |= _model(rollout.stable)
@@ -147,6 +153,9 @@ def _available(seen: View) -> Condition:
         return Condition(c.AVAILABLE, False, c.SUSPENDED, _off_text(seen))
     if seen.serving == 0:
         return Condition(c.AVAILABLE, False, c.NO_PODS, "no pod is ready, requests fail")
+    if not seen.has_apex:
+        name = seen.snapshot.owner.name
+        return Condition(c.AVAILABLE, False, c.NO_SERVICE, f"there is no Service {name!r} of ours")
     text = f"revision {label(seen.rollout.apex)} answers with {seen.serving} ready pods"
     return Condition(c.AVAILABLE, True, c.SERVING, text)
 
@@ -302,7 +311,7 @@ def _history(rollout: Rollout) -> list[dict[str, Any]]:
 def _last_failure(seen: View, now: str) -> dict[str, Any] | None:
     """The newest failure; an old one stays to be read, with the time it was first seen."""
     old: dict[str, Any] | None = seen.snapshot.status.get("lastFailure")
-    found = seen.failure
+    found = seen.failure or _stuck_supply(seen)
     if found is None:
         return old
     report: dict[str, Any] = {"reason": found.reason, "message": found.message, "pod": found.pod}
@@ -312,3 +321,13 @@ def _last_failure(seen: View, now: str) -> dict[str, Any] | None:
         old.get(k) == report.get(k) for k in ("reason", "pod", "message")
     )
     return {**report, "time": old["time"] if old and same and "time" in old else now}
+
+
+def _stuck_supply(seen: View) -> PodFailure | None:
+    """Why a pod of the supply step does not start; how one ended, the step itself tells."""
+    supply = seen.rollout.supply
+    if supply is None or supply.result is not None:
+        return None
+    found = supply_pods(seen.snapshot, seen.rollout.current.hash)
+    waiting = [p for p in found if (p.get("status") or {}).get("phase") == "Pending"]
+    return first_failure(seen.snapshot, waiting)

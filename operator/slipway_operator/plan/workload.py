@@ -59,6 +59,7 @@ _SUPPLY_RESOURCES: Final[Manifest] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "1", "memory": "1Gi"},
 }
+_SETTING: Final = "SLIPWAY_RUNTIME_"
 _CONFIG_DIR: Final = "/etc/slipway"
 _MODEL_DIR: Final = "/models"
 _SOURCE_DIR: Final = "/source"
@@ -260,14 +261,18 @@ def _fetch_base(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Mani
     ]
     if configmap_source(spec.model.uri):
         fetch["volumeMounts"].append({"name": "source", "mountPath": _SOURCE_DIR, "readOnly": True})
-    if defaults.insecure_registries:
-        fetch["env"] = [
-            {
-                "name": "SLIPWAY_RUNTIME_INSECURE_REGISTRIES",
-                "value": defaults.insecure_registries,
-            }
-        ]
+    if environment := _fetch_environment(runtime, defaults):
+        fetch["env"] = environment
     return fetch
+
+
+def _fetch_environment(runtime: Runtime, defaults: RuntimeDefaults) -> list[Manifest]:
+    """The runtime's own settings reach the step that fetches; nothing else of the user's does."""
+    given = [dict(e) for e in runtime.env or () if str(e.get("name", "")).startswith(_SETTING)]
+    name = f"{_SETTING}INSECURE_REGISTRIES"
+    if not defaults.insecure_registries or any(e.get("name") == name for e in given):
+        return given
+    return [{"name": name, "value": defaults.insecure_registries}, *given]
 
 
 def _fetch_container(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
