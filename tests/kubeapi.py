@@ -174,7 +174,7 @@ def condition(mdep: Manifest | None, kind: str) -> Manifest | None:
     """Find a condition that is about the present spec."""
     if mdep is None:
         return None
-    for found in mdep.get("status", {}).get("conditions", ()):
+    for found in (mdep.get("status") or {}).get("conditions") or ():
         if found["type"] == kind and found["observedGeneration"] == mdep["metadata"]["generation"]:
             result: Manifest = found
             return result

@@ -1,6 +1,6 @@
 """The composition root: builds the parts, starts them in order, ends them in order.
 
-Order of the start: client, health server, elector, first resync (now ready), workers, and kopf
+Order of the start: client, health server, first resync (now ready), elector, workers, and kopf
 last: it takes every task that starts after it for a hung one at its exit.
 """
 
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 Task = asyncio.Task[None]
 
-_DRIFTS_UNTIL_RESTART = 2
 _FINISH_S = 10.0
 
 
@@ -58,12 +57,18 @@ def build(settings: Settings, connection: Connection) -> App:
     """Connect the parts; nothing runs yet."""
     metrics = Metrics(CollectorRegistry())
     bucket = TokenBucket(settings.api_qps, settings.api_burst)
-    kube = KubeClient(connection, bucket, observe=metrics.requested)
-    cache, queue = Cache(), WorkQueue[ObjectKey](metrics.waited)
-    metrics.gauges(lambda: len(queue), lambda: len(cache))
     times = LeaseTimes(
         settings.lease_duration_s, settings.lease_renew_deadline_s, settings.lease_retry_s
     )
+    kube = KubeClient(
+        connection,
+        bucket,
+        observe=metrics.requested,
+        fence=lambda: elector.fence(),
+        write_timeout_s=max(1.0, times.duration_s - times.renew_deadline_s),
+    )
+    cache, queue = Cache(), WorkQueue[ObjectKey](metrics.waited)
+    metrics.gauges(lambda: len(queue), lambda: len(cache))
     elector = Elector(
         kube, settings.lease_namespace, settings.lease_name, settings.identity, times, metrics.leads
     )
@@ -84,12 +89,14 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     app = build(settings, connection)
     synced = asyncio.Event()
     runner = await _serve_health(app, synced)
-    tasks = [asyncio.create_task(app.elector.run()), asyncio.create_task(app.recorder.run())]
+    tasks = [asyncio.create_task(app.recorder.run())]
     workers: list[Task] = []
     try:
         objects = await app.resync.first()
         synced.set()
         log.info("caches filled", extra={"objects": objects})
+        # Only now: a Lease held by one that cannot act keeps those away that can.
+        tasks.append(asyncio.create_task(app.elector.run()))
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app, stop), (*tasks, *workers))
@@ -109,16 +116,12 @@ async def _until_end(watch: Coroutine[Any, Any, None], background: Sequence[Task
 
 
 async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
-    def live() -> str | None:
-        drifts = app.resync.drifts_in_a_row
-        if drifts >= _DRIFTS_UNTIL_RESTART:
-            return f"the watches missed something {drifts} times in a row"
-        return None
-
     def ready() -> str | None:
         return None if synced.is_set() else "the caches are not filled yet"
 
-    health = Health(live, ready, app.metrics.registry)
+    # Live as long as the loop answers. What a resync finds different may only be on its way, and a
+    # background task that fails ends the process by itself.
+    health = Health(lambda: None, ready, app.metrics.registry)
     return await serve(health, app.settings.health_host, app.settings.health_port)
 
 
@@ -126,7 +129,7 @@ async def _watch(app: App, stop: asyncio.Event | None) -> None:
     namespaces = app.settings.watch_namespaces
     await kopf.operator(
         registry=build_registry(app.cache, app.queue, app.connection, app.metrics.watched),
-        settings=kopf_settings(),
+        settings=kopf_settings(is_clusterwide=not namespaces),
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         standalone=True,

@@ -54,7 +54,7 @@ def api(kubeconfig: Path) -> Iterator[Api]:
 
 def is_established(crd: Manifest | None) -> bool:
     """Tell whether the API server serves a CRD."""
-    conditions = (crd or {}).get("status", {}).get("conditions", ())
+    conditions = (crd or {}).get("status", {}).get("conditions") or ()
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 

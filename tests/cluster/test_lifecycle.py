@@ -107,6 +107,16 @@ def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: st
         pytest.param(
             "ServiceAccount", {"automountServiceAccountToken": True}, id="token of the pods"
         ),
+        pytest.param("Service", {"spec": {"selector": {"tier": "x"}}}, id="one selector key more"),
+        pytest.param(
+            "Service",
+            {"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}},
+            id="the label that we watch by",
+        ),
+        pytest.param(
+            "ControllerRevision", {"metadata": {"ownerReferences": None}}, id="owner of record"
+        ),
+        pytest.param("Job", {"metadata": {"ownerReferences": None}}, id="owner of job"),
         pytest.param(
             "ControllerRevision",
             {"metadata": {"labels": {"slipway.dev/revision": "x"}}},
@@ -136,6 +146,41 @@ def _owned(manifest: Manifest) -> Manifest:
         k: v for k, v in manifest.items() if k not in ("metadata", "status", "kind", "apiVersion")
     }
     return {**kept, "labels": meta["labels"], "owners": meta.get("ownerReferences")}
+
+
+def test_a_record_that_lost_its_notes_takes_nothing_down(models: Models) -> None:
+    models.apply()
+    name = models.until("Ready")["status"]["stable"]["name"]
+    before = models.child("Deployment", name)
+    assert before is not None
+    lost = {"slipway.dev/supply-result": None, "slipway.dev/promoted-at": None}
+    models.api.merge(
+        "ControllerRevision", models.namespace, name, {"metadata": {"annotations": lost}}
+    )
+
+    def restored() -> bool:
+        record = models.child("ControllerRevision", name)
+        return record is not None and lost.keys() <= record["metadata"]["annotations"].keys()
+
+    eventually(restored, "the notes are back", timeout_s=5)
+    after = models.child("Deployment", name)
+    assert after is not None
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["availableReplicas"] == 1
+
+
+def test_a_lost_status_takes_nothing_down(models: Models, script: Script) -> None:
+    models.apply(replicas=1)
+    models.until("Ready")
+    models.api.merge("ModelDeployment", models.namespace, "m", {"status": None}, "status")
+    script.serve = Starting()
+    models.apply(replicas=3, runtime={"podAnnotations": {"try": "2"}})
+    status = eventually(
+        lambda: found if "candidate" in (found := models.get()["status"]) else None, "a candidate"
+    )
+    assert status["stable"]["available"] == 1
+    script.serve = Ready()
+    assert models.until("Ready")["status"]["stable"]["available"] == 3
 
 
 def test_fields_of_others_are_left_alone(models: Models) -> None:

@@ -59,8 +59,9 @@ class Cache:
         self._objects: dict[CacheKey, Manifest] = {}
         self._owner: dict[CacheKey, ObjectKey] = {}
         self._owned: defaultdict[ObjectKey, set[CacheKey]] = defaultdict(set)
-        # A uid never comes back, so a list or an event that was overtaken by a deletion is known.
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        # The version at which an object left our sight, by uid: what is older came late. It may be
+        # seen again: to a watch with a selector, losing the label looks like a deletion.
+        self._gone: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -79,7 +80,8 @@ class Cache:
         What belongs to no ModelDeployment (any more) is not kept.
         """
         key = key_of(kind, manifest)
-        if manifest["metadata"].get("uid") in self._gone:
+        meta = manifest["metadata"]
+        if _version(manifest) < self._gone.get(meta.get("uid", ""), -1):
             return None
         known = self._objects.get(key)
         # Also between two lives of one name: an event of the one before may come late.
@@ -96,7 +98,7 @@ class Cache:
     def drop(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         """Forget an object; a deletion of an earlier object of the same name is ignored."""
         key = key_of(kind, manifest)
-        self._bury(str(manifest["metadata"].get("uid")))
+        self._bury(manifest, _version(manifest))
         known = self._objects.get(key)
         if known is None or not _same_life(known, manifest):
             return None
@@ -118,7 +120,7 @@ class Cache:
         vanished = self._of_kind(kind, namespace) - listed.keys()
         missing = [k for k in vanished if not self._is_newer_than(k, version)]
         for key in missing:
-            self._bury(str(self._objects[key]["metadata"].get("uid")))
+            self._bury(self._objects[key], int(version) if version.isdigit() else -1)
             concerned.add(self._forget(key))
         changed = [self.put(kind, manifest) for manifest in listed.values()]
         concerned.update(changed)
@@ -131,11 +133,10 @@ class Cache:
         }
 
     def _is_newer_than(self, key: CacheKey, version: str) -> bool:
-        known = str(self._objects[key]["metadata"].get("resourceVersion", ""))
-        return known.isdigit() and version.isdigit() and int(known) > int(version)
+        return version.isdigit() and _version(self._objects[key]) > int(version)
 
-    def _bury(self, uid: str) -> None:
-        self._gone[uid] = None
+    def _bury(self, manifest: Manifest, version: int) -> None:
+        self._gone[str(manifest["metadata"].get("uid"))] = version
         if len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
 
@@ -189,6 +190,11 @@ class Cache:
     def _forget(self, key: CacheKey) -> ObjectKey | None:
         del self._objects[key]
         return self._unlink(key)
+
+
+def _version(manifest: Manifest) -> int:
+    text = str(manifest["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0
 
 
 def _same_life(one: Manifest, other: Manifest) -> bool:

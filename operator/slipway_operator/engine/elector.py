@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from slipway_operator.kube.errors import ApiError, NotFound
+from slipway_operator.kube.errors import ApiError, Conflict, NotFound
 from slipway_operator.kube.kinds import LEASE, Kind
 
 log = logging.getLogger(__name__)
 
 _RELEASED_DURATION_S: Final = 1
+
+
+class NotLeading(Exception):
+    """The leadership ended: nothing may be written."""
 
 
 class LeaseStore(Protocol):
@@ -73,6 +77,15 @@ class Elector:
         """Whether this process may write now."""
         return asyncio.get_running_loop().time() < self._deadline
 
+    def fence(self) -> None:
+        """Check the leadership at the last moment before a write.
+
+        Raises:
+            NotLeading: it has ended.
+        """
+        if not self.is_leading:
+            raise NotLeading
+
     async def leading(self) -> None:
         """Wait until this process may write."""
         while not self.is_leading:
@@ -91,10 +104,12 @@ class Elector:
         start = loop.time()
         try:
             async with asyncio.timeout(self._times.renew_deadline_s / 2):
-                held = await self._hold(start)
+                held = await self._hold()
         except (ApiError, TimeoutError) as error:
             log.warning("lease not renewed", extra={"cause": str(error)})
             self._lease = None
+            if isinstance(error, Conflict):  # somebody else has written it
+                self._deadline = 0.0
             return
         if held:
             self._deadline = start + self._times.renew_deadline_s
@@ -108,14 +123,14 @@ class Elector:
             log.info("leadership changed", extra={"leading": self._was_leading})
             self._on_change(self._was_leading)
 
-    async def _hold(self, now: float) -> bool:
+    async def _hold(self) -> bool:
         """Renew our Lease, or take one that is free; tell whether it is ours."""
         if self._lease is None or not self._is_ours(self._lease):
             self._lease = await self._read()
         if self._lease is None:
             self._lease = await self._store.create(self._written(None))
             return True
-        if not self._is_ours(self._lease) and not self._is_free(self._lease, now):
+        if not self._is_ours(self._lease) and not self._is_free(self._lease):
             return False
         self._lease = await self._store.replace(self._written(self._lease))
         return True
@@ -129,7 +144,8 @@ class Elector:
     def _is_ours(self, lease: dict[str, Any]) -> bool:
         return bool((lease.get("spec") or {}).get("holderIdentity") == self._identity)
 
-    def _is_free(self, lease: dict[str, Any], now: float) -> bool:
+    def _is_free(self, lease: dict[str, Any]) -> bool:
+        now = asyncio.get_running_loop().time()  # after the answer: it is not older than this
         spec = lease.get("spec") or {}
         if not spec.get("holderIdentity"):
             return True

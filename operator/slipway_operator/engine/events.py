@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.kube.errors import ApiError
+from slipway_operator.kube.errors import ApiError, NotFound
 from slipway_operator.plan.plan import Note
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,21 @@ class EventRecorder:
     async def _write(self, event: dict[str, Any]) -> None:
         name = event["metadata"]["name"]
         count = self._known.pop(name, 0) + 1
+        if count == 1 or not await self._again(event, count):
+            await self._first(event)
+            count = 1
         self._known[name] = count
         if len(self._known) > _MEMORY:
             self._known.popitem(last=False)
-        if count == 1:
-            await self._first(event)
-        else:
-            await self._store.merge({**_identity(event), "count": count,
-                                     "lastTimestamp": event["lastTimestamp"]})  # fmt: skip
+
+    async def _again(self, event: dict[str, Any], count: int) -> bool:
+        """Raise the count; False when the API server has forgotten the Event, as it does."""
+        last = {"count": count, "lastTimestamp": event["lastTimestamp"]}
+        try:
+            await self._store.merge({**_identity(event), **last})
+        except NotFound:
+            return False
+        return True
 
     async def _first(self, event: dict[str, Any]) -> None:
         try:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.elector import NotLeading
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.apply import is_applied, marked
 from slipway_operator.kube.errors import (
@@ -24,6 +25,7 @@ from slipway_operator.kube.errors import (
     Invalid,
     NotFound,
     Throttled,
+    Unavailable,
 )
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
 from slipway_operator.plan import conditions
@@ -39,10 +41,6 @@ Manifest = dict[str, Any]
 RECONCILE_TIMEOUT_S: Final = 30.0
 
 
-class NotLeading(Exception):
-    """The leadership ended: nothing may be written."""
-
-
 class Store(Protocol):
     """The writes a reconcile makes."""
 
@@ -55,6 +53,9 @@ class Store(Protocol):
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write a status."""
 
+    async def merge(self, manifest: Manifest) -> Manifest:
+        """Change fields of an object."""
+
     async def delete(self, manifest: Manifest) -> None:
         """Delete an object as it was seen."""
 
@@ -62,12 +63,11 @@ class Store(Protocol):
 class Leadership(Protocol):
     """Who may write."""
 
-    @property
-    def is_leading(self) -> bool:
-        """Whether this process may write now."""
-
     async def leading(self) -> None:
-        """Wait until it may."""
+        """Wait until this process may write."""
+
+    def fence(self) -> None:
+        """Raise NotLeading when it may not."""
 
 
 class Recorder(Protocol):
@@ -167,7 +167,9 @@ class Reconciler:
         for manifest in decided.apply:
             try:
                 wrote |= await self._apply(snapshot, manifest)
-            except (Invalid, Denied, NameTaken) as error:
+            except (Invalid, Denied, Unavailable, NameTaken) as error:
+                if isinstance(error, Unavailable) and not error.status:
+                    raise  # no answer at all: the next object would wait in vain, too
                 problems.append(_problem(manifest, error))
         if problems:  # deletions come after everything that was to replace what they delete
             return wrote, problems
@@ -183,11 +185,12 @@ class Reconciler:
             return False
         marked_want = marked(want)
         if live is None:
-            await self._refuse_foreign(snapshot, kind, want)
+            if await self._adopt(snapshot, kind, want):
+                return True
         else:  # never by name alone: another object may bear it by now
             uid = {"uid": live["metadata"]["uid"]}
             marked_want = {**marked_want, "metadata": {**marked_want["metadata"], **uid}}
-        self._fence()
+        self.leadership.fence()
         answer = await self.store.apply(marked_want)
         self.cache.put(kind, answer)
         if is_applied(answer, want):
@@ -196,22 +199,45 @@ class Reconciler:
         log.warning("an applied object came back changed", extra={"object": _name(want)})
         return False
 
-    async def _refuse_foreign(self, snapshot: Snapshot, kind: Kind, want: Manifest) -> None:
-        """Raise when the name is taken by an object that is not ours."""
+    async def _adopt(self, snapshot: Snapshot, kind: Kind, want: Manifest) -> bool:
+        """Look at what bears the name; ours without its owner reference gets it back.
+
+        Raises:
+            NameTaken: it belongs to somebody else.
+            Conflict: it belonged to a ModelDeployment of this name that is gone.
+        """
         meta = want["metadata"]
         try:
             found = await self.store.get(kind, meta["namespace"], meta["name"])
         except NotFound:
-            return
+            return False
         if _is_leftover(found, snapshot):
             text = "its predecessor's object of the same name is still being collected"
             raise Conflict(409, "Leftover", f"{kind.kind} {meta['name']!r}: {text}")
         if not _is_ours(found, snapshot):
             raise NameTaken(kind.kind, meta["name"])
+        if not _controllers(found):
+            found = await self._give_owner(snapshot, kind, found)
         self.cache.put(kind, found)
+        return True
+
+    async def _give_owner(self, snapshot: Snapshot, kind: Kind, found: Manifest) -> Manifest:
+        """Restore the owner reference alone: what else is wrong, the next pass plans from it."""
+        meta = found["metadata"]
+        others = meta.get("ownerReferences") or []
+        identity = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion")}
+        references = [*others, snapshot.owner.reference()]
+        self.leadership.fence()
+        return await self.store.merge(
+            {
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
+                "metadata": {**identity, "ownerReferences": references},
+            }
+        )
 
     async def _delete(self, live: Manifest) -> bool:
-        self._fence()
+        self.leadership.fence()
         try:
             await self.store.delete(live)
         except NotFound:
@@ -226,7 +252,7 @@ class Reconciler:
         if report == dict(snapshot.status):
             return False
         meta = snapshot.mdep["metadata"]
-        self._fence()
+        self.leadership.fence()
         answer = await self.store.apply_status(
             {
                 "apiVersion": v1alpha1.API_VERSION,
@@ -239,11 +265,6 @@ class Reconciler:
         for note in notes(snapshot.status, report):
             self.recorder.record(answer, note)
         return bool(answer.get("status") == report)
-
-    def _fence(self) -> None:
-        """Check the leadership at the last moment before a write."""
-        if not self.leadership.is_leading:
-            raise NotLeading
 
 
 class NameTaken(Exception):
@@ -258,23 +279,25 @@ class NameTaken(Exception):
 
 def _is_ours(found: Manifest, snapshot: Snapshot) -> bool:
     """Ours by controller reference; or by label, when somebody has removed the reference."""
-    meta = found["metadata"]
-    controllers = [r for r in meta.get("ownerReferences") or () if r.get("controller")]
-    if controllers:
+    if controllers := _controllers(found):
         return bool(controllers[0].get("uid") == snapshot.owner.uid)
-    labels = meta.get("labels") or {}
+    labels = found["metadata"].get("labels") or {}
     return bool(labels.get(MANAGED_BY) == MANAGER and labels.get(MODEL) == snapshot.owner.name)
 
 
 def _is_leftover(found: Manifest, snapshot: Snapshot) -> bool:
     """Tell whether it belonged to a ModelDeployment of this name that was deleted just before."""
     return any(
-        r.get("controller")
-        and r.get("kind") == v1alpha1.KIND
+        r.get("kind") == v1alpha1.KIND
         and r.get("name") == snapshot.owner.name
         and r.get("uid") != snapshot.owner.uid
-        for r in found["metadata"].get("ownerReferences") or ()
+        for r in _controllers(found)
     )
+
+
+def _controllers(found: Manifest) -> list[Manifest]:
+    references: list[Manifest] = found["metadata"].get("ownerReferences") or []
+    return [r for r in references if r.get("controller")]
 
 
 def _problem(manifest: Manifest, error: Exception) -> Problem:

@@ -41,8 +41,6 @@ class Resync:
         self._cache, self._queue, self._lister = cache, queue, lister
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._observe_drift = observe_drift
-        self.drifts_in_a_row = 0
-        """Resyncs in a row that found something the watches had not brought."""
 
     async def first(self) -> int:
         """Fill the cache and ask for every ModelDeployment, patiently; tell the number of objects.
@@ -71,24 +69,33 @@ class Resync:
             except ApiError as error:
                 log.warning("resync failed", extra={"cause": str(error)})
                 continue
-            self.drifts_in_a_row = self.drifts_in_a_row + 1 if objects else 0
             self._observe_drift(objects)
             for key in self._cache.model_deployments():
                 self._queue.add(key, patient=True)
 
     async def _pass(self) -> int:
-        """List every kind once; tell how many objects differed from the cache."""
-        objects = 0
+        """List every kind once; tell how many objects differed from the cache.
+
+        Raises:
+            ApiError: a kind could not be listed; the others were.
+        """
+        objects, failed = 0, None
         for kind in WATCHED:
             for namespace in self._namespaces:
-                listing = await self._list(kind, namespace)
-                found = self._cache.replace(
-                    kind, listing.items, listing.resource_version, namespace
-                )
-                objects += found.objects
-                for key in found.keys:
-                    self._queue.add(key)
+                try:
+                    objects += await self._compare(kind, namespace)
+                except ApiError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
         return objects
+
+    async def _compare(self, kind: Kind, namespace: str | None) -> int:
+        listing = await self._list(kind, namespace)
+        found = self._cache.replace(kind, listing.items, listing.resource_version, namespace)
+        for key in found.keys:
+            self._queue.add(key)
+        return found.objects
 
     async def _list(self, kind: Kind, namespace: str | None) -> Listing:
         try:

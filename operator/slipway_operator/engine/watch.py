@@ -81,9 +81,11 @@ def _register(
             queue.add(concerned)
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+def kopf_settings(*, is_clusterwide: bool) -> kopf.OperatorSettings:
     """Set kopf up as a transport: patient, frugal, silent."""
     settings = kopf.OperatorSettings()
+    # For given namespaces it would list namespaces, and for want of that right never begin.
+    settings.scanning.disabled = not is_clusterwide
     settings.posting.enabled = False
     settings.process.ultimate_exiting_timeout = 25
     settings.watching.server_timeout = 300

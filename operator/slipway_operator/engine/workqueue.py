@@ -25,6 +25,7 @@ class WorkQueue(Generic[K]):
     def __init__(self, observe_latency: Callable[[float], None] = lambda seconds: None) -> None:
         self._urgent: deque[K] = deque()
         self._patient: deque[K] = deque()
+        self._waiting_patiently: set[K] = set()
         self._dirty: dict[K, float] = {}
         self._processing: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -41,6 +42,11 @@ class WorkQueue(Generic[K]):
     def add(self, key: K, *, patient: bool = False) -> None:
         """Ask for `key` to be looked at; `patient` keys wait for all others."""
         if key in self._dirty:
+            if (
+                key in self._waiting_patiently and not patient
+            ):  # overtake; get() skips the old place
+                self._waiting_patiently.discard(key)
+                self._enqueue(key)
             return
         self._dirty[key] = asyncio.get_running_loop().time()
         if key not in self._processing:
@@ -48,6 +54,8 @@ class WorkQueue(Generic[K]):
 
     def _enqueue(self, key: K, *, patient: bool = False) -> None:
         (self._patient if patient else self._urgent).append(key)
+        if patient:
+            self._waiting_patiently.add(key)
         self._wake.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
@@ -86,15 +94,26 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Wait for a key; call `done` with it afterwards, whatever happened."""
-        while self._is_closed or not (self._urgent or self._patient):
+        while (key := self._next()) is None:
             self._wake.clear()
             await self._wake.wait()
-        key = (self._urgent or self._patient).popleft()
         since = self._dirty.pop(key)
         self._processing.add(key)
         self._quiet.clear()
         self._observe_latency(asyncio.get_running_loop().time() - since)
         return key
+
+    def _next(self) -> K | None:
+        if self._is_closed:
+            return None
+        if self._urgent:
+            return self._urgent.popleft()
+        while self._patient:
+            key = self._patient.popleft()
+            if key in self._waiting_patiently:
+                self._waiting_patiently.discard(key)
+                return key
+        return None
 
     def done(self, key: K) -> None:
         """Give a key back; if it was added meanwhile, it comes again."""

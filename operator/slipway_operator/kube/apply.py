@@ -21,6 +21,7 @@ _SUFFIX: Final = {
     **{s: Decimal(1000) ** i for i, s in enumerate("kMGTPE", 1)},
     **{s + "i": Decimal(1024) ** i for i, s in enumerate("KMGTPE", 1)},
 }  # fmt: skip
+_ATOMIC: Final = frozenset({"selector", "matchLabels", "nodeSelector"})
 _QUANTITY_PARENTS: Final = frozenset({"requests", "limits"})
 
 
@@ -62,6 +63,8 @@ def covers(live: Any, want: Any) -> bool:
 
 
 def _covers_field(live: Any, name: str, want: Any) -> bool:
+    if name in _ATOMIC and isinstance(want, Mapping):
+        return bool(live == want)  # one key more selects something else
     if name in _QUANTITY_PARENTS and isinstance(want, Mapping) and isinstance(live, Mapping):
         return all(k in live and _value(live[k]) == _value(v) for k, v in want.items())
     return covers(live, want)

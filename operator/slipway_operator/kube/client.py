@@ -19,7 +19,7 @@ from kubernetes.aio.client import ApiClient
 from slipway_operator import __version__
 from slipway_operator.kube.connection import Connection
 from slipway_operator.kube.errors import Unavailable, from_response
-from slipway_operator.kube.kinds import Kind, kind_of
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
 
 Manifest = dict[str, Any]
 
@@ -77,13 +77,28 @@ class KubeClient:
         bucket: Bucket,
         *,
         observe: Observer = lambda verb, kind, status: None,
+        fence: Callable[[], None] = lambda: None,
         timeout_s: float = 10.0,
+        write_timeout_s: float = 5.0,
     ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            connection: where, and who we are.
+            bucket: paces writes.
+            observe: told of each answer.
+            fence: raises when children and status may not be written (any more); asked at the
+                last moment, after the wait for the bucket.
+            timeout_s: of reads.
+            write_timeout_s: of writes; no longer than the Lease outlasts the leadership.
+        """
         self._api = ApiClient(connection.configuration)
         self._api.user_agent = f"slipway-operator/{__version__}"
         self._bucket = bucket
         self._observe = observe
+        self._fence = fence
         self._timeout_s = timeout_s
+        self._write_timeout_s = write_timeout_s
 
     async def close(self) -> None:
         """Close the connections."""
@@ -164,6 +179,8 @@ class KubeClient:
     ) -> Manifest:
         if kind.plural != "leases":  # a crowded queue must not cost the leadership
             await self._bucket.take()
+        if kind.is_child or kind is MODEL_DEPLOYMENT:
+            self._fence()
         return await self._call(method, kind, path, query, body, content_type)
 
     async def _call(
@@ -204,8 +221,9 @@ class KubeClient:
             body=body,
             auth_settings=["BearerToken"],
         )
-        async with asyncio.timeout(self._timeout_s):
-            answer = await self._api.call_api(*request, _request_timeout=self._timeout_s)
+        limit_s = self._timeout_s if method == "GET" else self._write_timeout_s
+        async with asyncio.timeout(limit_s):
+            answer = await self._api.call_api(*request, _request_timeout=limit_s)
             return answer.status, await answer.read(), answer.getheader("Retry-After")
 
 

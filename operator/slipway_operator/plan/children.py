@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import ValidationError
+
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, record
-from slipway_operator.plan.rollout import Rollout, State, drained_at, is_selected
+from slipway_operator.plan.rollout import Rollout, State, drained_at
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
+from slipway_operator.plan.tracks import is_selected
 from slipway_operator.plan.workload import (
     deployment,
     disruption_budget,
@@ -44,7 +47,16 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     """Say what ought to exist."""
     wanted = list(_wanted(snapshot, spec, rollout))
     once = [m for m in wanted if not _is_settled(snapshot, m)]
-    return Children(tuple(once), frozenset(key(m) for m in wanted))
+    keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
+    if rollout.supply and rollout.supply.restart:
+        keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
+    return Children(tuple(once), frozenset(keep))
+
+
+def _record_names(snapshot: Snapshot, rollout: Rollout) -> Iterator[str]:
+    for revision in (rollout.stable, rollout.candidate, *_history(rollout)):
+        if revision is not None:
+            yield revision_name(snapshot.owner.name, revision.hash)
 
 
 def key(manifest: Manifest) -> ChildKey:
@@ -94,12 +106,20 @@ def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterato
     """
     if revision is rollout.current and rollout.supply and rollout.supply.restart:
         return
-    blocks = {k: v for k, v in revision.spec.items() if k in ("model", "runtime")}
-    spec = Spec(
-        model=Model.model_validate(blocks["model"]),
-        runtime=Runtime.model_validate(blocks.get("runtime") or {}),
-    )
-    yield supply_job(snapshot.owner, revision, snapshot.defaults, spec)
+    spec = _recorded_spec(revision)
+    if spec is not None:
+        yield supply_job(snapshot.owner, revision, snapshot.defaults, spec)
+
+
+def _recorded_spec(revision: Revision) -> Spec | None:
+    """Read a recorded spec; one of another version of the operator must not stop the upkeep."""
+    try:
+        return Spec(
+            model=Model.model_validate(revision.spec.get("model")),
+            runtime=Runtime.model_validate(revision.spec.get("runtime") or {}),
+        )
+    except ValidationError:
+        return None
 
 
 def _replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:

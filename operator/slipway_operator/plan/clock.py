@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def timestamp(at: datetime) -> str:
@@ -23,3 +23,11 @@ def parse(text: object) -> datetime | None:
     except ValueError:
         return None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def later(at: datetime, seconds: float) -> datetime | None:
+    """Add seconds; None past the end of time, which somebody may have written by hand."""
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return None

@@ -58,6 +58,7 @@ MOUNT_FAILED: Final = "MountFailed"
 CONTAINER_CONFIG: Final = "CreateContainerConfigError"
 CREATE_CONTAINER: Final = "CreateContainerError"
 RUN_CONTAINER: Final = "RunContainerError"
+FAILED_CREATE: Final = "FailedCreate"
 
 REASONS: Final[Mapping[str, str]] = {
     SERVING: "The revision that the spec asks for serves with all its replicas.",
@@ -88,6 +89,7 @@ REASONS: Final[Mapping[str, str]] = {
     SUPPLY_FAILED: "The supply step ended without a result; it is tried again.",
     IMAGE_PULL_FAILED: "The image of a pod cannot be pulled.",
     INVALID_IMAGE_NAME: "`runtime.image` is not the name of an image.",
+    FAILED_CREATE: "Kubernetes refuses to make the pods: a quota or a policy stands against it.",
     CRASH_LOOP: "A container ends again and again; the message has its last words.",
     OOM_KILLED: "A container was killed because it used more memory than its limit.",
     UNSCHEDULABLE: "No node has room for a pod, or none is allowed to run it.",

@@ -14,8 +14,6 @@ from slipway_operator.api import v1alpha1
 Manifest = dict[str, Any]
 """A Kubernetes object as a plain dict."""
 
-FIELD_MANAGER: Final = "slipway-operator"
-
 MODEL: Final = "slipway.dev/model"
 """Label of serving pods and of every child: the name of the ModelDeployment."""
 REVISION: Final = "slipway.dev/revision"

@@ -15,10 +15,11 @@ from slipway_operator.plan.children import Children, children, key
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest
-from slipway_operator.plan.rollout import Rollout, decide, drained_at
+from slipway_operator.plan.rollout import Rollout, State, deadline_of, decide, drained_at
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.status import status, view
 
+_TRACKS: Final = ("stable", "candidate", "rollout", "model", "signature", "history")
 _NORMAL: Final = "Normal"
 _WARNING: Final = "Warning"
 
@@ -83,6 +84,8 @@ def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec) -> float | None:
     until = drained_at(rollout)
     if until and any(r.promoted_at for r in rollout.others) and spec.replicas:
         times.append(until)
+    if rollout.state in (State.PREPARING, State.PROMOTING) and (late := deadline_of(snapshot)):
+        times.append(late)
     if rollout.supply and rollout.supply.retry_at:
         times.append(rollout.supply.retry_at)
     ahead = [(t - snapshot.now).total_seconds() for t in times if t > snapshot.now]
@@ -121,7 +124,7 @@ def with_problems(
     ]
     before = snapshot.status.get("conditions") or ()
     return {
-        **report,
+        **_without_commit(snapshot, report),
         "observedGeneration": snapshot.generation,
         "phase": "Degraded"
         if report.get("stable")
@@ -132,6 +135,18 @@ def with_problems(
         "summary": {**(report.get("summary") or {}), "ready": "False"},
         "conditions": c.merge(before, findings, snapshot.generation, now),
     }
+
+
+def _without_commit(snapshot: Snapshot, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the tracks as they were: the record that makes a promotion last may be what was refused.
+
+    The next pass promotes again.
+    """
+    old = snapshot.status
+    if (old.get("stable") or {}).get("hash") == (report.get("stable") or {}).get("hash"):
+        return dict(report)
+    kept = {k: v for k, v in report.items() if k not in _TRACKS}
+    return kept | {k: old[k] for k in _TRACKS if k in old}
 
 
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:

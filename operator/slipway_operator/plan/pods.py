@@ -15,6 +15,7 @@ from slipway_operator.plan.conditions import (
     CONTAINER_CONFIG,
     CRASH_LOOP,
     CREATE_CONTAINER,
+    FAILED_CREATE,
     IMAGE_PULL_FAILED,
     INVALID_IMAGE_NAME,
     MOUNT_FAILED,
@@ -44,8 +45,22 @@ class PodFailure:
 
 
 def serving_pods(snapshot: Snapshot, revision: str) -> list[Manifest]:
-    """Pods that serve a revision."""
-    return [p for p in snapshot.pods if _label(p, REVISION) == revision]
+    """Pods that serve a revision; those that are over (evicted, say) lie about until collected."""
+    return [
+        p
+        for p in snapshot.pods
+        if _label(p, REVISION) == revision
+        and (p.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+    ]
+
+
+def refused_pods(workload: Manifest | None) -> PodFailure | None:
+    """Read why a Deployment cannot make its pods: a quota, Pod Security, an admission policy."""
+    for condition in ((workload or {}).get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = _short(str(condition.get("message") or ""))
+            return PodFailure(FAILED_CREATE, message, str((workload or {})["metadata"]["name"]))
+    return None
 
 
 def supply_pods(snapshot: Snapshot, revision: str) -> list[Manifest]:
@@ -96,13 +111,15 @@ def _exit_failure(
     container: Mapping[str, Any], state: Mapping[str, Any], pod: str
 ) -> PodFailure | None:
     """A container that ended badly and is not serving again."""
-    if container.get("ready") or state.get("running"):
+    restarts = int(container.get("restartCount", 0))
+    # Between two crashes it runs for a while: that alone is no recovery.
+    if container.get("ready") or (state.get("running") and restarts < _STUCK_RESTARTS):
         return None
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
     code = ended.get("exitCode", 0)
     if not code:
         return None
-    stuck = int(container.get("restartCount", 0)) >= _STUCK_RESTARTS
+    stuck = restarts >= _STUCK_RESTARTS
     where = f"container {container.get('name', '')!r}"
     if ended.get("reason") == OOM_KILLED:
         text = f"{where} was killed for memory; raise its memory limit under spec.runtime"

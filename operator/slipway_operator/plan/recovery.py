@@ -44,7 +44,7 @@ def recovered(snapshot: Snapshot, revision: str, desired: str) -> Revision | Non
         spec=spec,
         pod_template=_template(deployment),
         result=_result(snapshot, str(digest)),
-        promoted_at=_promoted_at(snapshot, revision),
+        promoted_at=promoted_at(snapshot, revision),
     )
 
 
@@ -56,15 +56,26 @@ def remembered(snapshot: Snapshot, rendered: Revision) -> Revision:
         rendered,
         number=int(stable.get("revision") or rendered.number),
         result=_result(snapshot, str(digest)) if digest else None,
-        promoted_at=_promoted_at(snapshot, rendered.hash),
+        promoted_at=promoted_at(snapshot, rendered.hash),
     )
 
 
+def restored(snapshot: Snapshot, revision: Revision) -> Revision:
+    """Give a record that lost what the supply step found out the digest of its Deployment."""
+    if revision.result is not None:
+        return revision
+    deployment = snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
+    digest = ((deployment or {}).get("metadata", {}).get("annotations") or {}).get(MODEL_DIGEST)
+    return replace(revision, result=_result(snapshot, str(digest))) if digest else revision
+
+
 def _spec(snapshot: Snapshot, name: str, *, is_desired: bool) -> dict[str, Any] | None:
+    if is_desired:  # the ConfigMap lacks the block `runtime`
+        return revisioned(snapshot.mdep["spec"])
     document = _document(snapshot.child("ConfigMap", name))
-    if document is not None:
-        return {k: document[k] for k in ("model", "pipeline", "serving") if k in document}
-    return revisioned(snapshot.mdep["spec"]) if is_desired else None
+    if document is None:
+        return None
+    return {k: document[k] for k in ("model", "pipeline", "serving") if k in document}
 
 
 def _document(configmap: Manifest | None) -> dict[str, Any] | None:
@@ -96,8 +107,8 @@ def _result(snapshot: Snapshot, digest: str) -> SupplyResult:
     )
 
 
-def _promoted_at(snapshot: Snapshot, revision: str) -> str:
-    """The time it became stable, as the status remembers it."""
+def promoted_at(snapshot: Snapshot, revision: str) -> str:
+    """The time it became stable, as the status remembers it; empty when it does not."""
     status = snapshot.status
     if (status.get("stable") or {}).get("hash") == revision:
         return str((status.get("rollout") or {}).get("promotedAt", ""))

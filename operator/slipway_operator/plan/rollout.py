@@ -5,35 +5,38 @@ Stays out: rendering (`children.py`) and reporting (`status.py`).
 
 Make before break: the candidate's model is verified, then all its pods are ready, then the apex
 Service selects it, then it is committed as stable by one status write, and only after
-`SCALE_DOWN_DELAY` the pods of the revision before it end. A crash between any two writes repeats a
-step, never skips one. (Shifting traffic by weight has its states in `rollout.md` B5.)
+`SCALE_DOWN_DELAY_S` the pods of the revision before it end. A crash between any two writes repeats
+a step, never skips one. (Shifting traffic by weight has its states in `rollout.md` B5.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from slipway_operator.api.v1alpha1 import Spec
-from slipway_operator.plan.clock import parse, timestamp
-from slipway_operator.plan.names import Manifest, revision_name
-from slipway_operator.plan.recovery import recovered, remembered
-from slipway_operator.plan.revision import (
-    Revision,
-    next_number,
-    read,
-    revision_hash,
-    revisioned,
-)
-from slipway_operator.plan.service import selected_revision
+from slipway_operator.plan.clock import later, parse, timestamp
+from slipway_operator.plan.conditions import PROGRESS_DEADLINE
+from slipway_operator.plan.names import Manifest
+from slipway_operator.plan.recovery import recovered
+from slipway_operator.plan.revision import Revision, revision_hash
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
-from slipway_operator.plan.workload import pod_template
+from slipway_operator.plan.tracks import (
+    Records,
+    available,
+    is_selected,
+    new_revision,
+    others,
+    records,
+    stable_revision,
+    workload_of,
+)
+from slipway_operator.plan.workload import PROGRESS_DEADLINE_S
 
-SCALE_DOWN_DELAY: Final = timedelta(seconds=60)
+SCALE_DOWN_DELAY_S: Final = 60
 """How long the revision before keeps its pods: open connections and slow proxies still use them."""
 
 
@@ -63,8 +66,6 @@ class Rollout:
     """Replicas that a serving revision has: 0 when suspended."""
     deadline_passed: bool = False
     """The candidate's pods did not become ready in time, and it was aborted."""
-    committed: bool = False
-    """This very pass makes the stable revision stable."""
 
     @property
     def current(self) -> Revision:
@@ -84,108 +85,71 @@ class Rollout:
 
 def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
     """Choose the tracks and the next step."""
-    raw = snapshot.mdep["spec"]
-    desired = revision_hash(raw)
-    records = _records(snapshot)
-    stable = _stable(snapshot, records, desired, spec)
+    desired = revision_hash(snapshot.mdep["spec"])
+    known: Records = records(snapshot)
+    stable = stable_revision(snapshot, known, desired, spec)
     if stable is not None:  # recovered perhaps: it must outlive the commit of its successor
-        records = {**records, stable.hash: stable}
+        known = {**known, stable.hash: stable}
     replicas = 0 if spec.suspend else spec.replicas
     if stable is not None and stable.hash == desired:
-        checked = supply(snapshot, stable)
-        others = _others(records, stable, None)
-        return Rollout(State.IDLE, desired, stable, None, checked, others, replicas)
-    known = records.get(desired) or recovered(snapshot, desired, desired)
-    candidate = known or _new(snapshot, spec, desired, records, stable)
-    return _advance(snapshot, stable, candidate, records, replicas)
+        return _rest(snapshot, stable, known, replicas)
+    candidate = known.get(desired) or recovered(snapshot, desired, desired)
+    candidate = candidate or new_revision(snapshot, spec, desired, known, stable)
+    return _advance(snapshot, stable, candidate, known, replicas)
+
+
+def _rest(snapshot: Snapshot, stable: Revision, known: Records, replicas: int) -> Rollout:
+    checked = supply(snapshot, stable)
+    if checked.result is not None:
+        stable = stable.resolved(checked.result)
+    rest = others(known, stable, None)
+    return Rollout(State.IDLE, stable.hash, stable, None, checked, rest, replicas)
 
 
 def _advance(
     snapshot: Snapshot,
     stable: Revision | None,
     candidate: Revision,
-    records: Mapping[str, Revision],
+    known: Records,
     replicas: int,
 ) -> Rollout:
     checked = supply(snapshot, candidate)
     if checked.result is not None:
         candidate = candidate.resolved(checked.result)
-    others = _others(records, stable, candidate)
-    rollout = Rollout(State.PREPARING, candidate.hash, stable, candidate, checked, others, replicas)
+    rest = others(known, stable, candidate)
+    rollout = Rollout(State.PREPARING, candidate.hash, stable, candidate, checked, rest, replicas)
     if stable is not None and checked.is_terminal:
         return replace(rollout, state=State.FAILED)
-    workload = snapshot.child("Deployment", revision_name(snapshot.owner.name, candidate.hash))
-    if stable is not None and _aborted(snapshot, candidate, workload):
+    workload = workload_of(snapshot, candidate)
+    if workload is not None and _may_serve(snapshot, stable, workload, replicas):
+        if not is_selected(snapshot, candidate):
+            return replace(rollout, state=State.PROMOTING)
+        return _commit(snapshot, rollout, candidate, known)
+    if stable is not None and _is_late(snapshot, candidate, workload):
         return replace(rollout, state=State.FAILED, deadline_passed=True)
-    if workload is None or not is_complete(workload, replicas):
-        return rollout
-    if not is_selected(snapshot, candidate):
-        return replace(rollout, state=State.PROMOTING)
-    return _commit(snapshot, rollout, candidate, records)
+    return rollout
 
 
-def _commit(
-    snapshot: Snapshot, rollout: Rollout, candidate: Revision, records: Mapping[str, Revision]
-) -> Rollout:
+def _may_serve(
+    snapshot: Snapshot, stable: Revision | None, workload: Manifest, replicas: int
+) -> bool:
+    """All pods are ready; or some are, and the stable revision has none (fix forward)."""
+    if is_complete(workload, replicas):
+        return True
+    is_down = stable is not None and not available(workload_of(snapshot, stable))
+    return bool(is_down and replicas and available(workload))
+
+
+def _commit(snapshot: Snapshot, rollout: Rollout, candidate: Revision, known: Records) -> Rollout:
     """Make the candidate stable. A revision that comes back is promoted anew."""
     promoted = candidate.promoted(timestamp(snapshot.now))
-    return Rollout(
-        State.IDLE,
-        rollout.desired,
+    return replace(
+        rollout,
+        state=State.IDLE,
         stable=promoted,
         candidate=None,
-        supply=rollout.supply,
-        others=_others(records, promoted, None),
-        replicas=rollout.replicas,
-        committed=True,
+        others=others(known, promoted, None),
     )
-
-
-def _records(snapshot: Snapshot) -> dict[str, Revision]:
-    found = (read(c) for c in snapshot.of_kind("ControllerRevision"))
-    return {r.hash: r for r in found if r is not None}
-
-
-def _stable(
-    snapshot: Snapshot, records: Mapping[str, Revision], desired: str, spec: Spec
-) -> Revision | None:
-    """The stable revision: by the status, else (status lost) the one promoted last."""
-    told = str((snapshot.status.get("stable") or {}).get("hash") or "")
-    if told in records:
-        return records[told]
-    if told and (again := recovered(snapshot, told, desired)):
-        return again
-    if told == desired:
-        return remembered(snapshot, _new(snapshot, spec, desired, records, None))
-    promoted = [r for r in records.values() if r.promoted_at]
-    return max(promoted, key=lambda r: (r.promoted_at, r.number), default=None)
-
-
-def _new(
-    snapshot: Snapshot,
-    spec: Spec,
-    desired: str,
-    records: Mapping[str, Revision],
-    stable: Revision | None,
-) -> Revision:
-    numbers = [r.number for r in records.values()]
-    if stable is not None:
-        numbers.append(stable.number)
-    numbers += [int(h.get("revision", 0)) for h in snapshot.status.get("history") or ()]
-    return Revision(
-        hash=desired,
-        number=next_number(numbers),
-        spec=revisioned(snapshot.mdep["spec"]),
-        pod_template=pod_template(snapshot.owner, desired, spec, snapshot.defaults),
-    )
-
-
-def _others(
-    records: Mapping[str, Revision], stable: Revision | None, candidate: Revision | None
-) -> tuple[Revision, ...]:
-    tracks = {r.hash for r in (stable, candidate) if r is not None}
-    rest = [r for r in records.values() if r.hash not in tracks]
-    return tuple(sorted(rest, key=lambda r: (r.promoted_at, r.number), reverse=True))
 
 
 def is_complete(workload: Manifest, replicas: int) -> bool:
@@ -200,29 +164,28 @@ def is_complete(workload: Manifest, replicas: int) -> bool:
     )
 
 
-def available(workload: Manifest | None) -> int:
-    """Count a Deployment's available pods."""
-    status: Mapping[str, Any] = (workload or {}).get("status") or {}
-    return int(status.get("availableReplicas", 0))
-
-
-def is_selected(snapshot: Snapshot, revision: Revision) -> bool:
-    """Tell whether the live apex Service selects a revision."""
-    apex = snapshot.child("Service", snapshot.owner.name)
-    return apex is not None and selected_revision(apex) == revision.hash
-
-
-def _aborted(snapshot: Snapshot, candidate: Revision, workload: Manifest | None) -> bool:
-    """Aborted for its deadline: decided now, or earlier for this very revision."""
-    rollout = snapshot.status.get("rollout") or {}
-    same = (snapshot.status.get("desired") or {}).get("hash") == candidate.hash
-    if (
-        same
-        and rollout.get("state") == State.FAILED
-        and rollout.get("reason") == "ProgressDeadline"
-    ):
+def _is_late(snapshot: Snapshot, candidate: Revision, workload: Manifest | None) -> bool:
+    """The deadline has passed: now, or earlier for this very revision."""
+    told = snapshot.status.get("rollout") or {}
+    is_told = (snapshot.status.get("desired") or {}).get("hash") == candidate.hash
+    if is_told and told.get("state") == State.FAILED and told.get("reason") == PROGRESS_DEADLINE:
         return True
-    return workload is not None and deadline_exceeded(workload)
+    if workload is None:
+        return False
+    until = deadline_of(snapshot) if is_told else None
+    return deadline_exceeded(workload) or (until is not None and snapshot.now >= until)
+
+
+def deadline_of(snapshot: Snapshot) -> datetime | None:
+    """When the rollout in progress is given up, by our own clock.
+
+    Kubernetes does not watch the progress of a Deployment that was complete once, such as that of
+    a revision which comes back.
+    """
+    told = snapshot.status.get("rollout") or {}
+    since = parse(told.get("since"))
+    is_running = told.get("state") in (State.PREPARING, State.PROMOTING)
+    return later(since, PROGRESS_DEADLINE_S) if since and is_running else None
 
 
 def deadline_exceeded(workload: Manifest) -> bool:
@@ -236,4 +199,4 @@ def deadline_exceeded(workload: Manifest) -> bool:
 def drained_at(rollout: Rollout) -> datetime | None:
     """When the pods of earlier revisions may end; None when there is no stable revision."""
     since = parse(rollout.stable.promoted_at) if rollout.stable else None
-    return since + SCALE_DOWN_DELAY if since else None
+    return later(since, SCALE_DOWN_DELAY_S) if since else None

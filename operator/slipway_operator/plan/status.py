@@ -14,10 +14,17 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
-from slipway_operator.plan.pods import PodFailure, first_failure, serving_pods, supply_pods
+from slipway_operator.plan.pods import (
+    PodFailure,
+    first_failure,
+    refused_pods,
+    serving_pods,
+    supply_pods,
+)
 from slipway_operator.plan.revision import Revision
-from slipway_operator.plan.rollout import Rollout, State, available, deadline_exceeded, is_complete
+from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
 from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.tracks import available, workload_of
 
 _SHORT: Final = 4
 
@@ -53,20 +60,11 @@ class View:
 
 def view(snapshot: Snapshot, rollout: Rollout) -> View:
     """Gather what the status is made from."""
-
-    def workload(revision: Revision | None) -> Manifest | None:
-        if revision is None:
-            return None
-        return snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
-
-    wanted = serving_pods(snapshot, rollout.current.hash)
-    return View(
-        snapshot,
-        rollout,
-        workload(rollout.stable),
-        workload(rollout.candidate),
-        first_failure(snapshot, wanted),
-    )
+    stable = workload_of(snapshot, rollout.stable) if rollout.stable else None
+    candidate = workload_of(snapshot, rollout.candidate) if rollout.candidate else None
+    failure = first_failure(snapshot, serving_pods(snapshot, rollout.current.hash))
+    failure = failure or refused_pods(candidate if rollout.candidate else stable)
+    return View(snapshot, rollout, stable, candidate, failure)
 
 
 def status(seen: View) -> dict[str, Any]:
@@ -194,7 +192,8 @@ def _aborted_text(seen: View) -> str:
     if rollout.deadline_passed:
         cause += ", and its deadline has passed"
     stable = label(rollout.stable) if rollout.stable else "none"
-    return f"{cause}; revision {stable} goes on serving"
+    pods = available(seen.stable)
+    return f"{cause}; revision {stable} goes on serving with {pods} ready pods"
 
 
 def _off_text(seen: View) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.plan import pods
-from slipway_operator.plan.clock import parse
+from slipway_operator.plan.clock import later, parse
 from slipway_operator.plan.conditions import (
     DIGEST_MISMATCH,
     FETCHING,
@@ -30,7 +30,7 @@ from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
 
 _REASON: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
-RETRY_AFTER: Final = timedelta(seconds=60)
+RETRY_AFTER_S: Final = 60
 """Pause before a Job that gave up on a transient cause is started anew."""
 
 
@@ -178,7 +178,7 @@ def _gave_up(
         if ended
         else (SUPPLY_FAILED, f"Job {job['metadata']['name']!r} ended and its pods are gone")
     )
-    at = finished + RETRY_AFTER
+    at = later(finished, RETRY_AFTER_S) or snapshot.now
     if snapshot.now >= at:
         return Supply(reason, f"{text}; starting anew", restart=True)
     return Supply(reason, f"{text}; all attempts failed, starting anew in a minute", retry_at=at)

@@ -187,6 +187,7 @@ def disruption_budget(owner: Owner, revision: str) -> Manifest:
     manifest = child("policy/v1", "PodDisruptionBudget", owner, name, revision=revision)
     manifest["spec"] = {
         "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",  # a crash loop must not block a node drain
         "selector": {"matchLabels": revision_selector(owner.name, revision)},
     }
     return manifest

@@ -73,13 +73,21 @@ def test_the_newest_version_wins_in_any_order(versions: list[int]) -> None:
 
 
 @LAW
-@given(late=st.lists(st.integers(1, 20)))
-def test_a_deleted_object_never_comes_back(late: list[int]) -> None:
+@given(late=st.lists(st.integers(1, 5)))
+def test_what_is_older_than_a_deletion_does_not_come_back(late: list[int]) -> None:
     cache = Cache()
     cache.put(DEPLOYMENT, _owned(5))
     assert cache.drop(DEPLOYMENT, _owned(6)) == DIGITS
     assert [cache.put(DEPLOYMENT, _owned(v)) for v in late] == [None] * len(late)
     assert len(cache) == 0
+
+
+def test_an_object_that_only_lost_its_label_comes_back() -> None:
+    cache = Cache()
+    cache.put(DEPLOYMENT, _owned(5))
+    cache.drop(DEPLOYMENT, _owned(6))  # so it looks to a watch with a selector
+    assert cache.put(DEPLOYMENT, _owned(7)) == DIGITS
+    assert len(cache) == 1
 
 
 def test_a_deletion_that_comes_first_is_remembered() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from slipway_operator.engine.cache import Cache, ObjectKey
-from slipway_operator.engine.reconciler import NotLeading, Reconciler
+from slipway_operator.engine.elector import NotLeading
+from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.errors import (
     ApiError,
@@ -76,6 +77,13 @@ class Store:
         stored["metadata"]["resourceVersion"] = str(self._version)
         return copy.deepcopy(stored)
 
+    async def merge(self, manifest: Manifest) -> Manifest:
+        """Change the metadata of an object."""
+        key = self._enter("merge", manifest)
+        stored = self.objects[key]
+        stored["metadata"] |= {**manifest["metadata"], "resourceVersion": str(self._version)}
+        return copy.deepcopy(stored)
+
     async def delete(self, manifest: Manifest) -> None:
         key = self._enter("delete", manifest)
         if key not in self.objects:
@@ -90,6 +98,11 @@ class Leader:
 
     async def leading(self) -> None:
         """Lead at once."""
+
+    def fence(self) -> None:
+        """Refuse when told so."""
+        if not self.is_leading:
+            raise NotLeading
 
 
 class Recorder:
@@ -307,7 +320,7 @@ def test_nothing_is_deleted_while_something_is_refused() -> None:
     ("error", "expected"),
     [
         pytest.param(Conflict(409, "Conflict", "modified"), "conflict", id="a conflict"),
-        pytest.param(Unavailable(500, "InternalError", "webhook"), "error", id="a server error"),
+        pytest.param(Unavailable(0, "NoAnswer", "refused"), "error", id="no answer"),
         pytest.param(NotFound(404, "NotFound", "namespace"), "error", id="no such namespace"),
         pytest.param(Throttled(429, "TooManyRequests", "slow"), "error", id="a pause"),
     ],
@@ -401,3 +414,20 @@ def test_a_spec_of_a_later_version_is_told_and_nothing_else_is_written() -> None
     assert run(operator.reconciler._outcome(KEY)) == "written"
     assert operator.store.writes == [("status", "ModelDeployment", "digits")]
     assert operator.conditions()["Stalled"] == ("True", "InvalidSpec")
+
+
+def test_a_webhook_that_is_down_for_one_kind_stops_no_other_and_the_status_says_so() -> None:
+    async def main() -> None:
+        operator = Operator()
+        down = Unavailable(500, "InternalError", "failed calling webhook w")
+        operator.store.refuse = _refusing(down, "apply", "Job")
+        operator.queue.add(KEY)
+        await operator.work(0.5)
+        assert operator.results[0] == "refused"
+        assert ("Service", "digits") in operator.store.objects
+        status = operator.store.objects["ModelDeployment", "digits"]["status"]
+        ready = next(c for c in status["conditions"] if c["type"] == "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "ApplyFailed")
+        assert "failed calling webhook w" in ready["message"]
+
+    run(main())

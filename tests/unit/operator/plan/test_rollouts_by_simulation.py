@@ -122,7 +122,7 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
             id="commits before the apex selects it",
         ),
         pytest.param(
-            _function(rollout, "_aborted", lambda snapshot, candidate, workload: False),
+            _function(rollout, "_is_late", lambda snapshot, candidate, workload: False),
             id="never gives a revision up",
         ),
         pytest.param(

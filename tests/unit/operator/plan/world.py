@@ -19,7 +19,7 @@ from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner, supply_labels
 from slipway_operator.plan.plan import Plan, key, plan
 from slipway_operator.plan.revision import read, revision_hash
-from slipway_operator.plan.rollout import SCALE_DOWN_DELAY, is_complete
+from slipway_operator.plan.rollout import SCALE_DOWN_DELAY_S, is_complete
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
@@ -185,7 +185,7 @@ class World:
         records = [read(o) for (kind, _), o in self.objects.items() if kind == "ControllerRevision"]
         served = {r.hash: r.promoted_at for r in records if r and r.promoted_at}
         told = self.mdep.get("status", {}).get("rollout", {}).get("promotedAt", "")
-        since = timestamp(self.now - SCALE_DOWN_DELAY)
+        since = timestamp(self.now - timedelta(seconds=SCALE_DOWN_DELAY_S))
         return found | served.keys() if max((told, *served.values())) > since else found
 
     def _check_replicas(self, draining: set[str]) -> None:

@@ -1,0 +1,75 @@
+"""Model files: good ones, and some that nobody can serve."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+
+from demo.model import HeldOut, train
+
+Floats = npt.NDArray[np.float32]
+KEY: Final = "model.onnx"
+CORRUPT: Final = b"\x08\x0aThese bytes were a model once."
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """The demonstration's classifiers."""
+
+    first: bytes
+    second: bytes
+    held_out: HeldOut
+
+
+def digit_models() -> Digits:
+    """Train both."""
+    return Digits(*train())
+
+
+def multiplier(factor: float) -> bytes:
+    """Make a model that multiplies rows of two numbers."""
+    shape: list[str | int | None] = ["rows", 2]
+    node = helper.make_node("Mul", ["x", "factor"], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "multiplier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [helper.make_tensor("factor", TensorProto.FLOAT, [1], [factor])],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def with_zipmap() -> bytes:
+    """Make a classifier as skl2onnx exports it by default: it answers with dictionaries."""
+    x = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
+    model = LogisticRegression().fit(x, [0, 0, 1, 1])
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # skl2onnx's own
+        data: bytes = to_onnx(model, x[:1], target_opset=18).SerializeToString()
+    return data
+
+
+def direct(model: bytes, rows: Floats) -> dict[str, Any]:
+    """Ask ONNX Runtime itself: the outputs by name."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: rows}), strict=True))
+
+
+def request(rows: Floats, name: str = "x") -> dict[str, Any]:
+    """Write a request of the open inference protocol."""
+    tensor = {"name": name, "datatype": "FP32", "shape": list(rows.shape)}
+    return {"inputs": [{**tensor, "data": rows.ravel().tolist()}]}

@@ -1,0 +1,81 @@
+"""A model from a ConfigMap, as its users and their clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import Place
+from tests.e2e.files import Digits, direct, request
+from tests.e2e.models import Models
+from tests.kubeapi import Manifest
+
+_PROBE = """
+import os
+try:
+    open("/opt/written", "w")
+except OSError as error:
+    print(error.strerror)
+print(os.path.exists("/var/run/secrets/kubernetes.io"), os.getuid())
+try:
+    open("/models/model.onnx", "r+b")
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.fixture(scope="module")
+def models(place: Place, digits: Digits) -> Iterator[Models]:
+    """One served classifier, which these tests only look at."""
+    with place() as made:
+        made.serve(digits.first, "digits", model={"version": "v1"})
+        yield made
+
+
+@pytest.fixture
+def mdep(models: Models) -> Manifest:
+    """It."""
+    return models.get("digits")
+
+
+def test_the_numbers_are_those_of_onnx_runtime(models: Models, digits: Digits) -> None:
+    rows = digits.held_out.pixels[:20]
+    answer = models.infer(request(rows, "X"), "digits").raise_for_status().json()
+    outputs = {
+        o["name"]: np.array(o["data"], np.int64 if o["datatype"] == "INT64" else np.float32)
+        .reshape(o["shape"]) for o in answer["outputs"]
+    }  # fmt: skip
+    expected = direct(digits.first, rows)
+    assert outputs.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(outputs[name], values)
+
+
+def test_responses_name_the_model_that_answered(
+    models: Models, mdep: Manifest, digits: Digits
+) -> None:
+    answer = models.infer(request(digits.held_out.pixels[:1], "X"), "digits").raise_for_status()
+    named = {k: v for k, v in answer.headers.items() if k.startswith("x-model-")}
+    assert named == {
+        "x-model-name": "digits",
+        "x-model-version": "v1",
+        "x-model-revision": mdep["status"]["stable"]["hash"],
+    }
+    assert answer.json()["model_version"] == str(mdep["status"]["stable"]["revision"])
+
+
+def test_kubectl_shows_it_in_one_line(models: Models, mdep: Manifest) -> None:
+    header, row = models.kubectl("get", "mdep").splitlines()
+    assert header.split() == ["NAME", "READY", "STABLE", "CANDIDATE", "REPLICAS", "URL", "AGE"]
+    short = mdep["status"]["stable"]["hash"][:4]
+    url = f"http://digits.{models.namespace}.svc"
+    assert row.split()[:-1] == ["digits", "True", "r1", short, "1/1", url]
+
+
+def test_the_serving_container_can_write_nothing_and_knows_no_token(models: Models) -> None:
+    pod = models.pods("digits")[0]["metadata"]["name"]
+    python = ["/opt/slipway/bin/python", "-c", _PROBE]
+    said = models.kubectl("exec", pod, "-c", "serve", "--", *python).splitlines()
+    assert said == ["Read-only file system", "False 65532", "Read-only file system"]
