@@ -54,7 +54,7 @@ def test_the_first_tries_until_it_succeeds() -> None:
     async def main() -> None:
         parts = Parts()
         kinds = 10  # asked in each pass
-        parts.lister.errors = [Unavailable(0, "NoAnswer", "refused")] * 6 * kinds
+        parts.lister.errors = [Unavailable(0, "NoAnswer", "refused") for _ in range(6 * kinds)]
         start = asyncio.get_running_loop().time()
         assert await parts.resync.first() == 1
         assert 20 < asyncio.get_running_loop().time() - start < 60
