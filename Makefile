@@ -99,6 +99,10 @@ chart: crd ## Write the chart's README from its schema
 docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) docs/generate.py
 
+.PHONY: proto
+proto: $(STAMP) ## Write the messages of the gRPC wires from their .proto files
+	@$(PY) runtime/generate_proto.py
+
 .PHONY: golden
 golden: $(STAMP) ## Rewrite the golden files; review the difference
 	@UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/unit tests/contract tests/chart

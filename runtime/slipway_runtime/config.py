@@ -36,11 +36,18 @@ _MAX_BODY_BYTES: Final = 2**31 - 1
 """A larger body could not be one message of any of our wires."""
 
 _MAX_TIMEOUT_S: Final = 24 * 3600.0
+_MAX_DELAY_S: Final = 1.0
 
 
 def _timeout(text: str) -> str:
     if not 0 < duration_s(text) <= _MAX_TIMEOUT_S:
         raise ValueError("expected a duration above 0s and up to 24h")
+    return text
+
+
+def _delay(text: str) -> str:
+    if duration_s(text) > _MAX_DELAY_S:
+        raise ValueError("expected a duration from 0s to 1s")
     return text
 
 
@@ -61,6 +68,9 @@ def _threads(value: object) -> object:
 
 Timeout = Annotated[
     str, AfterValidator(_timeout), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
+]
+Delay = Annotated[
+    str, AfterValidator(_delay), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
 ]
 BodySize = Annotated[
     str | int,
@@ -86,6 +96,7 @@ Threads = Annotated[
         }
     ),
 ]
+ExecutionProvider = Literal["CPU", "CUDA", "OpenVINO"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -115,6 +126,26 @@ class QueueBlock(_Block):
     """Requests that may wait; each holds its decoded tensors."""
 
 
+class BatchingBlock(_Block):
+    """The spec's `serving.batching`: which requests share a run of the model."""
+
+    mode: Literal["Auto", "Off", "On"] = "Auto"
+    """`Auto` measures at load whether batches are worth it; a model without batch dimension never
+    batches."""
+    max_batch_size: int = Field(default=32, ge=1, le=1024)
+    """Rows of one run; a larger request runs alone."""
+    max_delay: Delay = "0s"
+    """How long the first request of a batch may wait for company, up to 1s.
+
+    The latency added to a lone request; at 0s a batch is what came while the model was busy.
+    """
+
+    @property
+    def max_delay_s(self) -> float:
+        """The longest wait for company in seconds."""
+        return duration_s(self.max_delay)
+
+
 class WarmupBlock(_Block):
     """The spec's `serving.warmup`."""
 
@@ -133,6 +164,9 @@ class ServingBlock(_Block):
     """Largest JSON body; lower than the binary limit, because parsing multiplies it."""
     threads: Threads = "Auto"
     """Threads of one inference; `Auto` takes the CPU limit."""
+    execution_provider: ExecutionProvider = "CPU"
+    """What computes; refused where the image or the node lacks it, never replaced in silence."""
+    batching: BatchingBlock = BatchingBlock()
     queue: QueueBlock = QueueBlock()
     warmup: WarmupBlock = WarmupBlock()
 

@@ -20,7 +20,8 @@
         ├── ModelNotReady         loading or draining
         ├── QueueFull             more is waiting than may wait
         ├── DeadlineExceeded      no answer within the request timeout
-        └── InferenceFailed       the model could not compute an answer
+        ├── InferenceFailed       the model could not compute an answer
+        └── NotServed             a method of the protocol that this server does not have
 
 Knows no HTTP: `protocols/wire.py` gives every ServingError its status.
 """
@@ -93,6 +94,9 @@ class Unavailable(SupplyError):
 class ServingError(SlipwayError):
     """One request cannot be answered."""
 
+    retry_after_s: int | None = None
+    """When another attempt may succeed, where that is known better than by the kind."""
+
 
 class InvalidRequest(ServingError):
     """The request breaks a rule of the protocol."""
@@ -132,6 +136,10 @@ class DeadlineExceeded(ServingError):
 
 class InferenceFailed(ServingError):
     """The model could not compute an answer."""
+
+
+class NotServed(ServingError):
+    """A method of the protocol that this server does not have."""
 
 
 def shown(value: object) -> str:

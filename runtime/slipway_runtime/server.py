@@ -11,11 +11,12 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -27,21 +28,23 @@ import uvloop
 from starlette.types import ASGIApp
 
 from slipway_runtime.config import ServingConfig
+from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.envelope import Envelope
+from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint
 from slipway_runtime.settings import Settings
 
 log: Final = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
-_KEEP_ALIVE_S: Final = 75
-"""Above the idle timeout of usual load balancers (60 s): they have to be the ones who close, or a
-request meets a closing connection."""
+_MAX_ADMIN_CONNECTIONS: Final = 64
+_SPARE_FILES: Final = 128
+"""File descriptors that are no client's connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,17 @@ async def _run(
     assignment: Assignment, settings: Settings, http: socket.socket, admin: socket.socket
 ) -> None:
     server = Server(assignment, settings)
-    ports = {"http_port": http.getsockname()[1], "admin_port": admin.getsockname()[1]}
+    ports = {
+        "http_port": http.getsockname()[1],
+        "grpc_port": await server.grpc.start(assignment.host, settings.grpc_port),
+        "admin_port": admin.getsockname()[1],
+    }
     log.info("listening", extra={"host": assignment.host, **ports})
     await server.run(http, admin)
 
 
 class Server:
-    """Both ports, and the model behind them."""
+    """All ports, and the model behind them."""
 
     def __init__(self, assignment: Assignment, settings: Settings) -> None:
         config = assignment.config
@@ -89,13 +96,24 @@ class Server:
         )
         metrics.serves(digest=config.digest or "", format_name="ONNX")
         self._dataplane: Final = DataPlane(config, metrics)
-        client, admin = _apps(self._dataplane, metrics, settings)
-        self._client: Final = _Listener(client, settings.drain_s)
-        self._admin: Final = _Listener(admin, 1.0)
+        budget = BodyBudget(settings.max_inflight_bytes)
+        client, admin = _apps(self._dataplane, metrics, budget)
+        self.grpc: Final = GrpcServer(
+            self._dataplane,
+            metrics,
+            budget=budget,
+            release=version("slipway"),
+            limits=GrpcLimits(settings.max_connection_age_s, settings.drain_s),
+        )
+        limits = _limits(settings, metrics)
+        self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
+        # Probes and scrapers have connections of their own: a flood of clients takes none.
+        own = replace(limits, max_connections=_MAX_ADMIN_CONNECTIONS)
+        self._admin: Final = _Listener(admin, own, settings.keep_alive_s, 1.0)
         self._signals: Final = _Signals()
 
     async def run(self, http: socket.socket, admin: socket.socket) -> None:
-        """Answer on both ports at once; load; serve until a signal; drain."""
+        """Answer on all ports at once; load; serve until a signal; drain."""
         failure: SlipwayError | None = None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._admin.serve(sockets=[admin]))
@@ -136,13 +154,18 @@ class Server:
                 await asyncio.wait_for(self._signals.received(2), self._settings.endpoints_grace_s)
         self._client.should_exit = True
         hasten = asyncio.ensure_future(self._signals.received(3))
-        await asyncio.wait({client, hasten}, return_when=asyncio.FIRST_COMPLETED)
+        finished = asyncio.ensure_future(self._finish(client))
+        await asyncio.wait({finished, hasten}, return_when=asyncio.FIRST_COMPLETED)
         self._client.force_exit = True
         hasten.cancel()
         self._dataplane.close()
-        await client
+        await self.grpc.stop(0)
+        await finished
         self._admin.should_exit = True
         log.info("stopped")
+
+    async def _finish(self, client: asyncio.Task[None]) -> None:
+        await asyncio.gather(client, self.grpc.stop())
 
 
 class _Signals:
@@ -172,18 +195,21 @@ class _Signals:
 class _Listener(uvicorn.Server):
     """uvicorn without its signal handling: it would close the listener at the first SIGTERM."""
 
-    def __init__(self, app: ASGIApp, drain_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: ConnectionLimits, keep_alive_s: float, drain_s: float
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=limited(limits),
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                proxy_headers=False,  # nothing here depends on who asks, or over which scheme
+                timeout_keep_alive=ceil(keep_alive_s),
                 timeout_graceful_shutdown=ceil(drain_s),
             )
         )
@@ -194,10 +220,24 @@ class _Listener(uvicorn.Server):
         yield
 
 
-def _apps(dataplane: DataPlane, metrics: Metrics, settings: Settings) -> tuple[ASGIApp, ASGIApp]:
-    client = rest.client_app(dataplane, release=version("slipway"))
+def _limits(settings: Settings, metrics: Metrics) -> ConnectionLimits:
+    """The limits of a client's connection; as many connections as there are descriptors for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files = max(1, hard - _SPARE_FILES) if hard != resource.RLIM_INFINITY else 2**31
+    return ConnectionLimits(
+        max_connections=min(settings.max_connections, files),
+        head_timeout_s=settings.head_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        max_age_s=settings.max_connection_age_s,
+        rejected=metrics.rejected,
+    )
+
+
+def _apps(dataplane: DataPlane, metrics: Metrics, budget: BodyBudget) -> tuple[ASGIApp, ASGIApp]:
+    client = rest.client_app(dataplane, metrics, release=version("slipway"))
     admin = rest.admin_app(dataplane, metrics, client)
-    budget = BodyBudget(settings.max_inflight_bytes)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client)
     return Envelope(infer, dataplane), admin
 

@@ -40,9 +40,11 @@ class Settings(BaseSettings):
     )
 
     host: str | None = None
-    """Address both ports listen on; default 0.0.0.0 in pods (`--config`), 127.0.0.1 on a laptop."""
+    """Address all ports listen on; default 0.0.0.0 in pods (`--config`), 127.0.0.1 on a laptop."""
     http_port: int = Field(default=8080, ge=0, le=65535)
     """REST for clients; 0 takes a free port, and the log says which."""
+    grpc_port: int = Field(default=8081, ge=0, le=65535)
+    """gRPC for clients, and its health service; 0 takes a free port, and the log says which."""
     admin_port: int = Field(default=8082, ge=0, le=65535)
     """Probes, metrics, status and the API page; never in a Service for clients."""
     drain_s: float = Field(default=30.0, ge=0, le=3600)
@@ -58,6 +60,26 @@ class Settings(BaseSettings):
     """Request bodies held at once; more are answered 429. A lone one always fits.
 
     Raise it together with the memory limit: decoding takes a few times the body.
+    """
+    max_connections: int = Field(default=2048, ge=1, le=1_000_000)
+    """Connections on the client port; more are answered 503 and closed. An idle one costs 13 KiB.
+
+    One that stops within its head may cost 32 KiB more, until the head's timeout.
+    """
+    head_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """How long a client may take from connecting, or from a request's first byte, to its head."""
+    body_timeout_s: float = Field(default=20.0, gt=0, le=3600)
+    """Head start of a request's body; after it, it must have come at 1 KiB/s or faster."""
+    keep_alive_s: float = Field(default=75.0, gt=0, le=86400)
+    """How long a connection may be idle between requests.
+
+    Above the idle timeout of usual load balancers (60 s): they have to be the ones who close, or a
+    request meets a closing connection.
+    """
+    max_connection_age_s: float = Field(default=300.0, ge=0, le=86400)
+    """After so long, give or take a tenth, a connection's next answer closes it; 0 for never.
+
+    Clients that keep connections for hours would see neither new pods nor a rollout's weights.
     """
     max_model_bytes: Bytes = Field(default=16 * 2**30, ge=1)
     """Largest model that is fetched; bounds the disk a wrong URI can fill."""

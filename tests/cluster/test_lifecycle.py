@@ -37,7 +37,11 @@ def test_a_model_is_served_and_the_status_says_so(models: Models) -> None:
     assert status["summary"] == {
         "ready": "True", "stable": f"r1 {name[2:6]}", "candidate": "", "replicas": "1/1",
     }  # fmt: skip
-    assert status["endpoints"] == [{"type": "REST", "url": f"http://m.{models.namespace}.svc"}]
+    host = f"m.{models.namespace}.svc"
+    assert status["endpoints"] == [
+        {"type": "REST", "url": f"http://{host}"},
+        {"type": "GRPC", "url": f"{host}:9000"},
+    ]
     kinds = sorted(c["kind"] for c in models.api.children(models.namespace))
     assert kinds == [
         "ConfigMap", "ControllerRevision", "Deployment", "Job", "Service", "Service",

@@ -11,7 +11,7 @@ import pytest
 
 from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions
-from slipway_operator.plan.names import ADMIN_PORT, HTTP_PORT, Owner
+from slipway_operator.plan.names import ADMIN_PORT, GRPC_PORT, HTTP_PORT, Owner
 from slipway_operator.plan.revision import Revision, SupplyResult
 from slipway_operator.plan.serving import serving_document
 from slipway_operator.plan.workload import (
@@ -40,6 +40,8 @@ FULL: Final[dict[str, Any]] = {
         "version": "2026-11-20",
     },
     "serving": {
+        "batching": {"mode": "On", "maxBatchSize": 16, "maxDelay": "5ms"},
+        "executionProvider": "CPU",
         "queue": {"maxLength": 64},
         "requestTimeout": "1h30m",
         "maxRequestBytes": "64Mi",
@@ -119,4 +121,5 @@ def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> N
 
 def test_ports_are_the_runtimes_defaults() -> None:
     fields = Settings.model_fields
-    assert (fields["http_port"].default, fields["admin_port"].default) == (HTTP_PORT, ADMIN_PORT)
+    defaults = tuple(fields[f"{name}_port"].default for name in ("http", "grpc", "admin"))
+    assert defaults == (HTTP_PORT, GRPC_PORT, ADMIN_PORT)

@@ -134,6 +134,36 @@ class Queue(Block):
     )
 
 
+class Batching(Block):
+    """How requests are computed together."""
+
+    mode: Literal["Auto", "Off", "On"] | None = Field(
+        default=None,
+        description="mode is Auto, Off or On. Default Auto: each pod measures when it loads the "
+        "model whether batches are worth it. Revisioned. A model without a batch dimension never "
+        "batches.",
+    )
+    max_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="maxBatchSize is the number of rows of one batch, 1 to 1024. Default 32. "
+        "Revisioned. A larger request runs alone.",
+    )
+    max_delay: Duration | None = Field(
+        default=None,
+        description="maxDelay is how long the first request of a batch may wait for company, up to "
+        "1s. Default 0s, which costs a lone request nothing: a batch is what came while the model "
+        "was busy. Revisioned.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) <= duration('1s')",
+                "serving.batching.maxDelay: expected at most 1s",
+            )
+        ),
+    )
+
+
 class Warmup(Block):
     """What a pod does before it is ready."""
 
@@ -149,6 +179,15 @@ class Warmup(Block):
 class Serving(Block):
     """How the runtime serves the model."""
 
+    batching: Batching | None = Field(
+        default=None, description="batching says how requests are computed together. Revisioned."
+    )
+    execution_provider: Literal["CPU", "CUDA", "OpenVINO"] | None = Field(
+        default=None,
+        description="executionProvider is what computes: CPU, CUDA or OpenVINO. Default CPU. "
+        "Revisioned. A pod whose image or node lacks it does not become ready, and says so; it "
+        "never falls back in silence.",
+    )
     queue: Queue | None = Field(
         default=None, description="queue bounds the requests that wait. Revisioned."
     )
@@ -346,6 +385,12 @@ class NodePorts(Block):
         le=65535,
         description="http is the node port of the REST endpoint. Default: chosen by Kubernetes.",
     )
+    grpc: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="grpc is the node port of the gRPC endpoint. Default: chosen by Kubernetes.",
+    )
 
 
 class ServiceExposure(Block):
@@ -388,7 +433,7 @@ class Exposure(Block):
     service: ServiceExposure | None = Field(
         default=None,
         description="service shapes the Service that bears the name of this resource: port 80 "
-        "is REST. It always exists. Live.",
+        "is REST, port 9000 is gRPC. It always exists. Live.",
     )
 
 

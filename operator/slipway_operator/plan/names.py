@@ -31,6 +31,7 @@ REVISION_NUMBER: Final = "slipway.dev/revision-number"
 
 SERVING_FILE: Final = "serving.json"
 HTTP_PORT: Final = 8080
+GRPC_PORT: Final = 8081
 ADMIN_PORT: Final = 8082
 
 

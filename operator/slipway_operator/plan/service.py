@@ -6,7 +6,9 @@ that selector and nothing else. The admin port is in no Service.
 
 from __future__ import annotations
 
-from slipway_operator.api.v1alpha1 import Exposure, ServiceExposure
+from typing import Final
+
+from slipway_operator.api.v1alpha1 import Exposure, NodePorts, ServiceExposure
 from slipway_operator.plan.names import (
     REVISION,
     Manifest,
@@ -16,7 +18,8 @@ from slipway_operator.plan.names import (
     revision_selector,
 )
 
-HTTP_SERVICE_PORT = 80
+HTTP_SERVICE_PORT: Final = 80
+GRPC_SERVICE_PORT: Final = 9000
 
 
 def revision_service(owner: Owner, revision: str) -> Manifest:
@@ -25,7 +28,7 @@ def revision_service(owner: Owner, revision: str) -> Manifest:
     manifest["spec"] = {
         "type": "ClusterIP",
         "selector": revision_selector(owner.name, revision),
-        "ports": [_http_port()],
+        "ports": _ports(NodePorts()),
     }
     return manifest
 
@@ -37,7 +40,7 @@ def apex_service(owner: Owner, revision: str, exposure: Exposure | None) -> Mani
     manifest["spec"] = {
         "type": wanted.type or "ClusterIP",
         "selector": revision_selector(owner.name, revision),
-        "ports": [_http_port(wanted.node_ports.http if wanted.node_ports else None)],
+        "ports": _ports(wanted.node_ports or NodePorts()),
     }
     if wanted.load_balancer_class:
         manifest["spec"]["loadBalancerClass"] = wanted.load_balancer_class
@@ -51,12 +54,20 @@ def selected_revision(service: Manifest) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _http_port(node_port: int | None = None) -> Manifest:
+def _ports(nodes: NodePorts) -> list[Manifest]:
+    """REST and gRPC; gateways and meshes tell by `appProtocol` that the latter is HTTP/2."""
+    return [
+        _port("http", HTTP_SERVICE_PORT, "http", nodes.http),
+        _port("grpc", GRPC_SERVICE_PORT, "kubernetes.io/h2c", nodes.grpc),
+    ]
+
+
+def _port(name: str, number: int, protocol: str, node_port: int | None) -> Manifest:
     port: Manifest = {
-        "name": "http",
-        "port": HTTP_SERVICE_PORT,
-        "targetPort": "http",
+        "name": name,
+        "port": number,
+        "targetPort": name,
         "protocol": "TCP",
-        "appProtocol": "http",
+        "appProtocol": protocol,
     }
     return port if node_port is None else {**port, "nodePort": node_port}

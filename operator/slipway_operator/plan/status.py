@@ -23,6 +23,7 @@ from slipway_operator.plan.pods import (
 )
 from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
+from slipway_operator.plan.service import GRPC_SERVICE_PORT
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available, workload_of
 
@@ -87,7 +88,7 @@ def status(seen: View) -> dict[str, Any]:
         ),
     }
     if seen.has_apex:
-        report["endpoints"] = [{"type": "REST", "url": _url(snapshot)}]
+        report["endpoints"] = _endpoints(snapshot)
     if rollout.stable:
         report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100)
         report |= _model(rollout.stable)
@@ -239,8 +240,12 @@ def _total(snapshot: Snapshot) -> int:
     )
 
 
-def _url(snapshot: Snapshot) -> str:
-    return f"http://{snapshot.owner.name}.{snapshot.owner.namespace}.svc"
+def _endpoints(snapshot: Snapshot) -> list[dict[str, str]]:
+    host = f"{snapshot.owner.name}.{snapshot.owner.namespace}.svc"
+    return [
+        {"type": "REST", "url": f"http://{host}"},
+        {"type": "GRPC", "url": f"{host}:{GRPC_SERVICE_PORT}"},  # as gRPC channels want it
+    ]
 
 
 def _track(

@@ -18,6 +18,7 @@ from slipway_operator.api.fields import seconds
 from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
 from slipway_operator.plan.names import (
     ADMIN_PORT,
+    GRPC_PORT,
     HTTP_PORT,
     MANAGED_BY,
     MANAGER,
@@ -295,6 +296,7 @@ def _serve_container(runtime: Runtime, drain_s: int, defaults: RuntimeDefaults) 
     serve["env"] = _environment(runtime, drain_s)
     serve["ports"] = [
         {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+        {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
         {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
     ]
     serve["resources"] = _resources(runtime.resources, _SERVE_RESOURCES)

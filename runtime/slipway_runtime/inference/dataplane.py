@@ -1,24 +1,38 @@
 """The one door that every protocol uses: a request in, tensors out.
 
+    response = await dataplane.infer(request, timeout_s=context.time_remaining())  # on the loop
+    future = dataplane.submit(request, timeout_s=2.0)                 # from any other thread
+
+`infer` belongs to the event loop that `load` was awaited on. `submit` may be called from any
+thread: it returns a `concurrent.futures.Future`, whose `cancel()` takes the request out of the
+queue, as cancelling the task that awaits `infer` does. `timeout_s` is what the client still has;
+it can only shorten the model's request timeout. Both raise only `ServingError`s, which
+`protocols/wire.py` turns into codes, beside what cancelling raises. Check names with `check_name`
+first. Everything else (`state`, `signature`, `waiting`) may be read from any thread.
+
 Lives here: whether the model may be asked, the order of outputs, what is measured of a run.
-Stays out: wires (`protocols/`), ONNX Runtime (`session.py`), the queue (`execution.py`).
+Stays out: wires (`protocols/`), ONNX Runtime (`session.py`), the queue (`batcher.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from concurrent.futures import Future
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.errors import ModelNotFound, ModelNotReady, shown
+from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
 from slipway_runtime.inference.datatypes import Tensor
-from slipway_runtime.inference.execution import Execution, Executor, in_thread
+from slipway_runtime.inference.probe import Verdict, decide
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.signature import Signature, rows
+from slipway_runtime.inference.threads import in_thread
 from slipway_runtime.inference.warmup import warm_up
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.outputs import OutputCounter
@@ -41,7 +55,9 @@ class DataPlane:
         self.threads: Final = config.serving.thread_count or auto_threads()
         self.is_draining = False
         self._metrics: Final = metrics
-        self._executor: Executor | None = None
+        self._batcher: Batcher | None = None
+        self._verdict: Verdict | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._signature: Signature | None = None
         self._outputs: OutputCounter | None = None
 
@@ -50,7 +66,7 @@ class DataPlane:
         """Loading, ready or draining."""
         if self.is_draining:
             return State.DRAINING
-        return State.LOADING if self._executor is None else State.READY
+        return State.LOADING if self._batcher is None else State.READY
 
     @property
     def is_loaded(self) -> bool:
@@ -71,12 +87,24 @@ class DataPlane:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._executor.waiting if self._executor else 0
+        return self._batcher.waiting if self._batcher else 0
 
     @property
     def running(self) -> int:
         """Requests that the model is computing."""
-        return self._executor.running if self._executor else 0
+        return self._batcher.running if self._batcher else 0
+
+    @property
+    def batching(self) -> dict[str, Any] | None:
+        """How requests share runs, for people; None while loading."""
+        if self._batcher is None or self._verdict is None:
+            return None
+        policy = self._batcher.policy
+        return {
+            "maxBatchSize": policy.max_rows,
+            "reason": self._verdict.reason,
+            "gain": self._verdict.gain,
+        }
 
     async def load(self, model: Path) -> None:
         """Load and warm the model, away from the event loop; only then is it ready.
@@ -84,15 +112,16 @@ class DataPlane:
         Raises:
             SupplyError: it cannot be served.
         """
-        session = await in_thread(lambda: self._warm_session(model))
-        serving = self.config.serving
+        session, verdict = await in_thread(lambda: self._warm_session(model))
+        self._loop = asyncio.get_running_loop()
+        self._verdict = verdict
         self._signature = session.signature
         self._outputs = OutputCounter.for_signature(session.signature, self._metrics)
-        self._executor = Executor(
+        self._batcher = Batcher(
             session,
-            max_waiting=serving.queue.max_length,
-            timeout_s=serving.request_timeout_s,
-            on_finished=self._observe,
+            verdict.policy,
+            max_waiting=self.config.serving.queue.max_length,
+            observer=self._metrics,
         )
         self._metrics.queue_length.set_function(lambda: self.waiting)
 
@@ -110,20 +139,46 @@ class DataPlane:
                 f"expected {shown(self.version)}"
             )
 
-    async def infer(self, request: InferenceRequest) -> InferenceResponse:
-        """Answer one request.
+    async def infer(
+        self, request: InferenceRequest, *, timeout_s: float | None = None
+    ) -> InferenceResponse:
+        """Answer one request, on the event loop.
+
+        Args:
+            request: its tensors fit the signature.
+            timeout_s: time that the client still has; None for as long as the spec allows.
 
         Raises:
             ServingError: why it cannot be answered.
         """
-        if self._executor is None:
+        if self._batcher is None:
             raise ModelNotReady(f"model {shown(self.config.name)} is loading; retry later")
         names = [spec.name for spec in request.outputs]
-        results = await self._executor.run(request.inputs, names, self._rows(request.inputs))
+        limit_s = self.config.serving.request_timeout_s
+        results = await self._batcher.run(
+            request.inputs,
+            names,
+            self._rows(request.inputs),
+            timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
+        )
         outputs = tuple(zip(request.outputs, results, strict=True))
         if self._outputs:
             self._outputs.observe(outputs)
         return InferenceResponse(outputs, request.id)
+
+    def submit(
+        self, request: InferenceRequest, *, timeout_s: float | None = None
+    ) -> Future[InferenceResponse]:
+        """Answer one request for a thread that is not the loop's; see the module's head.
+
+        Raises:
+            ModelNotReady: it is not loaded yet.
+        """
+        if self._loop is None:
+            raise ModelNotReady(f"model {shown(self.config.name)} is loading; retry later")
+        return asyncio.run_coroutine_threadsafe(
+            self.infer(request, timeout_s=timeout_s), self._loop
+        )
 
     def start_draining(self) -> None:
         """Stop being ready; requests are still answered until `close`."""
@@ -131,22 +186,16 @@ class DataPlane:
 
     def close(self) -> None:
         """Answer what still waits with ModelNotReady, and end."""
-        if self._executor:
-            self._executor.close()
+        if self._batcher:
+            self._batcher.close()
 
-    def _warm_session(self, model: Path) -> Session:
+    def _warm_session(self, model: Path) -> tuple[Session, Verdict]:
         cap_memory()
-        session = Session(model, threads=self.threads)
-        warm_up(session, self.config.serving.warmup.requests)
-        return session
+        serving = self.config.serving
+        session = Session(model, threads=self.threads, provider=serving.execution_provider)
+        warm_up(session, serving.warmup.requests)
+        return session, decide(session, serving.batching)
 
     def _rows(self, inputs: Mapping[str, Tensor]) -> int:
         first = next(iter(self.signature.inputs), None)
         return 1 if first is None else rows(first, inputs[first.name].shape)
-
-    def _observe(self, execution: Execution) -> None:
-        self._metrics.executed(
-            queue_s=execution.started_s - execution.enqueued_s,
-            execution_s=execution.finished_s - execution.started_s,
-            rows=execution.rows,
-        )

@@ -6,8 +6,10 @@ InvalidTensor or InferenceFailed.
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from slipway_runtime.config import ExecutionProvider
 from slipway_runtime.errors import (
     InferenceFailed,
     InvalidModel,
@@ -26,13 +29,20 @@ from slipway_runtime.errors import (
 from slipway_runtime.inference.datatypes import DTYPES, ORT_DATATYPES, Tensor
 from slipway_runtime.inference.signature import Signature, TensorSpec
 
-_PROVIDERS: Final = ["CPUExecutionProvider"]
+_PROVIDERS: Final[Mapping[ExecutionProvider, tuple[str, ...]]] = {
+    "CPU": ("CPUExecutionProvider",),
+    # Operators that an accelerator lacks run on the CPU, as ONNX Runtime intends.
+    "CUDA": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "OpenVINO": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
+}
 _GROW_AS_REQUESTED: Final = 1
 _MAX_ERROR_BYTES: Final = 400
 _NOISE: Final = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:|/\S+/onnxruntime/\S+ "
 )
 _FATAL_ONLY: Final = 4
+_ONNX_BFLOAT16: Final = 16
+"""TensorProto.BFLOAT16."""
 
 
 class Cancellation:
@@ -49,15 +59,20 @@ class Cancellation:
 class Session:
     """A loaded model. Runs may come from any one thread at a time."""
 
-    def __init__(self, model: Path, *, threads: int) -> None:
+    def __init__(self, model: Path, *, threads: int, provider: ExecutionProvider = "CPU") -> None:
         """Load a model from a file.
 
         Raises:
             InvalidModel: ONNX Runtime cannot load it.
-            Unsupported: it has inputs or outputs that no wire can carry.
+            Unsupported: it has inputs or outputs that no wire can carry, or the execution
+                provider cannot be had here.
         """
-        self._session = _loaded(model, _options(threads))
+        _check_available(provider)
+        self._session = _loaded(model, _options(threads), provider)
         self.signature = _signature(self._session)
+        self._has_bfloat16: Final = any(
+            spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs)
+        )
 
     def run(
         self, feeds: Mapping[str, Tensor], outputs: Sequence[str], cancellation: Cancellation
@@ -68,8 +83,9 @@ class Session:
             InvalidTensor: the tensors do not go together.
             InferenceFailed: anything else that stops the model.
         """
+        run = self._run_values if self._has_bfloat16 else self._session.run
         try:
-            results = self._session.run(outputs, feeds, cancellation.options)
+            results = run(outputs, feeds, cancellation.options)
         except ort_errors.InvalidArgument as err:
             raise InvalidTensor(f"inputs: refused by the model ({_reason(err)})") from err
         except Exception as err:  # ONNX Runtime raises MemoryError, RuntimeError and its own kinds
@@ -79,14 +95,50 @@ class Session:
             raise InferenceFailed(f"inference failed: {_reason(err)}") from err
         return [np.asarray(result) for result in results]
 
+    def _run_values(
+        self, outputs: Sequence[str], feeds: Mapping[str, Tensor], options: Any
+    ) -> list[Tensor]:
+        """Run with ONNX Runtime's own values: its numpy interface knows no bfloat16."""
+        values = {name: _value(tensor) for name, tensor in feeds.items()}
+        return [_tensor(v) for v in self._session.run_with_ort_values(outputs, values, options)]
 
-def _loaded(model: Path, options: Any) -> Any:
+
+def _value(tensor: Tensor) -> Any:
+    if tensor.dtype != DTYPES["BF16"]:
+        return ort.OrtValue.ortvalue_from_numpy(tensor)
+    bits = np.ascontiguousarray(tensor).reshape(tensor.shape).view(np.uint16)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _ONNX_BFLOAT16)
+
+
+def _tensor(value: Any) -> Tensor:
+    if value.data_type() != "tensor(bfloat16)":
+        tensor: Tensor = value.numpy()
+        return tensor
+    dtype, shape = DTYPES["BF16"], tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), prod(shape) * dtype.itemsize)
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _check_available(provider: ExecutionProvider) -> None:
+    available = ort.get_available_providers()
+    if _PROVIDERS[provider][0] not in available:
+        known = ", ".join(name for name, wanted in _PROVIDERS.items() if wanted[0] in available)
+        raise Unsupported(
+            f"serving.executionProvider: {provider} is not in this image, expected one of {known}; "
+            "spec.runtime.image may name one that has it"
+        )
+
+
+def _loaded(model: Path, options: Any, provider: ExecutionProvider) -> Any:
+    wanted = list(_PROVIDERS[provider])
     try:
-        session = ort.InferenceSession(str(model), options, providers=_PROVIDERS)
+        session = ort.InferenceSession(str(model), options, providers=wanted)
     except Exception as err:  # its kinds share no base class but Exception
         raise InvalidModel(f"model: cannot be loaded ({_reason(err)})") from err
-    if session.get_providers() != _PROVIDERS:  # it falls back in silence where one is missing
-        raise Unsupported(f"model: runs on {session.get_providers()}, expected {_PROVIDERS}")
+    found = session.get_providers()
+    if found != wanted:  # it falls back in silence, where a driver or a device is missing
+        raise Unsupported(f"serving.executionProvider: {provider} gave {found}, expected {wanted}")
+    session.disable_fallback()
     return session
 
 
@@ -118,6 +170,12 @@ def _signature(session: Any) -> Signature:
     outputs = tuple(_spec("output", node) for node in session.get_outputs())
     if not outputs:
         raise InvalidModel("model: has no outputs, expected at least one")
+    if {"BF16", "BYTES"} <= {spec.datatype for spec in (*inputs, *outputs)}:
+        # Text goes in and out through numpy only, bfloat16 never does.
+        raise Unsupported(
+            "model: has tensors of bfloat16 and of strings, expected only one of the two; "
+            "cast the bfloat16 ones to float in the graph"
+        )
     return Signature(inputs, outputs)
 
 

@@ -6,6 +6,7 @@ revisions, pods and releases can be added up and compared.
 
 from __future__ import annotations
 
+from time import time
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -15,6 +16,7 @@ DURATION_EDGES_S: Final = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 BATCH_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_OK: Final = 200
 
 
 class Metrics:
@@ -59,6 +61,8 @@ class Metrics:
         self._outputs: Final = self._counter(
             "slipway_output", "Predictions by class of one output.", "output", "bucket"
         )
+        self.last_success_s = 0.0
+        """When an inference was last answered well, in seconds since the epoch."""
         self._by_code: Final[dict[tuple[str, int], Counter]] = {}
         self._by_protocol: Final[dict[str, Histogram]] = {}
 
@@ -73,15 +77,20 @@ class Metrics:
                 protocol=protocol, **self._identity
             )
         counter.inc()
+        if code == _OK:
+            self.last_success_s = time()
         self._by_protocol[protocol].observe(duration_s)
 
     def rejected(self, reason: str) -> None:
         """Count one request that was turned away; reasons are class names of `errors.py`."""
         self._rejected.labels(reason=reason, **self._identity).inc()
 
-    def executed(self, *, queue_s: float, execution_s: float, rows: int) -> None:
-        """Count one run of the model."""
+    def waited(self, queue_s: float) -> None:
+        """Count a request whose turn has come."""
         self._queue_duration.observe(queue_s)
+
+    def executed(self, *, execution_s: float, rows: int) -> None:
+        """Count one run of the model, which may answer several requests."""
         self._execution_duration.observe(execution_s)
         self._batch_size.observe(rows)
         self._busy.inc(execution_s)

@@ -14,7 +14,6 @@ from slipway_runtime.errors import (
     InvalidRequest,
     QueueFull,
     RequestTooLarge,
-    UnsupportedEncoding,
     shown,
 )
 from slipway_runtime.units import readable_bytes
@@ -53,8 +52,11 @@ class BodyBudget:
 class BodyLimit:
     """The rules for the bodies of one route."""
 
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, max_bytes: int, timeout_s: float, setting: str = "serving.maxJSONBytes"
+    ) -> None:
         self.max_bytes: Final = max_bytes
+        self._setting: Final = setting
         self._timeout_s: Final = timeout_s
 
     def announced(self, scope: Scope) -> int:
@@ -65,22 +67,11 @@ class BodyLimit:
 
         Raises:
             RequestTooLarge: more is announced than allowed.
-            UnsupportedEncoding: the body is compressed.
         """
         length = None
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
-            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise UnsupportedEncoding(
-                    f"content-encoding {shown(value.decode('latin-1'))}: not served, "
-                    "expected an uncompressed body"
-                )
-            elif name == b"inference-header-content-length":
-                raise InvalidRequest(
-                    "inference-header-content-length: binary tensors are not served, "
-                    "expected JSON data"
-                )
         if length is None:
             return self.max_bytes
         if not length.isdigit():
@@ -124,7 +115,7 @@ class BodyLimit:
         if size_bytes > self.max_bytes:
             raise RequestTooLarge(
                 f"body: {size_bytes} bytes or more, expected at most {self.max_bytes}; "
-                "serving.maxJSONBytes sets the limit"
+                f"{self._setting} sets the limit"
             )
 
 

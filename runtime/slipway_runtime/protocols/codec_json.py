@@ -1,4 +1,4 @@
-"""V2 requests and answers as JSON.
+"""V2 requests and answers as JSON, with or without binary tensors behind it.
 
 Pure: bytes and a signature in, values out, and back. Two readings of one grammar:
 
@@ -17,17 +17,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 import simdjson
 
 from slipway_runtime.errors import InvalidRequest, shown
-from slipway_runtime.inference.datatypes import Tensor
+from slipway_runtime.inference.datatypes import DTYPES, Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.protocols.asked import (
+    Asked,
+    Output,
+    OutputForm,
+    binary_by_default,
+    output_form,
+    outputs_of,
+    timeout_of,
+)
+from slipway_runtime.protocols.codec_binary import raw_input, read_tensor, write_tensor
 from slipway_runtime.protocols.json_data import Token, exact_tensor, quick_tensor
 
 MAX_DEPTH: Final = 100
@@ -42,40 +52,117 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def decode(body: bytes, signature: Signature) -> InferenceRequest:
+class Written(NamedTuple):
+    """An answer: JSON, and the length of it where tensors follow."""
+
+    body: bytes
+    json_bytes: int | None = None
+
+
+def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> Asked:
     """Read an inference request.
 
     Args:
         body: JSON text in UTF-8; a byte order mark is tolerated.
         signature: what the model takes; tensors of the result fit it.
+        json_bytes: how much of the body is JSON; binary tensors follow. With 0 the body is
+            nothing but the tensor of the only input, and all outputs are to come in binary.
 
     Raises:
         InvalidRequest: naming the field, what it holds and what was expected.
     """
-    document = _parsed(body)
-    if not isinstance(document, simdjson.Object | dict):
+    if json_bytes is None:
+        return _decode(body, _Tail(b"", is_there=False), signature)
+    if json_bytes > len(body):
         raise InvalidRequest(
-            f"body: got {shown(_plain(document))}, expected an object with 'inputs'"
+            f"inference-header-content-length: got {json_bytes}, expected at most the "
+            f"{len(body)} bytes of the body"
         )
-    keys = _keys("body", document)
-    _check_parameters("parameters", document)
-    return InferenceRequest(
-        inputs=_inputs(body, document, keys, signature),
-        outputs=_wanted(_plain(document["outputs"]) if "outputs" in keys else None, signature),
-        id=_id(_plain(document["id"]) if "id" in keys else None),
-    )
+    if json_bytes == 0:
+        spec, tensor = raw_input(body, signature)
+        request = InferenceRequest({spec.name: tensor}, signature.outputs)
+        return Asked(request, (OutputForm(is_binary=True),) * len(signature.outputs))
+    # A view: the tensors of a large body are not copied.
+    return _decode(body[:json_bytes], _Tail(memoryview(body)[json_bytes:]), signature)
 
 
-def encode(response: InferenceResponse, *, model_name: str, model_version: str) -> bytes:
+def encode(
+    response: InferenceResponse,
+    forms: tuple[OutputForm, ...] = (),
+    *,
+    model_name: str,
+    model_version: str,
+) -> Written:
     """Write an answer; `data` is flat, row-major, as every client expects it."""
     answer: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
     if response.id is not None:
         answer["id"] = response.id
-    answer["outputs"] = [_written(spec, tensor) for spec, tensor in response.outputs]
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    tail: list[bytes] = []
+    answer["outputs"] = [_written(output, tail) for output in outputs_of(response, forms)]
+    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    is_binary = any(form.is_binary for form in forms)
+    return Written(b"".join((text, *tail)), len(text)) if is_binary else Written(text)
 
 
-def _parsed(body: bytes) -> Any:
+class _Tail:
+    """What follows the JSON; the inputs take their parts in order."""
+
+    def __init__(self, rest: bytes | memoryview, *, is_there: bool = True) -> None:
+        self._rest: Final = rest
+        self._is_there: Final = is_there
+        self._taken = 0
+
+    def take(self, where: str, size: object) -> bytes | memoryview:
+        """The next part."""
+        if not self._is_there:
+            raise InvalidRequest(
+                f"{where}: tensors in binary need the header inference-header-content-length"
+            )
+        if type(size) is not int or not 0 <= size <= len(self._rest) - self._taken:
+            raise InvalidRequest(
+                f"{where}: got {shown(size)}, expected at most the "
+                f"{len(self._rest) - self._taken} bytes that are left"
+            )
+        self._taken += size
+        return self._rest[self._taken - size : self._taken]
+
+    def check_empty(self) -> None:
+        """Refuse bytes that belong to no tensor."""
+        if self._taken != len(self._rest):
+            raise InvalidRequest(
+                f"body: {len(self._rest) - self._taken} bytes after the last tensor, "
+                "expected the sum of binary_data_size"
+            )
+
+
+def _decode(text: bytes, tail: _Tail, signature: Signature) -> Asked:
+    document = parsed(text)
+    if not isinstance(document, simdjson.Object | dict):
+        raise InvalidRequest(
+            f"body: got {shown(plain(document))}, expected an object with 'inputs'"
+        )
+    keys = _keys("body", document)
+    parameters = _check_parameters("parameters", document)
+    inputs = _inputs(text, tail, document, keys, signature)
+    wanted = _wanted(
+        plain(document["outputs"]) if "outputs" in keys else None,
+        signature,
+        binary_by_default(parameters),
+    )
+    request = InferenceRequest(
+        inputs=inputs,
+        outputs=tuple(spec for spec, _ in wanted),
+        id=_id(plain(document["id"]) if "id" in keys else None),
+    )
+    return Asked(request, tuple(form for _, form in wanted), timeout_of(parameters))
+
+
+def parsed(body: bytes) -> Any:
+    """Parse JSON within bounds, without a Python object per value where that is possible.
+
+    Raises:
+        InvalidRequest: no JSON, or too much of it.
+    """
     if not body:
         raise InvalidRequest("body: empty, expected an object with 'inputs'")
     if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
@@ -124,97 +211,116 @@ def _keys(where: str, item: simdjson.Object | dict[str, Any]) -> set[str]:
     return set(keys)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Python's objects of a parsed value."""
     if isinstance(value, simdjson.Array):
         return value.as_list()
     return value.as_dict() if isinstance(value, simdjson.Object) else value
 
 
+class _Head(NamedTuple):
+    """One input of a request: its bytes, or its data in JSON."""
+
+    spec: TensorSpec
+    shape: tuple[int, ...]
+    raw: bytes | memoryview | None
+    data: Any
+
+
 def _inputs(
-    body: bytes, document: Any, keys: set[str], signature: Signature
+    text: bytes, tail: _Tail, document: Any, keys: set[str], signature: Signature
 ) -> Mapping[str, Tensor]:
     entries = document["inputs"] if "inputs" in keys else None
     if not isinstance(entries, simdjson.Array | list) or not len(entries):
-        found = "missing" if entries is None else f"got {shown(_plain(entries))}"
+        found = "missing" if entries is None else f"got {shown(plain(entries))}"
         raise InvalidRequest(f"inputs: {found}, expected a list of tensors")
     if len(entries) > MAX_TENSORS:
         raise InvalidRequest(f"inputs: {len(entries)} tensors, expected at most {MAX_TENSORS}")
-    heads = [_head(index, entry, signature) for index, entry in enumerate(entries)]
-    names = {spec.name: None for spec, _, _ in heads}
+    heads = [_head(index, entry, tail, signature) for index, entry in enumerate(entries)]
+    tail.check_empty()
+    names = {head.spec.name: None for head in heads}
     if len(names) != len(heads):
         raise InvalidRequest("inputs: a tensor occurs twice, expected each once")
     signature.check_complete(names)
     # Brackets outside of data: the list of inputs, one shape each, the list of outputs.
-    brackets = body.count(b"[") - 1 - len(heads) - ("outputs" in keys)
-    quick = _quickly(heads, brackets)
-    return (
-        quick
-        if quick is not None
-        else {spec.name: _exactly(spec, data, shape) for spec, shape, data in heads}
-    )
+    brackets = text.count(b"[") - 1 - len(heads) - ("outputs" in keys)
+    written = [head for head in heads if head.raw is None]
+    quick = _quickly(written, brackets) if written else {}
+    tensors = quick if quick is not None else {head.spec.name: _exactly(head) for head in written}
+    for head in heads:
+        if head.raw is not None:
+            spec = head.spec
+            tensors[spec.name] = read_tensor(spec.name, head.raw, spec.datatype, head.shape)
+    return tensors
 
 
-def _head(index: int, entry: Any, signature: Signature) -> tuple[TensorSpec, tuple[int, ...], Any]:
+def _head(index: int, entry: Any, tail: _Tail, signature: Signature) -> _Head:
     where = f"inputs[{index}]"
     if not isinstance(entry, simdjson.Object | dict):
-        raise InvalidRequest(f"{where}: got {shown(_plain(entry))}, expected an object")
+        raise InvalidRequest(f"{where}: got {shown(plain(entry))}, expected an object")
     keys = _keys(where, entry)
-    if "parameters" in keys:
-        parameters = _check_parameters(f"{where}.parameters", entry)
-        if "binary_data_size" in parameters:
-            raise InvalidRequest(
-                f"{where}.parameters.binary_data_size: not served, expected JSON data"
-            )
-    for field in ("name", "datatype", "shape", "data"):
+    parameters = _check_parameters(f"{where}.parameters", entry) if "parameters" in keys else {}
+    is_binary = "binary_data_size" in parameters
+    for field in (
+        ("name", "datatype", "shape") if is_binary else ("name", "datatype", "shape", "data")
+    ):
         if field not in keys:
             raise InvalidRequest(f"{where}.{field}: missing, it is required")
+    if is_binary and "data" in keys:
+        raise InvalidRequest(f"{where}: has both data and binary_data_size, expected one of them")
     if not isinstance(entry["name"], str):
-        raise InvalidRequest(f"{where}.name: got {shown(_plain(entry['name']))}, expected a string")
+        raise InvalidRequest(f"{where}.name: got {shown(plain(entry['name']))}, expected a string")
     spec = signature.input(entry["name"])
-    return spec, spec.check(_plain(entry["datatype"]), _plain(entry["shape"])), entry["data"]
+    shape = spec.check(plain(entry["datatype"]), plain(entry["shape"]))
+    if is_binary:
+        size = parameters["binary_data_size"]
+        return _Head(spec, shape, tail.take(f"{where}.parameters.binary_data_size", size), None)
+    return _Head(spec, shape, None, entry["data"])
 
 
-def _quickly(
-    heads: Iterable[tuple[TensorSpec, tuple[int, ...], Any]], brackets: int
-) -> dict[str, Tensor] | None:
+def _quickly(heads: Iterable[_Head], brackets: int) -> dict[str, Tensor] | None:
     tensors = {}
-    for spec, shape, data in heads:
-        found = quick_tensor(data, spec.datatype, shape)
+    for head in heads:
+        found = quick_tensor(head.data, head.spec.datatype, head.shape)
         if found is None:
             return None
-        tensors[spec.name], opened = found
+        tensors[head.spec.name], opened = found
         brackets -= opened
     return tensors if brackets == 0 else None
 
 
-def _exactly(spec: TensorSpec, data: Any, shape: tuple[int, ...]) -> Tensor:
-    return exact_tensor(spec.name, _plain(data), spec.datatype, shape)
+def _exactly(head: _Head) -> Tensor:
+    return exact_tensor(head.spec.name, plain(head.data), head.spec.datatype, head.shape)
 
 
-def _wanted(entries: Any, signature: Signature) -> tuple[TensorSpec, ...]:
+def _wanted(
+    entries: Any, signature: Signature, is_binary: bool
+) -> Sequence[tuple[TensorSpec, OutputForm]]:
     if entries is None or entries == []:
-        return signature.outputs
+        return [(spec, OutputForm(is_binary)) for spec in signature.outputs]
     if not isinstance(entries, list) or len(entries) > MAX_TENSORS:
         raise InvalidRequest(
             f"outputs: got {shown(entries)}, expected a list of at most {MAX_TENSORS}"
         )
-    wanted = tuple(_output(index, entry, signature) for index, entry in enumerate(entries))
-    if len({spec.name for spec in wanted}) != len(wanted):
+    wanted = [_output(index, entry, signature, is_binary) for index, entry in enumerate(entries)]
+    if len({spec.name for spec, _ in wanted}) != len(wanted):
         raise InvalidRequest("outputs: a tensor occurs twice, expected each once")
     return wanted
 
 
-def _output(index: int, entry: Any, signature: Signature) -> TensorSpec:
+def _output(
+    index: int, entry: Any, signature: Signature, is_binary: bool
+) -> tuple[TensorSpec, OutputForm]:
     where = f"outputs[{index}]"
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise InvalidRequest(f"{where}: got {shown(entry)}, expected an object with a 'name'")
-    if "classification" in _check_parameters(f"{where}.parameters", entry):
-        raise InvalidRequest(f"{where}.parameters.classification: not served, ask for the tensor")
-    return signature.output(entry["name"])
+    parameters = _check_parameters(f"{where}.parameters", entry)
+    spec = signature.output(entry["name"])
+    return spec, output_form(f"{where}.parameters", parameters, is_binary)
 
 
 def _check_parameters(where: str, owner: Any) -> Mapping[str, Any]:
-    parameters = _plain(owner.get("parameters"))
+    parameters = plain(owner.get("parameters"))
     if parameters is None:
         return {}
     if not isinstance(parameters, dict) or len(parameters) > MAX_PARAMETERS:
@@ -241,27 +347,30 @@ def _id(value: Any) -> str | None:
     return value
 
 
-def _written(spec: TensorSpec, tensor: Tensor) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "datatype": spec.datatype,
-        "shape": tensor.shape,
-        "data": _data(tensor),
-    }
+def _written(output: Output, tail: list[bytes]) -> dict[str, Any]:
+    head = {"name": output.name, "datatype": output.datatype, "shape": output.tensor.shape}
+    if output.is_binary:
+        tail.append(write_tensor(output.tensor))
+        return {**head, "parameters": {"binary_data_size": len(tail[-1])}}
+    return {**head, "data": flat_data(output.tensor)}
 
 
-def _data(tensor: Tensor) -> Any:
+def flat_data(tensor: Tensor) -> Any:
+    """The elements of a tensor, row-major, as orjson can write them."""
     flat = np.ascontiguousarray(tensor).reshape(-1)
     if flat.dtype.kind == "O":
         return flat.tolist()
+    if flat.dtype == DTYPES["BF16"]:
+        flat = flat.astype(np.float32)
     if flat.dtype.kind != "f":
         return flat
     if not np.isfinite(flat).all():
-        return [_number_or_word(value) for value in flat.tolist()]
+        return [number_or_word(value) for value in flat.tolist()]
     return flat if flat.dtype.itemsize > 2 else flat.astype(np.float32)
 
 
-def _number_or_word(value: float) -> float | str:
+def number_or_word(value: float) -> float | str:
+    """A float, or the word for one that JSON has no number for."""
     if value != value:
         return "NaN"
     return value if abs(value) != np.inf else ("Infinity" if value > 0 else "-Infinity")

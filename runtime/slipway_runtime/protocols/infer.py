@@ -1,42 +1,51 @@
-"""The hot path: `POST /v2/models/{m}[/versions/{v}]/infer` as raw ASGI, ahead of FastAPI.
+"""The hot path: every way of asking for an inference over HTTP, as raw ASGI ahead of FastAPI.
 
 A framework's request path costs more than the whole answer of a small model. Everything else of
-the REST surface is in `rest.py`.
+the REST surface is in `rest.py`; what differs between the wires is in their dialects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Final, NamedTuple
-from urllib.parse import quote, unquote
+from typing import Final
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from slipway_runtime.errors import InferenceFailed, ServingError, shown
+from slipway_runtime.errors import (
+    InferenceFailed,
+    RequestTooLarge,
+    ServingError,
+    shown,
+)
 from slipway_runtime.inference.dataplane import DataPlane
-from slipway_runtime.inference.request import InferenceRequest
+from slipway_runtime.inference.request import InferenceResponse
+from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.metrics import Metrics
-from slipway_runtime.protocols import codec_json
+from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, BodyLimit, ClientGone, discard
-from slipway_runtime.protocols.wire import REJECTIONS, RETRY_AFTER_S, error_body, status_of
+from slipway_runtime.protocols.compression import deflated, inflate, inflated_limit
+from slipway_runtime.protocols.dialect import Answer, Dialect, Identity, Target
+from slipway_runtime.protocols.head import Head, read_head
+from slipway_runtime.protocols.patience import UnlessGone, shortest
+from slipway_runtime.protocols.predict import Plain, TorchServe
+from slipway_runtime.protocols.v1 import V1
+from slipway_runtime.protocols.v2 import V2
+from slipway_runtime.protocols.wire import REJECTIONS, retry_after, status_of
+from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
 
-PROTOCOL: Final = "rest"
 _THREAD_ABOVE_BYTES: Final = 256 * 1024
-"""Larger bodies are parsed in a thread: they would hold the loop for milliseconds."""
+"""Larger JSON is parsed and written in a thread: it would hold the loop for milliseconds."""
+_THREAD_ABOVE_ELEMENTS: Final = _THREAD_ABOVE_BYTES // 8
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
-
-
-class Target(NamedTuple):
-    """The model and version that a path names."""
-
-    model: str
-    version: str | None
+_DIALECTS: Final[tuple[Dialect, ...]] = (V2(), V1(), Plain(), TorchServe())
 
 
 class InferEndpoint:
@@ -46,124 +55,194 @@ class InferEndpoint:
         self, dataplane: DataPlane, metrics: Metrics, *, budget: BodyBudget, rest: ASGIApp
     ) -> None:
         config = dataplane.config
+        serving = config.serving
         self._dataplane: Final = dataplane
         self._metrics: Final = metrics
         self._budget: Final = budget
         self._rest: Final = rest
-        self._limit: Final = BodyLimit(
-            config.serving.json_limit_bytes, config.serving.request_timeout_s
+        self._identity: Final = Identity(config.name, dataplane.version)
+        self._json_limit: Final = BodyLimit(serving.json_limit_bytes, serving.request_timeout_s)
+        self._binary_limit: Final = BodyLimit(
+            quantity_bytes(serving.max_request_bytes),
+            serving.request_timeout_s,
+            "serving.maxRequestBytes",
         )
         # One: parsing holds the GIL, and each parse holds a few times its body.
-        self._decoder: Final = ThreadPoolExecutor(1, "decode")
-        usual = Target(config.name, None)
+        self._codec: Final = ThreadPoolExecutor(1, "codec")
+        v2, usual = _DIALECTS[0], Target(config.name)
+        base = f"/v2/models/{quote(config.name)}"
         # The paths that clients really send are found without taking them apart.
-        self._known: Final = {
-            f"/v2/models/{quote(config.name)}/infer".encode(): usual,
-            f"/v2/models/{quote(config.name)}/versions/{dataplane.version}/infer".encode(): usual,
+        self._known: Final[Mapping[bytes, tuple[Dialect, Target]]] = {
+            f"{base}/infer".encode(): (v2, usual),
+            f"{base}/versions/{dataplane.version}/infer".encode(): (v2, usual),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        target = None
+        found = None
         if scope["type"] == "http":
-            target = self._known.get(scope["raw_path"]) or infer_target(scope["raw_path"])
-        if target is None:
+            found = self._known.get(scope["raw_path"]) or _found(scope["raw_path"])
+        if found is None:
             await self._rest(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._answer(target, scope, receive, send)
+            return
+        dialect, target = found
+        if scope["method"] in dialect.verbs:
+            await self._answer(dialect, target, scope, receive, send)
         else:
-            await _refuse_verb(scope, receive, send)
+            await _refuse_verb(scope, send, dialect)
 
-    async def _answer(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, dialect: Dialect, target: Target, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         begun_s = perf_counter()
-        body, error, is_read = b"", None, False
+        answer, head, error, is_read = Answer(b""), Head(), None, False
         try:
-            with self._budget.hold(self._limit.announced(scope)):
-                request = await self._limit.read(receive)
+            head = read_head(scope)
+            limit = self._json_limit if head.json_bytes is None else self._binary_limit
+            held = limit.announced(scope)
+            if head.coding:
+                held = inflated_limit(held, limit.max_bytes)
+            with self._budget.hold(held):
+                body = await limit.read(receive)
                 is_read = True
-                body = await self._infer(target, request)
+                with UnlessGone(receive):
+                    answer = await self._infer(dialect, target, head, body, limit, begun_s)
         except ClientGone:
+            self._metrics.rejected(ClientGone.__name__)
             return
         except ServingError as err:
-            error = err
+            # Its frames hold the body, which is no longer counted while we linger below.
+            error = err.with_traceback(None)
         except Exception as err:
             log.exception("inference request failed", extra={"model": self._dataplane.config.name})
             error = InferenceFailed(
                 f"internal error ({type(err).__name__}); the server's log has the cause"
             )
         status = 200 if error is None else status_of(error)
-        self._count(status, error, perf_counter() - begun_s)
-        await _send(
-            send, receive, status, body if error is None else error_body(str(error)), is_read
-        )
+        self._count(dialect.label, status, error, perf_counter() - begun_s)
+        if error is not None:
+            answer = Answer(dialect.refusal(status, type(error).__name__, str(error)))
+            start = _start(status, answer, *retry_after(status, error))
+            await _send(send, receive, start, answer.body, is_read)
+            return
+        if head.answer_coding:
+            await self._send_compressed(send, receive, answer, head.answer_coding)
+            return
+        await _send(send, receive, _start(status, answer), answer.body, is_read)
 
-    async def _infer(self, target: Target, body: bytes) -> bytes:
-        self._dataplane.check_name(*target)
-        request = await self._decoded(body)
-        response = await self._dataplane.infer(request)
-        return codec_json.encode(
-            response, model_name=self._dataplane.config.name, model_version=self._dataplane.version
-        )
+    async def _send_compressed(
+        self, send: Send, receive: Receive, answer: Answer, coding: str
+    ) -> None:
+        if len(answer.body) <= _THREAD_ABOVE_BYTES:
+            body = deflated(answer.body, coding)
+        else:
+            loop = asyncio.get_running_loop()
+            body = await loop.run_in_executor(self._codec, deflated, answer.body, coding)
+        start = _start(200, Answer(body, answer.json_bytes), (b"content-encoding", coding.encode()))
+        await _send(send, receive, start, body, is_read=True)
 
-    async def _decoded(self, body: bytes) -> InferenceRequest:
+    async def _infer(
+        self,
+        dialect: Dialect,
+        target: Target,
+        head: Head,
+        body: bytes,
+        limit: BodyLimit,
+        begun_s: float,
+    ) -> Answer:
+        if target.model is not None:
+            self._dataplane.check_name(target.model, target.version)
+        asked = await self._decoded(dialect, head, body, limit)
+        timeout_s = shortest(head.timeout_s, asked.timeout_s)
+        if timeout_s is not None:
+            timeout_s -= perf_counter() - begun_s
+        response = await self._dataplane.infer(asked.request, timeout_s=timeout_s)
+        return await self._encoded(dialect, response, asked)
+
+    async def _decoded(self, dialect: Dialect, head: Head, body: bytes, limit: BodyLimit) -> Asked:
         signature = self._dataplane.signature
-        if len(body) <= _THREAD_ABOVE_BYTES:
-            return codec_json.decode(body, signature)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoder, codec_json.decode, body, signature)
 
-    def _count(self, status: int, error: ServingError | None, duration_s: float) -> None:
-        self._metrics.answered(PROTOCOL, status, duration_s)
+        def decode() -> Asked:
+            content = inflate(body, head.coding, limit.max_bytes) if head.coding else body
+            return dialect.decode(content, head, signature)
+
+        if head.json_bytes is not None and head.json_bytes > self._json_limit.max_bytes:
+            raise RequestTooLarge(
+                f"inference-header-content-length: got {head.json_bytes}, expected at most "
+                f"{self._json_limit.max_bytes}; serving.maxJSONBytes sets the limit"
+            )
+        if head.coding is None and (
+            len(body) <= _THREAD_ABOVE_BYTES or _is_numbers(head, signature)
+        ):
+            return decode()
+        return await asyncio.get_running_loop().run_in_executor(self._codec, decode)
+
+    async def _encoded(self, dialect: Dialect, response: InferenceResponse, asked: Asked) -> Answer:
+        elements = sum(tensor.size for _, tensor in response.outputs)
+        if elements <= _THREAD_ABOVE_ELEMENTS or all(form.is_binary for form in asked.forms):
+            return dialect.encode(response, asked, self._identity)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._codec, dialect.encode, response, asked, self._identity
+        )
+
+    def _count(
+        self, label: str, status: int, error: ServingError | None, duration_s: float
+    ) -> None:
+        self._metrics.answered(label, status, duration_s)
         if error is not None and status in REJECTIONS:
             self._metrics.rejected(type(error).__name__)
 
 
-def infer_target(raw_path: bytes) -> Target | None:
-    """Tell which model an inference path names; None for every other path.
-
-    Splits before it decodes, so that an encoded slash stays inside a name.
-
-    >>> infer_target(b"/v2/models/a%2Fb/versions/3/infer")
-    Target(model='a/b', version='3')
-    """
-    parts = raw_path.split(b"/")
-    if len(parts) not in (5, 7) or parts[:3] != [b"", b"v2", b"models"] or parts[-1] != b"infer":
-        return None
-    if len(parts) == 7 and parts[4] != b"versions":
-        return None
-    version = _decoded_part(parts[5]) if len(parts) == 7 else None
-    return Target(_decoded_part(parts[3]), version)
+def _found(raw_path: bytes) -> tuple[Dialect, Target] | None:
+    for dialect in _DIALECTS:
+        target = dialect.target(raw_path)
+        if target is not None:
+            return dialect, target
+    return None
 
 
-def _decoded_part(part: bytes) -> str:
-    return unquote(part.decode("latin-1"), errors="replace")
+def _is_numbers(head: Head, signature: Signature) -> bool:
+    """Whether a large body is mere numbers in binary, which are viewed and not read."""
+    return (
+        head.json_bytes is not None
+        and head.json_bytes <= _THREAD_ABOVE_BYTES
+        and all(spec.datatype != "BYTES" for spec in signature.inputs)
+    )
 
 
-async def _refuse_verb(scope: Scope, receive: Receive, send: Send) -> None:
-    body = error_body(f"path {shown(scope['path'])}: got {scope['method']}, expected POST")
-    await send(_start(405, body, (b"allow", b"POST")))
-    await send({"type": "http.response.body", "body": body})
+async def _refuse_verb(scope: Scope, send: Send, dialect: Dialect) -> None:
+    allowed = ", ".join(dialect.verbs)
+    message = f"path {shown(scope['path'])}: got {scope['method']}, expected {allowed}"
+    answer = Answer(dialect.refusal(405, "MethodNotAllowed", message))
+    await send(_start(405, answer, (b"allow", allowed.encode())))
+    await send({"type": "http.response.body", "body": answer.body})
 
 
-def _start(status: int, body: bytes, *extra: tuple[bytes, bytes]) -> Message:
+def _start(status: int, answer: Answer, *extra: tuple[bytes, bytes]) -> Message:
+    json_bytes = answer.json_bytes
     headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
+        (
+            b"content-type",
+            b"application/json" if json_bytes is None else b"application/octet-stream",
+        ),
+        (b"content-length", b"%d" % len(answer.body)),
         *extra,
     ]
-    if status in RETRY_AFTER_S:
-        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S[status]))
+    if json_bytes is not None:
+        headers.append((b"inference-header-content-length", b"%d" % json_bytes))
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-async def _send(send: Send, receive: Receive, status: int, body: bytes, is_read: bool) -> None:
+async def _send(send: Send, receive: Receive, start: Message, body: bytes, is_read: bool) -> None:
     if is_read:
-        await send(_start(status, body))
+        await send(start)
         await send({"type": "http.response.body", "body": body})
         return
     # Answered before the body is read: what follows on the connection is no request, so close it,
     # but read on a little, or the client gets a reset instead of the answer.
-    await send(_start(status, body, (b"connection", b"close")))
+    start["headers"].append((b"connection", b"close"))
+    await send(start)
     await send({"type": "http.response.body", "body": body, "more_body": True})
     await discard(receive, at_most_bytes=_LINGER_BYTES, at_most_s=_LINGER_S)
     await send({"type": "http.response.body", "body": b""})

@@ -15,7 +15,7 @@ import numpy as np
 import simdjson
 
 from slipway_runtime.errors import InvalidTensor, shown
-from slipway_runtime.inference.datatypes import DTYPES, Tensor
+from slipway_runtime.inference.datatypes import DTYPES, Tensor, kind_of
 
 TOKENS: Final[Mapping[str, float]] = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
 """Floats that JSON has no number for, as words."""
@@ -38,7 +38,7 @@ def quick_tensor(data: object, datatype: str, shape: tuple[int, ...]) -> tuple[T
         brackets of the whole body: more than expected mean a list hidden inside a row, which the
         buffer has flattened. None wherever the exact reading has to decide.
     """
-    kind = DTYPES[datatype].kind
+    kind = kind_of(datatype)
     if not isinstance(data, simdjson.Array) or kind not in "fiu":
         return None
     brackets = _opened(data, shape)
@@ -48,7 +48,7 @@ def quick_tensor(data: object, datatype: str, shape: tuple[int, ...]) -> tuple[T
         buffer = data.as_buffer(of_type=_BUFFERS[kind][0])
     except (TypeError, ValueError):
         return None
-    tensor = _narrowed(np.frombuffer(buffer, _BUFFERS[kind][1]), DTYPES[datatype])
+    tensor = _narrowed(np.frombuffer(buffer, _BUFFERS[kind][1]), datatype)
     if tensor is None or tensor.size != prod(shape):
         return None
     return tensor.reshape(shape), brackets
@@ -69,7 +69,7 @@ def exact_tensor(name: str, data: object, datatype: str, shape: tuple[int, ...])
             f"expected {prod(shape)} for shape {list(shape)}"
         )
     try:
-        return _READERS[DTYPES[datatype].kind](values, datatype).reshape(shape)
+        return _READERS[kind_of(datatype)](values, datatype).reshape(shape)
     except _WrongElement as err:
         index, expected = err.args
         raise InvalidTensor(
@@ -106,11 +106,12 @@ def _opened(data: simdjson.Array, shape: tuple[int, ...]) -> int | None:
     return opened
 
 
-def _narrowed(values: Tensor, dtype: np.dtype[Any]) -> Tensor | None:
+def _narrowed(values: Tensor, datatype: str) -> Tensor | None:
     """Bring 64-bit values to their datatype; None when one does not fit."""
+    dtype = DTYPES[datatype]
     if dtype == values.dtype:
         return values
-    if dtype.kind == "f":
+    if kind_of(datatype) == "f":
         with np.errstate(over="ignore"):
             narrow = values.astype(dtype)
         return narrow if np.isfinite(narrow).all() else None

@@ -18,25 +18,26 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 
-from slipway_runtime.errors import ServingError, shown
+from slipway_runtime.errors import InvalidRequest, NotServed, ServingError, shown
 from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.protocols import codec_json, described, described_v1
+from slipway_runtime.protocols.body import BodyLimit
 from slipway_runtime.protocols.openapi import INFER_PATHS
+from slipway_runtime.protocols.v1 import LATEST
 from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
 
-PLATFORM: Final = "onnx_onnxv1"
-EXTENSIONS: Final[tuple[str, ...]] = ()
-"""Only what is implemented: clients act on what stands here."""
+_SMALL_BODY: Final = BodyLimit(64 * 1024, 10.0, "the server")
 
 
-def client_app(dataplane: DataPlane, *, release: str) -> FastAPI:
+def client_app(dataplane: DataPlane, metrics: Metrics, *, release: str) -> FastAPI:
     """The V2 routes for clients, all but inference."""
     app = _app("Slipway runtime", release)
 
     @app.get("/v2", summary="Server metadata")
     @app.get("/v2/", include_in_schema=False)
     async def server_metadata() -> Response:
-        return JSONResponse({"name": "slipway", "version": release, "extensions": list(EXTENSIONS)})
+        return JSONResponse(described.server_metadata(release))
 
     @app.get("/v2/health/live", summary="Server live")
     async def server_live() -> Response:
@@ -50,18 +51,36 @@ def client_app(dataplane: DataPlane, *, release: str) -> FastAPI:
     async def model_names() -> Response:
         return JSONResponse({"models": [dataplane.config.name]})
 
+    # Ahead of the models' own paths: no model is called `stats`.
+    @app.get("/v2/models/stats", summary="Statistics of all models")
+    async def statistics() -> Response:
+        return JSONResponse({"model_stats": [described.model_statistics(dataplane, metrics)]})
+
+    @app.get("/v2/models/{model}/stats", summary="Statistics of a model")
+    @app.get("/v2/models/{model}/versions/{version}/stats", summary="Statistics of a version")
+    async def model_statistics(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, version)
+        return await statistics()
+
+    @app.get("/v2/models/{model}/config", summary="Model configuration")
+    @app.get("/v2/models/{model}/versions/{version}/config", summary="Configuration of a version")
+    async def model_config(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, version)
+        return JSONResponse(described.model_config(dataplane))
+
+    @app.post("/v2/repository/index", summary="Models and their states")
+    async def repository_index(request: Request) -> Response:
+        wanted = await _small_document(request)
+        only_ready = wanted.get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise InvalidRequest(f"ready: got {shown(only_ready)}, expected true or false")
+        return JSONResponse(described.repository_index(dataplane, only_ready=only_ready))
+
     @app.get("/v2/models/{model}", summary="Model metadata")
     @app.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
     async def model_metadata(model: str, version: str | None = None) -> Response:
         dataplane.check_name(model, version)
-        return JSONResponse(
-            {
-                "name": model,
-                "versions": [dataplane.version],
-                "platform": PLATFORM,
-                **dataplane.signature.described(),
-            }
-        )
+        return JSONResponse(described.model_metadata(dataplane))
 
     @app.get("/v2/models/{model}/ready", summary="Model ready")
     @app.get("/v2/models/{model}/versions/{version}/ready", summary="Version of a model ready")
@@ -69,7 +88,61 @@ def client_app(dataplane: DataPlane, *, release: str) -> FastAPI:
         dataplane.check_name(model, version)
         return _readiness(dataplane, {"name": model})
 
+    _add_v1_routes(app, dataplane)
     return app
+
+
+def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
+    """What V1 and TorchServe have beside inference."""
+
+    @app.get("/", summary="Server live (V1)")
+    async def alive() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/ping", summary="Server healthy (TorchServe)")
+    async def ping() -> Response:
+        if dataplane.state is State.READY:
+            return JSONResponse({"status": "Healthy"})
+        return JSONResponse({"status": "Unhealthy"}, 500)
+
+    @app.get("/v1/models", summary="Names of the models (V1)")
+    async def v1_model_names() -> Response:
+        return JSONResponse({"models": [dataplane.config.name]})
+
+    @app.get("/v1/models/{model}", summary="Model status (V1)")
+    @app.get("/v1/models/{model}/versions/{version}", summary="Status of a version (V1)")
+    async def v1_status(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, None if version == LATEST else version)
+        status = described_v1.model_status(dataplane)
+        if status["ready"]:
+            return JSONResponse(status)
+        return JSONResponse({**status, **_not_ready(dataplane)}, 503, {"retry-after": "1"})
+
+    @app.get("/v1/models/{model}/metadata", summary="Model metadata (V1)")
+    @app.get("/v1/models/{model}/versions/{version}/metadata", summary="Version's metadata (V1)")
+    async def v1_metadata(model: str, version: str | None = None) -> Response:
+        dataplane.check_name(model, None if version == LATEST else version)
+        return JSONResponse(described_v1.model_metadata(dataplane))
+
+    @app.post("/v1/models/{model}:{verb}", include_in_schema=False)
+    @app.post("/v1/models/{model}/versions/{version}:{verb}", include_in_schema=False)
+    @app.post("/v1/models/{model}/labels/{version}:{verb}", include_in_schema=False)
+    async def not_served(model: str, verb: str, version: str | None = None) -> Response:
+        if verb not in ("classify", "regress", "explain"):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        raise NotServed(f"method {shown(verb)}: not served, expected predict")
+
+
+async def _small_document(request: Request) -> dict[str, Any]:
+    """The object of a body, or none: clients send an empty body where they mean no wishes."""
+    _SMALL_BODY.announced(request.scope)
+    body = await _SMALL_BODY.read(request.receive)
+    if not body:
+        return {}
+    document = codec_json.plain(codec_json.parsed(body))
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"body: got {shown(document)}, expected an object")
+    return document
 
 
 def admin_app(dataplane: DataPlane, metrics: Metrics, client: FastAPI) -> FastAPI:
@@ -148,8 +221,12 @@ def _error(status: int, message: str, extra: Mapping[str, str] = MappingProxyTyp
 def _readiness(dataplane: DataPlane, subject: dict[str, Any]) -> Response:
     if dataplane.state is State.READY:
         return JSONResponse({**subject, "ready": True})
+    return JSONResponse({**subject, **_not_ready(dataplane)}, 503, {"retry-after": "1"})
+
+
+def _not_ready(dataplane: DataPlane) -> dict[str, Any]:
     reason = f"model {shown(dataplane.config.name)} is {dataplane.state.lower()}"
-    return JSONResponse({**subject, "ready": False, "error": reason}, 503, {"retry-after": "1"})
+    return {"ready": False, "error": reason}
 
 
 def _status(dataplane: DataPlane) -> dict[str, Any]:
@@ -163,6 +240,7 @@ def _status(dataplane: DataPlane) -> dict[str, Any]:
         "digest": config.digest,
         "state": dataplane.state,
         "threads": dataplane.threads,
+        "batching": dataplane.batching,
         "running": dataplane.running,
         "queue": {"length": dataplane.waiting, "maxLength": config.serving.queue.max_length},
         "signature": dataplane.signature.described() if dataplane.is_loaded else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import grpc
 import orjson
 
 from slipway_runtime.errors import (
@@ -15,6 +16,7 @@ from slipway_runtime.errors import (
     InvalidTensor,
     ModelNotFound,
     ModelNotReady,
+    NotServed,
     QueueFull,
     RequestTooLarge,
     ServingError,
@@ -22,17 +24,19 @@ from slipway_runtime.errors import (
     clipped,
 )
 
-WIRE_STATUS: Final[Mapping[type[ServingError], int]] = {
-    InvalidRequest: 400,
-    InvalidTensor: 400,
-    ModelNotFound: 404,
-    BodyTimeout: 408,
-    RequestTooLarge: 413,
-    UnsupportedEncoding: 415,
-    QueueFull: 429,
-    InferenceFailed: 500,
-    ModelNotReady: 503,  # retrying can succeed: never 400
-    DeadlineExceeded: 504,
+WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, grpc.StatusCode]]] = {
+    InvalidRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
+    InvalidTensor: (400, grpc.StatusCode.INVALID_ARGUMENT),
+    ModelNotFound: (404, grpc.StatusCode.NOT_FOUND),
+    BodyTimeout: (408, grpc.StatusCode.DEADLINE_EXCEEDED),
+    RequestTooLarge: (413, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    UnsupportedEncoding: (415, grpc.StatusCode.UNIMPLEMENTED),
+    QueueFull: (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    InferenceFailed: (500, grpc.StatusCode.INTERNAL),
+    NotServed: (501, grpc.StatusCode.UNIMPLEMENTED),
+    # Retrying can succeed: never 400.
+    ModelNotReady: (503, grpc.StatusCode.UNAVAILABLE),
+    DeadlineExceeded: (504, grpc.StatusCode.DEADLINE_EXCEEDED),
 }
 
 RETRY_AFTER_S: Final[Mapping[int, int]] = {429: 1, 503: 1}
@@ -46,9 +50,26 @@ _MAX_MESSAGE_BYTES: Final = 900
 
 def status_of(error: ServingError) -> int:
     """The HTTP status of an error."""
-    return WIRE_STATUS[type(error)]
+    return WIRE_STATUS[type(error)][0]
+
+
+def code_of(error: ServingError) -> grpc.StatusCode:
+    """The gRPC status of an error."""
+    return WIRE_STATUS[type(error)][1]
+
+
+def clipped_message(message: str) -> str:
+    """The words of an error, bounded on every wire."""
+    return clipped(message, _MAX_MESSAGE_BYTES)
+
+
+def retry_after(status: int, error: ServingError) -> list[tuple[bytes, bytes]]:
+    """The header that tells when another attempt may succeed, where one may."""
+    if status not in RETRY_AFTER_S:
+        return []
+    return [(b"retry-after", b"%d" % (error.retry_after_s or RETRY_AFTER_S[status]))]
 
 
 def error_body(message: str) -> bytes:
     """The body of every error answer: `{"error": "…"}`, at most 1 KiB before escaping."""
-    return orjson.dumps({"error": clipped(message, _MAX_MESSAGE_BYTES)})
+    return orjson.dumps({"error": clipped_message(message)})

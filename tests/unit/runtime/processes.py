@@ -126,6 +126,10 @@ class Serving:
     def admin(self) -> str:
         return f"http://127.0.0.1:{self.wait_for('listening')['admin_port']}"
 
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.wait_for('listening')['grpc_port']}"
+
     def status(self) -> dict[str, Any]:
         """What the admin port's /status says."""
         found: dict[str, Any] = httpx.get(f"{self.admin}/status", trust_env=False).json()
@@ -161,7 +165,7 @@ class Serving:
 @contextmanager
 def serving(*args: object, **settings: object) -> Iterator[Serving]:
     """A server on free ports; it is listening when the block begins, and gone when it ends."""
-    settings = {"http_port": 0, "admin_port": 0, "endpoints_grace_s": 0, **settings}
+    settings = {"http_port": 0, "grpc_port": 0, "admin_port": 0, "endpoints_grace_s": 0, **settings}
     command = [sys.executable, "-m", "slipway_runtime", "serve", *map(str, args)]
     with subprocess.Popen(
         command, env=environment(**settings), stderr=subprocess.PIPE, text=True

@@ -24,6 +24,11 @@ def test_defaults_are_those_of_the_annotated_resource() -> None:
     assert config.serving.thread_count is None
     assert config.serving.queue.max_length == 1024
     assert config.serving.warmup.requests == 3
+    assert config.serving.batching.model_dump(by_alias=True) == {
+        "mode": "Auto",
+        "maxBatchSize": 32,
+        "maxDelay": "0s",
+    }
 
 
 def test_every_value_of_the_resource_is_read() -> None:
@@ -74,9 +79,9 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
     ("document", "expected"),
     [
         pytest.param(
-            with_serving(batching={"mode": "Auto"}),
-            "serving.batching: unknown key, expected one of requestTimeout, maxRequestBytes, "
-            "maxJSONBytes, threads, queue, warmup",
+            with_serving(batch={"mode": "Auto"}),
+            "serving.batch: unknown key, expected one of requestTimeout, maxRequestBytes, "
+            "maxJSONBytes, threads, executionProvider, batching, queue, warmup",
             id="an unknown key names the allowed ones",
         ),
         pytest.param(
@@ -99,6 +104,11 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
             {key: value for key, value in serving_document().items() if key != "revision"},
             "revision: missing, it is required",
             id="a missing key",
+        ),
+        pytest.param(
+            with_serving(batching={"maxDelay": "1001ms"}),
+            "serving.batching.maxDelay: got '1001ms', expected a duration from 0s to 1s",
+            id="a delay that is too long",
         ),
         pytest.param(
             with_serving(threads=300),

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import re
 import signal
 import socket
 import threading
@@ -183,7 +184,7 @@ def _try(server: Serving) -> httpx.Response:
 def test_a_taken_port_is_told_at_once(affine_model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = runtime("serve", affine_model, http_port=port, admin_port=0)
+        done = runtime("serve", affine_model, http_port=port, grpc_port=0, admin_port=0)
     assert done.returncode == 2
     assert (
         f"port {port} on 127.0.0.1: cannot be listened on (Address already in use)" in done.stderr
@@ -209,7 +210,7 @@ def test_a_pod_without_a_fetched_model_says_so(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"garbage")
-    done = runtime("serve", path, http_port=0, admin_port=0)
+    done = runtime("serve", path, http_port=0, grpc_port=0, admin_port=0)
     assert done.returncode == 10
     assert '"reason": "InvalidModel", "cause": "model: cannot be loaded' in done.stderr
 
@@ -240,3 +241,49 @@ async def _flood(client: httpx.AsyncClient, count: int) -> None:
 def _resident_bytes(server: Serving) -> int:
     pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
     return int(pages) * 4096
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param({"X-Request-Timeout": "200ms"}, id="ours"),
+        pytest.param({"X-Envoy-Expected-Rq-Timeout-Ms": "200"}, id="Envoy's"),
+    ],
+)
+def test_the_clients_deadline_counts(counting: Path, header: dict[str, str]) -> None:
+    with serving(counting) as server:
+        server.wait_for("ready")
+        url = f"{server.url}/v2/models/digits/infer"
+        begun = monotonic()
+        late = httpx.post(url, json=ENDLESS, headers=header, trust_env=False, timeout=20)
+        assert late.status_code == 504
+        assert monotonic() - begun < 10
+        none = httpx.post(url, json=QUICK, headers={"X-Request-Timeout": "0"}, trust_env=False)
+        assert none.status_code == 200
+        wrong = httpx.post(url, json=QUICK, headers={"X-Request-Timeout": "-1"}, trust_env=False)
+        assert wrong.status_code == 400
+        assert wrong.json()["error"].startswith("x-request-timeout: got '-1', expected seconds")
+
+
+def test_who_hangs_up_is_not_computed_for(counting: Path) -> None:
+    with serving(counting) as server:
+        server.wait_for("ready")
+        sockets = [_sent(server, ENDLESS) for _ in range(3)]
+        server.until(running=1, queue={"length": 2, "maxLength": 1024})
+        for sock in sockets:
+            sock.close()
+        server.until(running=0, queue={"length": 0, "maxLength": 1024})
+        assert infer(server, QUICK).status_code == 200
+        metrics = httpx.get(f"{server.admin}/metrics", trust_env=False).text
+        assert re.search(r'slipway_rejected_total\{.*reason="ClientGone".*\} 3\.0', metrics)
+
+
+def _sent(server: Serving, body: object) -> socket.socket:
+    address = httpx.URL(server.url)
+    sock = socket.create_connection((address.host, address.port or 0), 10)
+    text = json.dumps(body).encode()
+    head = (
+        f"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n\r\n"
+    )
+    sock.sendall(head.encode() + text)
+    return sock

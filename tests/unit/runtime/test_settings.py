@@ -14,7 +14,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
 
 def test_without_an_environment_the_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     found = settings(monkeypatch)
-    assert (found.host, found.http_port, found.admin_port) == (None, 8080, 8082)
+    ports = (found.http_port, found.grpc_port, found.admin_port)
+    assert (found.host, ports) == (None, (8080, 8081, 8082))
     assert (found.drain_s, found.endpoints_grace_s) == (30.0, 5.0)
     assert (found.max_model_bytes, found.insecure_registries) == (16 * 2**30, ())
 

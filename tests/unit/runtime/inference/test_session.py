@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import helper
 
+from slipway_runtime.config import ExecutionProvider
 from slipway_runtime.errors import InferenceFailed, InvalidModel, InvalidTensor, Unsupported
 from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.inference.session import Cancellation, Session
@@ -26,9 +28,12 @@ def test_the_signature_has_names_datatypes_and_shapes(tmp_path: Path) -> None:
     )
 
 
-def test_every_datatype_of_the_protocol_can_be_served(tmp_path: Path) -> None:
-    signature = session(models.identity(*DTYPES), tmp_path).signature
-    assert [spec.datatype for spec in signature.inputs] == list(DTYPES)
+@pytest.mark.parametrize("other", ["BF16", "BYTES"])
+def test_every_datatype_of_the_protocol_can_be_served(tmp_path: Path, other: str) -> None:
+    """Numpy carries no BF16 into ONNX Runtime, and nothing else carries text: not both at once."""
+    datatypes = [name for name in DTYPES if name != other]
+    signature = session(models.identity(*datatypes), tmp_path).signature
+    assert [spec.datatype for spec in signature.inputs] == datatypes
 
 
 def test_a_run_computes_what_was_asked_for(tmp_path: Path) -> None:
@@ -101,3 +106,56 @@ def test_a_free_dimension_that_cannot_be_one_proves_nothing(tmp_path: Path) -> N
         [shape],
     )
     warm_up(session(model, tmp_path), 3)
+
+
+@pytest.mark.parametrize("provider", ["CUDA", "OpenVINO"])
+def test_a_provider_that_the_image_lacks_is_refused(
+    tmp_path: Path, provider: ExecutionProvider
+) -> None:
+    path = models.saved(models.affine(), tmp_path / "model.onnx")
+    expected = f"^serving.executionProvider: {provider} is not in this image, expected one of CPU;"
+    with pytest.raises(Unsupported, match=expected):
+        Session(path, threads=1, provider=provider)
+
+
+def test_a_provider_that_falls_back_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image with CUDA on a node without: ONNX Runtime prints a warning and takes the CPU."""
+    path = models.saved(models.affine(), tmp_path / "model.onnx")
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: available)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(Unsupported, match=r"CUDA gave \['CPUExecutionProvider'\], expected"),
+    ):
+        Session(path, threads=1, provider="CUDA")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_session_has_the_threads_it_was_given(tmp_path: Path, threads: int) -> None:
+    before = _threads()
+    kept = Session(models.saved(models.affine(), tmp_path / "model.onnx"), threads=threads)
+    # The caller's own thread computes too.
+    assert _threads() - before == threads - 1
+    del kept
+
+
+def _threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_changing_shapes_leave_the_memory_bounded(tmp_path: Path) -> None:
+    """Every request has another size; what the arena keeps follows the largest, not the number."""
+    model = session(models.identity("FP32", shape=("n", "m")), tmp_path)
+    random = np.random.default_rng(3)
+
+    def run(times: int) -> int:
+        for _ in range(times):
+            rows, columns = random.integers(1, 1000, 2)
+            feeds = {"in_FP32": np.zeros((rows, columns), np.float32)}
+            model.run(feeds, ["out_FP32"], Cancellation())
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = run(100)
+    assert run(300) - before < 32 * 2**20

@@ -2,7 +2,8 @@
 
 import pytest
 
-from slipway_runtime.protocols.infer import Target, infer_target
+from slipway_runtime.protocols.dialect import Target
+from slipway_runtime.protocols.v2 import infer_target
 
 
 @pytest.mark.parametrize(

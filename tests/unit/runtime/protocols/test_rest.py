@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         folder,
         model,
         model={"uri": "configmap://m/k", "version": "2026-11-20"},
-        serving={"maxJSONBytes": 100_000, "requestTimeout": "2s"},
+        serving={"maxJSONBytes": 100_000, "maxRequestBytes": "300Ki", "requestTimeout": "2s"},
     )
     with serving("--config", config, "--model-dir", models_folder, host="127.0.0.1") as running:
         running.wait_for("ready")
@@ -50,18 +51,36 @@ TENSORS = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
     "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
 }
+SERVER = {
+    "name": "slipway",
+    "version": "0.1.0",
+    "extensions": [
+        "binary_tensor_data",
+        "classification",
+        "parameters",
+        "statistics",
+        "model_configuration",
+        "model_repository",
+    ],
+}
+CONFIG = {
+    "name": "digits",
+    "platform": "onnxruntime_onnx",
+    "backend": "onnxruntime",
+    "max_batch_size": 0,
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 4]}],
+    "output": [{"name": "scores", "data_type": "TYPE_FP32", "dims": [-1, 3]}],
+}
 METADATA = {"name": "digits", "versions": ["7"], "platform": "onnx_onnxv1", **TENSORS}
 
 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        pytest.param("/v2", {"name": "slipway", "version": "0.1.0", "extensions": []}, id="server"),
-        pytest.param(
-            "/v2/",
-            {"name": "slipway", "version": "0.1.0", "extensions": []},
-            id="server, with a slash",
-        ),
+        pytest.param("/v2", SERVER, id="server"),
+        pytest.param("/v2/", SERVER, id="server, with a slash"),
+        pytest.param("/v2/models/digits/config", CONFIG, id="configuration"),
+        pytest.param("/v2/models/digits/versions/7/config", CONFIG, id="version's configuration"),
         pytest.param("/v2/health/live", {"live": True}, id="live"),
         pytest.param("/v2/health/ready", {"ready": True}, id="ready"),
         pytest.param("/v2/models", {"models": ["digits"]}, id="names"),
@@ -252,19 +271,120 @@ def test_a_body_that_does_not_come_is_not_waited_for(server: Serving) -> None:
         assert sock.recv(4096).startswith(b"HTTP/1.1 408")
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, gzip"])
-def test_compressed_bodies_are_refused_by_name(client: httpx.Client, encoding: str) -> None:
-    body = gzip.compress(json.dumps(ROWS).encode())
-    answer = client.post(INFER, content=body, headers={"Content-Encoding": encoding})
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "zstd"])
+def test_other_encodings_are_refused_by_name(client: httpx.Client, encoding: str) -> None:
+    answer = client.post(INFER, content=b"x", headers={"Content-Encoding": encoding})
     assert answer.status_code == 415
     assert f"content-encoding '{encoding}'" in answer.json()["error"]
 
 
-def test_binary_tensors_are_refused_by_name(client: httpx.Client) -> None:
-    headers = {"Inference-Header-Content-Length": "2"}
-    answer = client.post(INFER, content=b"{}", headers=headers)
-    assert answer.status_code == 400
-    assert "inference-header-content-length: binary tensors are not served" in answer.text
+ROW_BYTES = np.ones((1, 4), np.float32).tobytes()
+BINARY_INPUT = {
+    "name": "x",
+    "datatype": "FP32",
+    "shape": [1, 4],
+    "parameters": {"binary_data_size": 16},
+}
+SCORES = (np.array([18, 22, 26], np.float32) / 7).tolist()
+
+
+def scores_of(answer: httpx.Response) -> list[float]:
+    """The scores of an answer in binary."""
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    [output] = json.loads(answer.content[:length])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 12}
+    return list(np.frombuffer(answer.content[length:], np.float32).tolist())
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
+def test_binary_tensors_go_both_ways(client: httpx.Client, coding: str | None) -> None:
+    text = json.dumps({"inputs": [BINARY_INPUT], "parameters": {"binary_data_output": True}})
+    content = text.encode() + ROW_BYTES
+    headers = {"Inference-Header-Content-Length": str(len(text)), "Accept-Encoding": "identity"}
+    if coding:
+        content = gzip.compress(content) if coding == "gzip" else zlib.compress(content)
+        headers |= {"Content-Encoding": coding, "Accept-Encoding": coding}
+    answer = client.post(INFER, content=content, headers=headers)
+    assert (answer.status_code, answer.headers.get("content-encoding")) == (200, coding)
+    np.testing.assert_allclose(scores_of(answer), SCORES, rtol=1e-6)
+
+
+def test_a_raw_body_is_answered_in_binary(client: httpx.Client) -> None:
+    headers = {"Inference-Header-Content-Length": "0"}
+    answer = client.post(INFER, content=ROW_BYTES, headers=headers)
+    np.testing.assert_allclose(scores_of(answer), SCORES, rtol=1e-6)
+
+
+def test_binary_bodies_have_a_limit_of_their_own(client: httpx.Client) -> None:
+    zeros = np.zeros((10_000, 4), np.float32).tobytes()
+    headers = {"Inference-Header-Content-Length": "0"}
+    assert client.post(INFER, content=zeros, headers=headers).status_code == 200
+    answer = client.post(INFER, content=b"x" * (300 * 1024 + 1), headers=headers)
+    assert answer.status_code == 413
+    assert "serving.maxRequestBytes sets the limit" in answer.json()["error"]
+    text = b"{" + b" " * 100_000 + b"}"
+    answer = client.post(
+        INFER, content=text, headers={"Inference-Header-Content-Length": str(len(text))}
+    )
+    assert (answer.status_code, "maxJSONBytes" in answer.text) == (413, True)
+
+
+def test_a_bomb_is_refused(client: httpx.Client) -> None:
+    bomb = gzip.compress(bytes(10 * 2**20))
+    answer = client.post(INFER, content=bomb, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
+def test_the_best_classes_come_by_name(client: httpx.Client) -> None:
+    wanted = {"outputs": [{"name": "scores", "parameters": {"classification": 2}}]}
+    [output] = client.post(INFER, json={**ROWS, **wanted}).json()["outputs"]
+    assert output == {
+        "name": "scores",
+        "datatype": "BYTES",
+        "shape": [1, 2],
+        "data": ["3.714286:2", "3.142857:1"],
+    }
+
+
+def test_a_request_may_set_its_own_timeout(client: httpx.Client) -> None:
+    answer = client.post(INFER, json={**ROWS, "parameters": {"timeout": 5_000_000}})
+    assert answer.status_code == 200
+
+
+def test_the_repository_has_one_model(client: httpx.Client) -> None:
+    index = [{"name": "digits", "version": "7", "state": "READY", "reason": ""}]
+    for body in (b"", b"{}", b'{"ready": true}', b'{"ready": false}'):
+        answer = client.post("/v2/repository/index", content=body)
+        assert (answer.status_code, answer.json()) == (200, index)
+    for bad in (b"[]", b'{"ready": 1}', b"{"):
+        assert client.post("/v2/repository/index", content=bad).status_code == 400
+
+
+def test_pods_do_not_load_or_unload(client: httpx.Client) -> None:
+    for verb in ("load", "unload"):
+        assert client.post(f"/v2/repository/models/digits/{verb}", json={}).status_code == 404
+
+
+def test_statistics_count_what_was_asked(client: httpx.Client) -> None:
+    def now() -> dict[str, Any]:
+        [found] = client.get("/v2/models/stats").json()["model_stats"]
+        assert isinstance(found, dict)
+        return found
+
+    before = now()
+    client.post(INFER, json=ROWS)
+    client.post(INFER, content=b"{")
+    after = now()
+    stats = client.get("/v2/models/digits/versions/7/stats").json()["model_stats"]
+    assert after == stats[0]
+    assert after["execution_count"] == before["execution_count"] + 1
+    assert after["inference_count"] == before["inference_count"] + 1
+    assert after["last_inference"] > 0
+    for outcome in ("success", "fail"):
+        found, earlier = after["inference_stats"][outcome], before["inference_stats"][outcome]
+        assert found["count"] == earlier["count"] + 1
+        assert found["ns"] >= 0
 
 
 def test_one_connection_serves_on_after_errors(server: Serving) -> None:
@@ -299,6 +419,7 @@ def test_the_admin_port_tells_what_is_served(admin: httpx.Client) -> None:
     status = admin.get("/status").json()
     assert status.pop("digest").startswith("sha256:")
     assert status.pop("threads") >= 1
+    assert status.pop("batching").keys() == {"maxBatchSize", "reason", "gain"}
     assert status == {
         "name": "digits",
         "namespace": "models",

@@ -144,9 +144,15 @@ def test_a_zipmap_is_refused_with_the_remedy(tmp_path: Path) -> None:
 
 def test_a_datatype_that_no_wire_carries_is_refused(tmp_path: Path) -> None:
     model = models.identity("FP32")
+    model.opset_import[0].version, model.ir_version = 21, 10
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.elem_type = TensorProto.BFLOAT16
-    assert "tensor(bfloat16)" in refused(Unsupported, tmp_path, model)
+        value.type.tensor_type.elem_type = TensorProto.FLOAT8E4M3FN
+    assert "tensor(float8e4m3fn)" in refused(Unsupported, tmp_path, model)
+
+
+def test_bfloat16_beside_words_is_refused(tmp_path: Path) -> None:
+    model = models.identity("BF16", "BYTES")
+    assert "bfloat16 and of strings" in refused(Unsupported, tmp_path, model)
 
 
 def test_a_model_that_never_ends_is_stopped(tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""Connections of HTTP/1.1: uvicorn's protocol with limits on heads, time, number and age.
+
+uvicorn waits for ever for the rest of a head or a body, takes heads of any size, and answers what
+is no HTTP in plain text, with a warning in the log for each. Here a connection has one clock: it
+runs while a head or a body is due, and stops while the server computes. What is refused is told in
+the words of every other error, and closed.
+
+A client that shuts its sending side down while it waits (`nc -N`) looks like one that is gone. We
+send it `100 Continue`, which every client has to skip: a client that is gone answers with a reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from slipway_runtime.protocols.wire import error_body
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+MAX_HEADERS: Final = 128
+MAX_TARGET_BYTES: Final = 8 * 1024
+
+_MIN_BODY_RATE: Final = 1024
+"""Bytes a second, on average, after the body's head start."""
+_RECHECK_S: Final = 1.0
+_LINGER_S: Final = 2.0
+_STALLED_S: Final = 30.0
+_GONE_AFTER_S: Final = 0.05
+_TCP_CLOSED: Final = 7
+_INTERIM: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OF_UPGRADES: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_AGE_JITTER: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one client may take; seconds."""
+
+    max_connections: int
+    head_timeout_s: float
+    body_timeout_s: float
+    max_age_s: float
+    rejected: Callable[[str], None]
+    """Told the reason of every refusal: a bounded set of words."""
+
+
+def limited(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+    """The protocol class for uvicorn, with these limits."""
+
+    class LimitedConnection(Connection):
+        """A connection under the limits of this server."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.limits = limits
+
+    return LimitedConnection
+
+
+class _Refused(Exception):
+    """A head that breaks a limit: status, reason, message."""
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection."""
+
+    limits: ConnectionLimits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._read_bytes = 0
+        self._body_bytes = 0
+        self._body_began_s = 0.0
+        self._is_in_head = False
+        self._is_in_body = False
+        self._is_deaf = False
+        self._retires_s = float("inf")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or refuse it when there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.max_connections:
+            limit = self.limits.max_connections
+            self._refuse(503, "TooManyConnections", f"more than {limit} connections; retry later")
+            return
+        if self.limits.max_age_s:
+            jitter = random.uniform(1 - _AGE_JITTER, 1 + _AGE_JITTER)
+            self._retires_s = self.loop.time() + self.limits.max_age_s * jitter
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the clock."""
+        self._stop_clock()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, within the limits."""
+        if self._is_deaf:
+            return
+        self._unset_keepalive_if_required()
+        if not self._is_in_head and not self._is_in_body:
+            self._begin_head()
+        self._read_bytes = len(data)
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as err:
+            self._refuse_parsed(err)
+        else:
+            if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_parsed(_head_too_large())
+            elif self._timer is None:
+                self._expect_rest()
+
+    def _read_without_upgrade(self, rest: bytes) -> None:
+        """Read a request again as if it had not asked to speak another protocol.
+
+        A server may ignore that. Java's HttpClient asks for HTTP/2 with every first request, and
+        the parser takes the body of such a request for the other protocol.
+        """
+        lines = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        lines += [b"%s: %s\r\n" % pair for pair in self.headers if pair[0] not in _OF_UPGRADES]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"".join((*lines, b"\r\n", rest)))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a half-closed connection until its answer is out, unless the client is gone."""
+        # A started answer is in the transport's hands, which sends it before it closes.
+        if self.cycle is None or self.cycle.response_started or self._is_in_body:
+            return False
+        self.cycle.keep_alive = False
+        if self.cycle.scope["http_version"] == "1.1":
+            self.transport.write(_INTERIM)
+            self.loop.call_later(_GONE_AFTER_S, self._abort_if_reset)
+        return True
+
+    def on_message_begin(self) -> None:
+        """Start counting a head; pipelined requests begin in the middle of a read."""
+        super().on_message_begin()
+        if not self._is_in_head:
+            self._begin_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target, up to its limit."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise _Refused(414, "TargetTooLong", f"path: expected at most {MAX_TARGET_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header, up to their limit."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise _Refused(431, "HeadTooLarge", f"headers: expected at most {MAX_HEADERS}")
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over; its body is due from now on."""
+        # What has been read is more than the head, and nearly always less than the limit.
+        if self._head_bytes + self._read_bytes > MAX_HEAD_BYTES and (
+            sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
+        ):
+            raise _head_too_large()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _Refused(400, "MalformedRequest", "CONNECT: this is no proxy")
+            return  # read again, without it
+        super().on_headers_complete()
+        self._is_in_head = False
+        self._is_in_body = True
+        self._body_bytes = 0
+        self._body_began_s = self.loop.time()
+        self._stop_clock()
+        if self._body_began_s >= self._retires_s:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Count what has come."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock: it is our turn now."""
+        if self.parser.should_upgrade():
+            return
+        self._is_in_body = False
+        self._head_bytes = 0
+        self._stop_clock()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Give a client that does not read its answer a limited time."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_STALLED_S, self._is_stalled)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _begin_head(self) -> None:
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._stop_clock()
+
+    def _expect_rest(self) -> None:
+        """Start the clock for what has come in part; most requests come in one piece."""
+        if self._is_in_head:
+            self._expect_head()
+        elif self._is_in_body:
+            self._start_clock(self.limits.body_timeout_s, self._check_body)
+
+    def _expect_head(self) -> None:
+        self._start_clock(self.limits.head_timeout_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # The next request may be slow while the one before it is computed.
+            self._start_clock(_RECHECK_S, self._head_is_late)
+        elif self._is_in_head:
+            limit = self.limits.head_timeout_s
+            self._refuse(408, "SlowRequest", f"head: not complete within {limit:g}s")
+        else:
+            self.transport.close()
+
+    def _check_body(self) -> None:
+        took_s = self.loop.time() - self._body_began_s
+        due_bytes = (took_s - self.limits.body_timeout_s) * _MIN_BODY_RATE
+        # While nobody reads it, waiting is our doing and not the client's.
+        if self._body_bytes > due_bytes or self.flow.read_paused:
+            self._start_clock(_RECHECK_S, self._check_body)
+        else:
+            self._refuse(408, "SlowRequest", f"body: {self._body_bytes} bytes in {took_s:.0f}s")
+
+    def _refuse_parsed(self, err: Exception) -> None:
+        cause = err.__context__ or err
+        if isinstance(err, _Refused):
+            cause = err
+        if isinstance(cause, _Refused):
+            self._refuse(*cause.args)
+        else:
+            self._refuse(400, "MalformedRequest", f"request: no valid HTTP/1.1 ({_words(err)})")
+
+    def _refuse(self, status: int, reason: str, message: str) -> None:
+        """Answer what is no request, or stop after the answers that are on their way."""
+        self._is_deaf = True
+        self._stop_clock()
+        self.limits.rejected(reason)
+        cycle = self.cycle
+        if self._is_in_body:
+            # Nobody is to answer this request any more.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        elif cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False  # the one before; it is answered, then we close
+            return
+        self.transport.write(_answer(status, message))
+        # Closing while the client still sends would reset the connection before it reads this.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._start_clock(_LINGER_S, self.transport.close)
+
+    def _abort_if_reset(self) -> None:
+        if not self.transport.is_closing() and _is_reset(self.transport):
+            self.transport.abort()
+
+    def _is_stalled(self) -> None:
+        self.transport.abort()
+
+    def _start_clock(self, delay_s: float, then: Callable[[], None]) -> None:
+        self._stop_clock()
+        self._timer = self.loop.call_later(delay_s, then)
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _is_reset(transport: asyncio.Transport) -> bool:
+    """Whether the peer has answered with a reset; the loop does not look, once it has sent FIN."""
+    sock = transport.get_extra_info("socket")
+    try:
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:
+            return same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED
+    except OSError:
+        return False
+
+
+def _head_too_large() -> _Refused:
+    return _Refused(431, "HeadTooLarge", f"head: expected at most {MAX_HEAD_BYTES} bytes")
+
+
+def _words(err: Exception) -> str:
+    return str(err)[:80] or type(err).__name__
+
+
+def _answer(status: int, message: str) -> bytes:
+    body = error_body(message)
+    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(
+        body
+    )
+    retry = b"retry-after: 1\r\n" if status == 503 else b""
+    return b"".join((STATUS_LINE[status], head, retry, b"\r\n", body))

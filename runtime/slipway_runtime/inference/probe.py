@@ -1,0 +1,173 @@
+"""Ask a loaded model whether batches are safe and worth it, before anybody else asks it anything.
+
+Safe: two different rows must give in one run what each gives alone. A first dimension that is free
+need not be a batch (a sequence, a set), and some models answer differently in company (quantized
+at run time, their scale is that of the whole batch). Worth it: eight rows in one run must be
+faster than eight runs, which holds for small models and wide layers, and hardly for convolutions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from slipway_runtime.config import BatchingBlock
+from slipway_runtime.errors import InferenceFailed, InvalidTensor
+from slipway_runtime.inference.batching import OFF, BatchPolicy, has_batch_dimension, split
+from slipway_runtime.inference.datatypes import DTYPES, Tensor, kind_of
+from slipway_runtime.inference.session import Cancellation, Session
+from slipway_runtime.inference.signature import TensorSpec
+
+log: Final = logging.getLogger(__name__)
+
+_ROWS: Final = 8
+_WORTH_IT: Final = 1.3
+"""Eight rows in one run against eight runs; below it is noise, and batches cost latency."""
+_BUDGET_S: Final = 2.0
+"""After so long the probe is stopped, and there is no batching."""
+_TIMED_RUNS: Final = 7
+_FREE_DIMENSIONS: Final = (8, 1)
+"""Sizes tried for free dimensions that are not the batch; some models cannot take a 1."""
+_SEED: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the probe found; `gain` is None where nothing was timed."""
+
+    policy: BatchPolicy
+    reason: str
+    gain: float | None = None
+
+
+def decide(session: Session, block: BatchingBlock) -> Verdict:
+    """Tell how the model is batched: what the spec says, where the model allows it."""
+    if block.mode == "Off" or block.max_batch_size == 1:
+        return Verdict(OFF, "asked for")
+    if not has_batch_dimension(session.signature):
+        return Verdict(OFF, "the model has no batch dimension")
+    wanted = BatchPolicy(block.max_batch_size, block.max_delay_s)
+    cancellation = Cancellation()
+    timer = threading.Timer(_BUDGET_S, cancellation.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return _judged(session, block, wanted, cancellation)
+    finally:
+        timer.cancel()
+
+
+def _judged(
+    session: Session, block: BatchingBlock, wanted: BatchPolicy, cancellation: Cancellation
+) -> Verdict:
+    unproven = wanted if block.mode == "On" else OFF
+    late = Verdict(unproven, f"not decided within {_BUDGET_S:g}s")
+    accepted = _accepted(session, cancellation)
+    if accepted is None:
+        refused = Verdict(unproven, "the model refuses a made-up batch")
+        return late if cancellation.options.terminate else refused
+    feeds, together = accepted
+    is_rowwise = _is_rowwise(session, feeds, together, cancellation)
+    if cancellation.options.terminate:
+        return late
+    if not is_rowwise:
+        if block.mode == "On":
+            log.warning("batching changes answers", extra={"cause": "rows are not independent"})
+        return Verdict(unproven, "rows are not independent")
+    if block.mode == "On":
+        return Verdict(wanted, "asked for")
+    gain = _gain(session, feeds, cancellation)
+    if gain is None:
+        return late
+    return Verdict(wanted if gain >= _WORTH_IT else OFF, "measured", round(gain, 2))
+
+
+def _accepted(
+    session: Session, cancellation: Cancellation
+) -> tuple[dict[str, Tensor], list[Tensor]] | None:
+    """A batch of different rows and the model's answer; None when it refuses all we try."""
+    for size in _FREE_DIMENSIONS:
+        random = np.random.default_rng(_SEED)
+        feeds = {spec.name: _made_up(spec, size, random) for spec in session.signature.inputs}
+        together = _run(session, feeds, cancellation)
+        if together is not None:
+            return feeds, together
+    return None
+
+
+def _made_up(spec: TensorSpec, free: int, random: np.random.Generator) -> Tensor:
+    """Numbers that most models accept: zeros and ones are tokens of every vocabulary."""
+    shape = (_ROWS, *(free if size == -1 else size for size in spec.shape[1:]))
+    dtype, kind = DTYPES[spec.datatype], kind_of(spec.datatype)
+    if kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    bits = random.integers(0, 2, shape)
+    return bits.astype(str).astype(np.object_) if kind == "O" else bits.astype(dtype)
+
+
+def _is_rowwise(
+    session: Session,
+    feeds: Mapping[str, Tensor],
+    together: list[Tensor],
+    cancellation: Cancellation,
+) -> bool:
+    shares = split(together, [1] * _ROWS)
+    if shares is None:
+        return False
+    for row in (0, _ROWS // 2, _ROWS - 1):
+        alone = _run(session, _row(feeds, row), cancellation)
+        if alone is None or not all(map(_equal, alone, shares[row])):
+            return False
+    return True
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind in "biuO":
+        return bool(np.array_equal(one, other))
+    tolerance = 1e-3 if one.dtype.itemsize > 2 else 2e-2
+    left, right = one.astype(np.float64), other.astype(np.float64)  # allclose takes no bfloat16
+    return bool(np.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+def _gain(
+    session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
+) -> float | None:
+    """Rows a second in runs of eight, against those of single runs; None when time ran out."""
+    single = _row(feeds, 0)
+    one_s = eight_s = float("inf")
+    for _ in range(_TIMED_RUNS):
+        # In turn, and the fastest of each: load on the machine then hits both alike.
+        timed = [_seconds(session, each, cancellation) for each in (single, feeds)]
+        if timed[0] is None or timed[1] is None:
+            return None
+        one_s, eight_s = min(one_s, timed[0]), min(eight_s, timed[1])
+    return _ROWS * one_s / eight_s
+
+
+def _seconds(
+    session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
+) -> float | None:
+    begun_s = perf_counter()
+    result = _run(session, feeds, cancellation)
+    return None if result is None else perf_counter() - begun_s
+
+
+def _run(
+    session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
+) -> list[Tensor] | None:
+    try:
+        return session.run(feeds, [spec.name for spec in session.signature.outputs], cancellation)
+    except (InferenceFailed, InvalidTensor):
+        return None
+
+
+def _row(feeds: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    return {name: tensor[index : index + 1] for name, tensor in feeds.items()}

@@ -1,0 +1,39 @@
+"""Slow calls beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+Result = TypeVar("Result")
+
+
+async def in_thread(call: Callable[[], Result]) -> Result:
+    """Run one slow call beside the loop, in a thread that cannot hold the process back.
+
+    Loading a model cannot be interrupted; a signal that comes meanwhile must end us all the same,
+    and the pools of the standard library wait for their threads at exit.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(cast(Result, result))
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        try:
+            result, error = call(), None
+        except Exception as err:  # noqa: BLE001  # raised again where the result is awaited
+            result, error = None, err
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    return await future

@@ -1,0 +1,234 @@
+"""Connections of a real server: heads, slow and silent clients, their number and their age."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.unit.runtime import models
+from tests.unit.runtime.processes import Serving, infer_body, pod_folder, serving
+
+INFER = "/v2/models/digits/infer"
+ROW = json.dumps(infer_body("x", "FP32", [1, 4], [1, 1, 1, 1])).encode()
+GOOD = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ROW)}\r\n\r\n".encode() + ROW
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("connections")
+    config, store = pod_folder(folder, models.saved(models.affine(), folder / "affine.onnx"))
+    with serving(
+        "--config",
+        config,
+        "--model-dir",
+        store,
+        host="127.0.0.1",
+        head_timeout_s=1,
+        body_timeout_s=1,
+        keep_alive_s=1,
+        max_connections=20,
+    ) as running:
+        running.wait_for("ready")
+        yield running
+
+
+def connected(server: Serving, timeout: float = 15) -> socket.socket:
+    address = httpx.URL(server.url)
+    return socket.create_connection((address.host, address.port or 0), timeout)
+
+
+def told(sock: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    found = b""
+    while piece := sock.recv(65536):
+        found += piece
+    return found
+
+
+def asked(server: Serving, *pieces: bytes) -> bytes:
+    with connected(server) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        return told(sock)
+
+
+def status_and_error(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    document = json.loads(body)
+    assert list(document) == ["error"]
+    return int(head.split()[1]), document["error"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "message"),
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01", 400, "no valid HTTP/1.1", id="TLS"),
+        pytest.param(b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400, "no valid HTTP", id="a bad header"),
+        pytest.param(b"GET /" + b"x" * 9000, 414, "path: expected at most 8192", id="a long path"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nA: " + b"x" * 200_000,
+            431,
+            "head: expected at most 32768 bytes",
+            id="a header without end",
+        ),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000 + b"\r\n\r\n",
+            431,
+            "head: expected at most 32768 bytes",
+            id="a large header",
+        ),
+        pytest.param(
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200,
+            431,
+            "headers: expected at most 128",
+            id="many headers",
+        ),
+        pytest.param(
+            f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz".encode(),
+            400,
+            "no valid HTTP/1.1",
+            id="a bad chunk",
+        ),
+    ],
+)
+def test_what_is_no_request_is_refused_in_our_form(
+    server: Serving, raw: bytes, status: int, message: str
+) -> None:
+    found, error = status_and_error(asked(server, raw))
+    assert found == status
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        pytest.param(b"GET /v2 HTTP/1.1\r\nHost", "head: not complete within 1s", id="head"),
+        pytest.param(
+            f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode(),
+            "body: 1 bytes in ",
+            id="body",
+        ),
+    ],
+)
+def test_who_stops_sending_is_told_so(server: Serving, raw: bytes, message: str) -> None:
+    status, error = status_and_error(asked(server, raw))
+    assert status == 408
+    assert message in error
+
+
+def test_who_sends_nothing_is_closed_in_silence(server: Serving) -> None:
+    assert asked(server) == b""
+
+
+def test_an_idle_connection_is_closed_in_silence(server: Serving) -> None:
+    answer = asked(server, GOOD)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_drop_at_a_time_is_too_slow(server: Serving) -> None:
+    with connected(server) as sock:
+        head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+        sock.sendall(head.encode())
+        for _ in range(100):
+            try:
+                sock.sendall(b" ")
+            except OSError:
+                break
+            sock.settimeout(0.1)
+            try:
+                answer = sock.recv(4096)
+            except TimeoutError:
+                continue
+            break
+        assert status_and_error(answer)[0] == 408
+
+
+def test_garbage_behind_a_request_does_not_take_its_answer(server: Serving) -> None:
+    answer = asked(server, GOOD + b"\x00\x00garbage\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") <= 2
+
+
+def test_pipelined_requests_are_answered_in_order(server: Serving) -> None:
+    ids = [f"{number}" for number in range(20)]
+    requests = b""
+    for name in ids:
+        body = json.dumps({**json.loads(ROW), "id": name}).encode()
+        head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests += head.encode() + body
+    answer = asked(server, requests)
+    found = [part.split(b'"id":"')[1].split(b'"')[0] for part in answer.split(b"HTTP/1.1")[1:]]
+    assert [name.decode() for name in found] == ids
+
+
+def test_a_half_closed_client_gets_its_answer(server: Serving) -> None:
+    with connected(server) as sock:
+        sock.sendall(GOOD)
+        sock.shutdown(socket.SHUT_WR)
+        answer = told(sock)
+    assert b"HTTP/1.1 200 OK" in answer
+
+
+def test_an_upgrade_is_answered_as_a_request(server: Serving) -> None:
+    head = b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert asked(server, head).startswith(b"HTTP/1.1 200")
+
+
+def test_more_connections_than_allowed_are_told_so(server: Serving) -> None:
+    opened = [connected(server) for _ in range(20)]
+    try:
+        for sock in opened:
+            sock.sendall(GOOD)
+            assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+        status, error = status_and_error(asked(server))
+        assert (status, error) == (503, "more than 20 connections; retry later")
+        # Probes come on the other port.
+        assert httpx.get(f"{server.admin}/readyz", trust_env=False).status_code == 200
+    finally:
+        for sock in opened:
+            sock.close()
+    _until_served(server)
+
+
+def _until_served(server: Serving) -> None:
+    deadline = time.monotonic() + 10
+    while not asked(server, GOOD).startswith(b"HTTP/1.1 200"):
+        assert time.monotonic() < deadline
+
+
+def test_an_old_connection_is_asked_to_go(tmp_path: Path, affine_model: Path) -> None:
+    with serving(affine_model, max_connection_age_s=0.2) as server:
+        server.wait_for("ready")
+        address = httpx.URL(server.url)
+        with closing(http.client.HTTPConnection(address.host, address.port, timeout=10)) as client:
+            answers = 0
+            while True:
+                client.request("GET", "/v2/health/live")
+                answer = client.getresponse()
+                answer.read()
+                assert answer.status == 200
+                answers += 1
+                if answer.getheader("connection") == "close":
+                    break
+    assert answers > 1
+
+
+def test_refusals_are_counted_by_reason_and_not_logged(server: Serving) -> None:
+    metrics = httpx.get(f"{server.admin}/metrics", trust_env=False).text
+    for reason in (
+        "MalformedRequest",
+        "HeadTooLarge",
+        "TargetTooLong",
+        "SlowRequest",
+        "TooManyConnections",
+    ):
+        assert f'slipway_rejected_total{{model="digits",reason="{reason}"' in metrics
+    assert {line.get("message") for line in server.lines} == {"listening", "ready"}
