@@ -181,6 +181,13 @@ def condition(mdep: Manifest | None, kind: str) -> Manifest | None:
     return None
 
 
+def told(mdep: Manifest | None, kind: str) -> Manifest:
+    """The condition that must be there by now."""
+    found = condition(mdep, kind)
+    assert found is not None, f"{kind} is not told"
+    return found
+
+
 def is_true(mdep: Manifest | None, kind: str) -> bool:
     """Tell whether a condition is True for the present spec."""
     return (condition(mdep, kind) or {}).get("status") == "True"

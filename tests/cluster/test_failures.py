@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.kubelet import Crashing, Play, Ready, Script, Supplied, SupplyFails, Waiting
 from tests.cluster.models import Models
-from tests.kubeapi import Manifest, condition, eventually
+from tests.kubeapi import Manifest, condition, eventually, told
 
 SECOND = "https://models.example/2.onnx"
 
@@ -33,7 +33,7 @@ def test_a_model_that_does_not_verify_is_never_deployed(
     assert stalled["status"] == "True"
     assert "expected that; do so" in stalled["message"]
     assert "delete the Job" in stalled["message"]
-    assert condition(models.get(), "ModelSupplied")["status"] == "False"  # type: ignore[index]
+    assert told(models.get(), "ModelSupplied")["status"] == "False"
     assert models.get()["status"]["phase"] == "Failed"
     assert not models.api.find("Deployment", models.namespace)
 
@@ -53,7 +53,7 @@ def test_a_passing_cause_is_tried_again(models: Models, script: Script) -> None:
     models.apply()
     supplied = _until(models, "ModelSupplied", "Unavailable")
     assert "trying again" in supplied["message"]
-    assert condition(models.get(), "Stalled")["status"] == "False"  # type: ignore[index]
+    assert told(models.get(), "Stalled")["status"] == "False"
     script.supply = Supplied()
     models.until("Ready", timeout_s=40)  # the Job controller's own pause is ten seconds and more
 
@@ -68,7 +68,7 @@ def test_a_missing_configmap_is_named(models: Models, script: Script) -> None:
     ready = _until(models, "Ready", "ModelNotSupplied")
     assert "ConfigMap 'digits' does not exist" in ready["message"]
     assert "create it" in ready["message"]
-    assert condition(models.get(), "Reconciling")["status"] == "True"  # type: ignore[index]
+    assert told(models.get(), "Reconciling")["status"] == "True"
     assert not models.api.find("Deployment", models.namespace)
 
 
@@ -98,7 +98,7 @@ def test_a_bad_second_version_leaves_the_first_serving(models: Models, script: S
     assert "got x, expected y" in stalled["message"]
     status = models.get()["status"]
     assert (status["stable"]["hash"], status["stable"]["available"]) == (first["hash"], 1)
-    assert condition(models.get(), "Available")["status"] == "True"  # type: ignore[index]
+    assert told(models.get(), "Available")["status"] == "True"
     assert status["phase"] == "Degraded"
     assert len(models.api.find("Deployment", models.namespace)) == 1
     models.apply()  # going back ends it

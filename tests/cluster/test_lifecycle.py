@@ -13,7 +13,7 @@ from devcluster.cluster import Cluster
 from tests.cluster.kubelet import DIGEST, Ready, Script, Starting, Supplied
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
-from tests.kubeapi import CHILD_KINDS, Api, Manifest, condition, eventually
+from tests.kubeapi import CHILD_KINDS, Api, Manifest, condition, eventually, told
 
 SECOND = "https://models.example/2.onnx"
 OTHER = "sha256:" + "cd" * 32
@@ -214,8 +214,8 @@ def test_a_new_revision_takes_over_only_when_all_its_pods_are_ready(
     status = models.get()["status"]
     assert _selected(models) == first["hash"]
     assert status["stable"]["available"] == 2
-    assert condition(models.get(), "Ready")["reason"] == "RollingOut"  # type: ignore[index]
-    assert condition(models.get(), "Available")["status"] == "True"  # type: ignore[index]
+    assert told(models.get(), "Ready")["reason"] == "RollingOut"
+    assert told(models.get(), "Available")["status"] == "True"
     script.serve = Ready()
     after = models.until("Ready")["status"]
     assert after["stable"]["revision"] == 2
@@ -267,7 +267,7 @@ def test_no_pods_when_suspended_or_scaled_to_zero(models: Models, spec: Manifest
     models.apply(**spec)
     status = models.until("Ready")["status"]
     assert status["phase"] == "Suspended"
-    assert condition(models.get(), "Available")["status"] == "False"  # type: ignore[index]
+    assert told(models.get(), "Available")["status"] == "False"
     eventually(
         lambda: not models.api.find("Pod", models.namespace, "slipway.dev/model=m"), "no pods"
     )

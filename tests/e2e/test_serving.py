@@ -25,6 +25,26 @@ except OSError as error:
     print(error.strerror)
 """
 
+_GRPC = """
+import sys
+import grpc
+import numpy as np
+from slipway_runtime.protocols.proto import open_inference_pb2 as pb
+address = sys.argv[1]
+row = np.frombuffer(bytes.fromhex(sys.argv[2]), np.float32)
+request = pb.ModelInferRequest(model_name="digits", raw_input_contents=[row.tobytes()])
+request.inputs.add(name="X", datatype="FP32", shape=[1, 64])
+with grpc.insecure_channel(address) as channel:
+    infer = channel.unary_unary(
+        "/inference.GRPCInferenceService/ModelInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelInferResponse.FromString,
+    )
+    answer = infer(request, timeout=10)
+print(answer.model_version, [o.name for o in answer.outputs])
+print(np.frombuffer(answer.raw_output_contents[1], np.float32).tobytes().hex())
+"""
+
 
 @pytest.fixture(scope="module")
 def models(place: Place, digits: Digits) -> Iterator[Models]:
@@ -79,3 +99,15 @@ def test_the_serving_container_can_write_nothing_and_knows_no_token(models: Mode
     python = ["/opt/slipway/bin/python", "-c", _PROBE]
     said = models.kubectl("exec", pod, "-c", "serve", "--", *python).splitlines()
     assert said == ["Read-only file system", "False 65532", "Read-only file system"]
+
+
+def test_grpc_answers_the_same_through_the_service(
+    models: Models, mdep: Manifest, digits: Digits
+) -> None:
+    row = digits.held_out.pixels[:1]
+    url = next(e["url"] for e in mdep["status"]["endpoints"] if e["type"] == "GRPC")
+    pod = models.pods("digits")[0]["metadata"]["name"]
+    python = ["/opt/slipway/bin/python", "-c", _GRPC, url, row.tobytes().hex()]
+    said = models.kubectl("exec", pod, "-c", "serve", "--", *python).splitlines()
+    expected = direct(digits.first, row)
+    assert said == ["1 ['label', 'probabilities']", expected["probabilities"].tobytes().hex()]

@@ -18,7 +18,7 @@ from tests.e2e.conftest import Place
 from tests.e2e.files import CORRUPT, direct, multiplier, request, with_zipmap
 from tests.e2e.models import Models
 from tests.e2e.registry import Registry
-from tests.kubeapi import Manifest, condition, eventually
+from tests.kubeapi import Manifest, condition, eventually, told
 
 _TOLD_WITHIN_S: Final = 15
 _WRONG: Final = "sha256:" + "0" * 64
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_had_names_cause_and_remedy(
     assert (stalled["status"], stalled["reason"]) == ("True", reason), yaml.safe_dump(mdep)
     assert cause in stalled["message"]
     assert remedy in stalled["message"]
-    assert condition(mdep, "Ready")["reason"] == "ModelNotSupplied"  # type: ignore[index]
+    assert told(mdep, "Ready")["reason"] == "ModelNotSupplied"
     assert mdep["status"]["phase"] == "Failed"
     assert _deployments(stage, name) == []
     assert stage.told_s[name] < _TOLD_WITHIN_S
@@ -172,7 +172,7 @@ def test_what_may_pass_is_tried_again(
     assert reconciling["status"] == "True"
     assert cause in reconciling["message"]
     assert remedy in reconciling["message"]
-    assert condition(mdep, "Stalled")["status"] == "False"  # type: ignore[index]
+    assert told(mdep, "Stalled")["status"] == "False"
     assert _deployments(stage, name) == []
     assert stage.told_s[name] < _TOLD_WITHIN_S
 
