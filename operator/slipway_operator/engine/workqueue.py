@@ -42,9 +42,8 @@ class WorkQueue(Generic[K]):
     def add(self, key: K, *, patient: bool = False) -> None:
         """Ask for `key` to be looked at; `patient` keys wait for all others."""
         if key in self._dirty:
-            if (
-                key in self._waiting_patiently and not patient
-            ):  # overtake; get() skips the old place
+            if key in self._waiting_patiently and not patient:
+                # It overtakes; get() skips the old place.
                 self._waiting_patiently.discard(key)
                 self._enqueue(key)
             return

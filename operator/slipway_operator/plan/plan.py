@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.children import Children, children, key
+from slipway_operator.plan.children import Children, children
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest
@@ -173,6 +173,3 @@ def _weight(condition: Mapping[str, Any]) -> str | None:
         case c.MODEL_SUPPLIED:
             return _NORMAL if is_true else None
     return None
-
-
-__all__ = ["Note", "Plan", "Problem", "key", "notes", "plan", "with_problems"]

@@ -102,10 +102,10 @@ def status(seen: View) -> dict[str, Any]:
 
 
 def _conditions(seen: View) -> Iterator[Condition]:
-    yield _ready(seen)
+    ready, stalled = _ready(seen), _stalled(seen)
+    yield ready
     yield _available(seen)
-    stalled = _stalled(seen)
-    yield _reconciling(seen, is_stalled=stalled.status)
+    yield _reconciling(ready, stalled)
     yield stalled
     yield _supplied(seen)
 
@@ -159,9 +159,8 @@ def _available(seen: View) -> Condition:
     return Condition(c.AVAILABLE, True, c.SERVING, text)
 
 
-def _reconciling(seen: View, *, is_stalled: bool) -> Condition:
-    ready = _ready(seen)
-    if ready.status or is_stalled:
+def _reconciling(ready: Condition, stalled: Condition) -> Condition:
+    if ready.status or stalled.status:
         return Condition(c.RECONCILING, False, c.SETTLED, "nothing is in progress")
     return Condition(c.RECONCILING, True, ready.reason, ready.message)
 

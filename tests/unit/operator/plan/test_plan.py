@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from slipway_operator.api.status import Status
 from slipway_operator.kube.apply import is_applied
 from slipway_operator.plan import conditions as c
+from slipway_operator.plan.children import key
 from slipway_operator.plan.names import MODEL_DIGEST, Manifest, revision_selector
-from slipway_operator.plan.plan import Note, Plan, Problem, key, notes, plan, with_problems
+from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
 from slipway_operator.plan.revision import read, revision_hash
 from slipway_operator.plan.workload import EXIT_TERMINAL
 from tests.builders import (

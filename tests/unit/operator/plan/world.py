@@ -15,9 +15,10 @@ from typing import Any, Final
 from slipway_operator.api.status import Status
 from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.kube.apply import is_applied, marked
+from slipway_operator.plan.children import key
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner, supply_labels
-from slipway_operator.plan.plan import Plan, key, plan
+from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.revision import read, revision_hash
 from slipway_operator.plan.rollout import SCALE_DOWN_DELAY_S, is_complete
 from slipway_operator.plan.service import selected_revision
