@@ -65,19 +65,25 @@ def serve(assignment: Assignment, settings: Settings) -> None:
     """
     with (
         _listening(assignment.host, settings.http_port) as http,
+        _listening(assignment.host, settings.grpc_port) as grpc,
         _listening(assignment.host, settings.admin_port) as admin,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_run(assignment, settings, http, admin))
+        runner.run(_run(assignment, settings, http, grpc, admin))
 
 
 async def _run(
-    assignment: Assignment, settings: Settings, http: socket.socket, admin: socket.socket
+    assignment: Assignment,
+    settings: Settings,
+    http: socket.socket,
+    grpc: socket.socket,
+    admin: socket.socket,
 ) -> None:
     server = Server(assignment, settings)
+    await server.grpc.start(grpc)
     ports = {
         "http_port": http.getsockname()[1],
-        "grpc_port": await server.grpc.start(assignment.host, settings.grpc_port),
+        "grpc_port": grpc.getsockname()[1],
         "admin_port": admin.getsockname()[1],
     }
     log.info("listening", extra={"host": assignment.host, **ports})
@@ -98,14 +104,20 @@ class Server:
         self._dataplane: Final = DataPlane(config, metrics)
         budget = BodyBudget(settings.max_inflight_bytes)
         client, admin = _apps(self._dataplane, metrics, budget)
+        limits = _limits(settings, metrics)
         self.grpc: Final = GrpcServer(
             self._dataplane,
             metrics,
             budget=budget,
             release=version("slipway"),
-            limits=GrpcLimits(settings.max_connection_age_s, settings.drain_s),
+            limits=GrpcLimits(
+                max_connections=limits.max_connections,
+                head_timeout_s=settings.head_timeout_s,
+                message_timeout_s=settings.body_timeout_s,
+                max_connection_age_s=settings.max_connection_age_s,
+                drain_s=settings.drain_s,
+            ),
         )
-        limits = _limits(settings, metrics)
         self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
         # Probes and scrapers have connections of their own: a flood of clients takes none.
         own = replace(limits, max_connections=_MAX_ADMIN_CONNECTIONS)

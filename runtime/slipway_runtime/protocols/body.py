@@ -30,9 +30,8 @@ class BodyBudget:
         self._limit_bytes: Final = limit_bytes
         self._held_bytes = 0
 
-    @contextmanager
-    def hold(self, size_bytes: int) -> Iterator[None]:
-        """Count a body while it is being answered; a lone one always fits.
+    def take(self, size_bytes: int) -> None:
+        """Count a body, until as much is given back; a lone one always fits.
 
         Raises:
             QueueFull: others hold too much.
@@ -43,10 +42,23 @@ class BodyBudget:
                 f"{readable_bytes(self._limit_bytes)} may be held; retry later"
             )
         self._held_bytes += size_bytes
+
+    def give(self, size_bytes: int) -> None:
+        """Count it no more."""
+        self._held_bytes -= size_bytes
+
+    @contextmanager
+    def hold(self, size_bytes: int) -> Iterator[None]:
+        """Count a body while it is being answered.
+
+        Raises:
+            QueueFull: others hold too much.
+        """
+        self.take(size_bytes)
         try:
             yield
         finally:
-            self._held_bytes -= size_bytes
+            self.give(size_bytes)
 
 
 class BodyLimit:

@@ -1,54 +1,68 @@
 """The gRPC port: `inference.GRPCInferenceService`, TensorFlow Serving's services and health.
 
-The only door to grpc. It runs on the event loop, beside REST (docs/decisions/0012 says why not in
-threads). Messages come as bytes and are parsed here, so that a bad one is answered with words and
-not with the library's INTERNAL.
+It runs on the event loop beside REST, over our own HTTP/2 (docs/decisions/0013 says why). Messages
+come as bytes and are parsed here, so that a bad one is answered with words.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health_pb2
 
 from slipway_runtime.errors import (
-    ConfigError,
     InferenceFailed,
     InvalidRequest,
     ModelNotFound,
+    NotServed,
+    QueueFull,
     ServingError,
     shown,
 )
+from slipway_runtime.http2.connection import MAX_HEAD_FIELDS_BYTES
+from slipway_runtime.http2.heads import RequestHead
+from slipway_runtime.http2.listener import Http2Limits, Http2Listener
+from slipway_runtime.http2.streams import Receiver, Stream
 from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.protocols import grpc_framing as framing
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, ClientGone
 from slipway_runtime.protocols.dialect import Identity
+from slipway_runtime.protocols.grpc_calls import (
+    MAX_STREAMING_CALLS,
+    Call,
+    CallLimits,
+    Calls,
+    Context,
+    Method,
+    Streaming,
+    StreamingCall,
+    Unary,
+    UnaryCall,
+)
 from slipway_runtime.protocols.grpc_messages import (
     MODEL_CALLS,
     PREDICTION_CALLS,
     V2_CALLS,
-    Calls,
     Subject,
 )
+from slipway_runtime.protocols.grpc_messages import Calls as Described
 from slipway_runtime.protocols.grpc_wires import GrpcWire, TensorFlowWire, V2Wire
 from slipway_runtime.protocols.patience import shortest
+from slipway_runtime.protocols.proto import health_pb2
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
-from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, code_of, status_of
+from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, status_of
 from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
-
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 V2_SERVICE: Final = "inference.GRPCInferenceService"
 
@@ -61,15 +75,17 @@ _WATCH_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class GrpcLimits:
-    """What a connection may do."""
+    """What a client may do; seconds."""
 
+    max_connections: int = 2048
+    head_timeout_s: float = 10.0
+    message_timeout_s: float = 20.0
     max_connection_age_s: float = 300.0
-    """After so long a connection is told to end, so that clients see new pods; 0 for never."""
     drain_s: float = 30.0
 
 
 class GrpcServer:
-    """Listens from `start` to `stop`; what it answers meanwhile is the data plane's state."""
+    """Answers from `start` to `stop`; what it answers meanwhile is the data plane's state."""
 
     def __init__(
         self,
@@ -80,86 +96,120 @@ class GrpcServer:
         release: str,
         limits: GrpcLimits,
     ) -> None:
-        self._limits: Final = limits
+        self._drain_s: Final = limits.drain_s
         serving = dataplane.config.serving
-        self._server: Final = grpc.aio.server(
-            options=_options(quantity_bytes(serving.max_request_bytes), limits),
-            maximum_concurrent_rpcs=serving.queue.max_length + _SPARE_CALLS,
+        self._calls: Final = Calls(
+            CallLimits(
+                max_message_bytes=quantity_bytes(serving.max_request_bytes),
+                message_timeout_s=limits.message_timeout_s,
+                budget=budget,
+                max_calls=serving.queue.max_length + _SPARE_CALLS,
+                trailer=framing.metadata(_told(dataplane)),
+            )
         )
-        subject = Subject(dataplane, metrics, release)
-        infer = _Inference(V2Wire(), dataplane, metrics, budget)
-        predict = _Inference(TensorFlowWire(), dataplane, metrics, budget)
-        v2 = {
-            **_described(V2_CALLS, subject),
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(infer.one),
-            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer.stream),
-        }
-        prediction = {
-            **_described(PREDICTION_CALLS, subject),
-            "Predict": grpc.unary_unary_rpc_method_handler(predict.one),
-        }
-        services = {
-            V2_SERVICE: v2,
-            "tensorflow.serving.PredictionService": prediction,
-            "tensorflow.serving.ModelService": _described(MODEL_CALLS, subject),
-            "grpc.health.v1.Health": _Health(dataplane).methods(),
-        }
-        self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(*service) for service in services.items()]
+        self._methods: Final = _methods(dataplane, metrics, Subject(dataplane, metrics, release))
+        self._listener: Final = Http2Listener(
+            self._accept,
+            Http2Limits(
+                max_connections=limits.max_connections,
+                greeting_timeout_s=limits.head_timeout_s,
+                max_age_s=limits.max_connection_age_s,
+                grace_s=limits.drain_s,
+                rejected=metrics.rejected,
+            ),
+            tick=self._calls.tick,
         )
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; port 0 takes a free one.
-
-        Returns:
-            The port.
-
-        Raises:
-            ConfigError: the port cannot be had.
-        """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            bound = self._server.add_insecure_port(address)
-        except RuntimeError as err:
-            raise ConfigError(f"port {port} on {host}: cannot be listened on") from err
-        await self._server.start()
-        return bound
+    async def start(self, sock: socket.socket) -> None:
+        """Listen on a bound socket."""
+        await self._listener.start(sock)
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Take no new calls, and let those in flight end within the drain time, or this one."""
-        await self._server.stop(self._limits.drain_s if grace_s is None else grace_s)
+        await self._listener.stop(self._drain_s if grace_s is None else grace_s)
 
-
-def _options(max_bytes: int, limits: GrpcLimits) -> list[tuple[str, int]]:
-    options = [
-        # Its default is 4 MiB, of the decompressed message.
-        ("grpc.max_receive_message_length", max_bytes),
-        ("grpc.max_send_message_length", -1),
-        # Two servers on one port would share its connections in silence.
-        ("grpc.so_reuseport", 0),
-    ]
-    if limits.max_connection_age_s:
-        options += [
-            ("grpc.max_connection_age_ms", int(limits.max_connection_age_s * 1000)),
-            ("grpc.max_connection_age_grace_ms", int(limits.drain_s * 1000)),
-        ]
-    return options
-
-
-def _described(calls: Calls, subject: Subject) -> dict[str, Any]:
-    return {name: _handler(kind, answer, subject) for name, (kind, answer) in calls.items()}
-
-
-def _handler(
-    kind: type[Message], answer: Callable[[Any, Subject], Message], subject: Subject
-) -> grpc.RpcMethodHandler[bytes, bytes]:
-    async def handle(raw: bytes, context: Context) -> bytes:
+    def _accept(self, stream: Stream, head: RequestHead) -> Receiver:
+        """Take a call, or refuse it before its message comes."""
+        if not framing.is_grpc(head):
+            stream.finish(framing.NOT_GRPC)
+            return _NOBODY
         try:
-            return answer(_parsed(kind, raw), subject).SerializeToString()
+            return self._call(stream, head)
         except ServingError as err:
-            await context.abort(code_of(err), clipped_message(str(err)))
+            Call(self._calls, stream, Context(head, None)).fail(err)
+            return _NOBODY
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    def _call(self, stream: Stream, head: RequestHead) -> Receiver:
+        if head.size_bytes > MAX_HEAD_FIELDS_BYTES:
+            raise QueueFull(
+                f"metadata: {head.size_bytes} bytes, expected at most {MAX_HEAD_FIELDS_BYTES}"
+            )
+        context = Context(head, framing.timeout_s(head))
+        method = self._methods.get(head.path)
+        if method is None:
+            raise NotServed(f"method {shown(head.path.decode('latin-1'))}: not served here")
+        if isinstance(method, Unary):
+            return UnaryCall(self._calls, stream, context, method.answer)
+        if self._calls.streaming >= MAX_STREAMING_CALLS:
+            raise QueueFull(f"more than {MAX_STREAMING_CALLS} streams are open; retry later")
+        return StreamingCall(self._calls, stream, context, method.answers)
+
+
+class _Nobody:
+    """Receives what comes after a call was refused."""
+
+    def received(self, chunk: bytes) -> None:
+        """Nothing waits for it."""
+
+    def ended(self) -> None:
+        """The answer is out."""
+
+    def gone(self) -> None:
+        """Nobody to tell."""
+
+
+_NOBODY: Final = _Nobody()
+
+
+def _methods(dataplane: DataPlane, metrics: Metrics, subject: Subject) -> Mapping[bytes, Method]:
+    infer = _Inference(V2Wire(), dataplane, metrics)
+    predict = _Inference(TensorFlowWire(), dataplane, metrics)
+    health = _Health(dataplane)
+    services: dict[str, dict[str, Method]] = {
+        V2_SERVICE: {
+            **_described(V2_CALLS, subject),
+            "ModelInfer": Unary(infer.one),
+            "ModelStreamInfer": Streaming(infer.stream),
+        },
+        "tensorflow.serving.PredictionService": {
+            **_described(PREDICTION_CALLS, subject),
+            "Predict": Unary(predict.one),
+        },
+        "tensorflow.serving.ModelService": _described(MODEL_CALLS, subject),
+        "grpc.health.v1.Health": {
+            "Check": Unary(health.check),
+            "Watch": Streaming(health.watch),
+        },
+    }
+    return {
+        f"/{service}/{name}".encode(): method
+        for service, methods in services.items()
+        for name, method in methods.items()
+    }
+
+
+def _described(calls: Described, subject: Subject) -> dict[str, Method]:
+    return {name: Unary(_telling(kind, answer, subject)) for name, (kind, answer) in calls.items()}
+
+
+def _telling(
+    kind: type[Message], answer: Callable[[Any, Subject], Message], subject: Subject
+) -> Any:
+    async def tell(raw: bytes, context: Context) -> bytes:
+        told: bytes = answer(_parsed(kind, raw), subject).SerializeToString()
+        return told
+
+    return tell
 
 
 def _parsed(kind: type[Message], raw: bytes) -> Message:
@@ -172,24 +222,16 @@ def _parsed(kind: type[Message], raw: bytes) -> Message:
 class _Inference:
     """One wire's inference calls."""
 
-    def __init__(
-        self, wire: GrpcWire, dataplane: DataPlane, metrics: Metrics, budget: BodyBudget
-    ) -> None:
+    def __init__(self, wire: GrpcWire, dataplane: DataPlane, metrics: Metrics) -> None:
         self._wire: Final = wire
         self._dataplane: Final = dataplane
         self._metrics: Final = metrics
-        self._budget: Final = budget
         self._identity: Final = Identity(dataplane.config.name, dataplane.version)
         self._codec: Final = ThreadPoolExecutor(1, "codec-grpc")
-        self._trailer: Final = _trailer(dataplane)
 
     async def one(self, raw: bytes, context: Context) -> bytes:
         """Answer one request."""
-        context.set_trailing_metadata(self._trailer)
-        try:
-            answer = await self._counted(raw, context.time_remaining())
-        except ServingError as err:
-            await context.abort(code_of(err), clipped_message(str(err)))
+        answer = await self._counted(raw, context.remaining_s())
         sent: bytes = answer.SerializeToString()
         return sent
 
@@ -197,11 +239,10 @@ class _Inference:
         self, messages: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
         """Answer V2 requests in the order they come; a bad one does not end the stream."""
-        context.set_trailing_metadata(self._trailer)
         async for raw in messages:
             answer = pb.ModelStreamInferResponse()
             try:
-                found = await self._counted(raw, context.time_remaining())
+                found = await self._counted(raw, context.remaining_s())
                 answer.infer_response.MergeFrom(found)
             except ServingError as err:
                 answer.error_message = clipped_message(str(err))
@@ -210,8 +251,7 @@ class _Inference:
     async def _counted(self, raw: bytes, timeout_s: float | None) -> Any:
         begun_s = perf_counter()
         try:
-            with self._budget.hold(len(raw)):
-                answer = await self._answer(raw, timeout_s)
+            answer = await self._answer(raw, timeout_s)
         except asyncio.CancelledError:
             self._metrics.rejected(ClientGone.__name__)
             raise
@@ -248,13 +288,13 @@ class _Inference:
         return await loop.run_in_executor(self._codec, self._wire.decode, raw, self._dataplane)
 
 
-def _trailer(dataplane: DataPlane) -> tuple[tuple[str, str], ...]:
+def _told(dataplane: DataPlane) -> Mapping[str, str]:
     """Which revision answered, as REST tells in headers."""
     config = dataplane.config
     told = {"x-model-name": config.name, "x-model-revision": config.revision}
     if config.model.version:
         told["x-model-version"] = config.model.version
-    return tuple(told.items())
+    return told
 
 
 class _Health:
@@ -263,28 +303,16 @@ class _Health:
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane: Final = dataplane
 
-    def methods(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
-        """Check and Watch."""
-        return {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
-        }
+    async def check(self, raw: bytes, context: Context) -> bytes:
+        """Tell the state once."""
+        service = self._service(raw)
+        if service not in ("", V2_SERVICE):
+            raise ModelNotFound(f"service {shown(service)}: unknown")
+        return self._status(service).SerializeToString()
 
-    async def _check(self, raw: bytes, context: Context) -> bytes:
-        try:
-            service = self._service(raw)
-            if service not in ("", V2_SERVICE):
-                raise ModelNotFound(f"service {shown(service)}: unknown")
-        except ServingError as err:
-            await context.abort(code_of(err), clipped_message(str(err)))
-        status: bytes = self._status(service).SerializeToString()
-        return status
-
-    async def _watch(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
-        try:
-            service = self._service(raw)
-        except ServingError as err:
-            await context.abort(code_of(err), clipped_message(str(err)))
+    async def watch(self, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """Tell the state, and each change of it."""
+        service = self._service(await anext(messages, b""))
         last = None
         while True:
             status = self._status(service)

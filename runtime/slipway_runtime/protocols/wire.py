@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import grpc
 import orjson
 
 from slipway_runtime.errors import (
@@ -23,20 +22,21 @@ from slipway_runtime.errors import (
     UnsupportedEncoding,
     clipped,
 )
+from slipway_runtime.protocols.grpc_status import Status
 
-WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, grpc.StatusCode]]] = {
-    InvalidRequest: (400, grpc.StatusCode.INVALID_ARGUMENT),
-    InvalidTensor: (400, grpc.StatusCode.INVALID_ARGUMENT),
-    ModelNotFound: (404, grpc.StatusCode.NOT_FOUND),
-    BodyTimeout: (408, grpc.StatusCode.DEADLINE_EXCEEDED),
-    RequestTooLarge: (413, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    UnsupportedEncoding: (415, grpc.StatusCode.UNIMPLEMENTED),
-    QueueFull: (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    InferenceFailed: (500, grpc.StatusCode.INTERNAL),
-    NotServed: (501, grpc.StatusCode.UNIMPLEMENTED),
+WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, Status]]] = {
+    InvalidRequest: (400, Status.INVALID_ARGUMENT),
+    InvalidTensor: (400, Status.INVALID_ARGUMENT),
+    ModelNotFound: (404, Status.NOT_FOUND),
+    BodyTimeout: (408, Status.DEADLINE_EXCEEDED),
+    RequestTooLarge: (413, Status.RESOURCE_EXHAUSTED),
+    UnsupportedEncoding: (415, Status.UNIMPLEMENTED),
+    QueueFull: (429, Status.RESOURCE_EXHAUSTED),
+    InferenceFailed: (500, Status.INTERNAL),
+    NotServed: (501, Status.UNIMPLEMENTED),
     # Retrying can succeed: never 400.
-    ModelNotReady: (503, grpc.StatusCode.UNAVAILABLE),
-    DeadlineExceeded: (504, grpc.StatusCode.DEADLINE_EXCEEDED),
+    ModelNotReady: (503, Status.UNAVAILABLE),
+    DeadlineExceeded: (504, Status.DEADLINE_EXCEEDED),
 }
 
 RETRY_AFTER_S: Final[Mapping[int, int]] = {429: 1, 503: 1}
@@ -53,7 +53,7 @@ def status_of(error: ServingError) -> int:
     return WIRE_STATUS[type(error)][0]
 
 
-def code_of(error: ServingError) -> grpc.StatusCode:
+def code_of(error: ServingError) -> Status:
     """The gRPC status of an error."""
     return WIRE_STATUS[type(error)][1]
 

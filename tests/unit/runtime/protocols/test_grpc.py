@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2
 
 from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.protocols.codec_binary import write_tensor
+from slipway_runtime.protocols.proto import health_pb2
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
 from slipway_runtime.protocols.proto import tensorflow_serving_pb2 as tf
 from tests.unit.runtime import models
@@ -242,7 +242,9 @@ def test_what_kserve_sends_beside_raw_contents_is_ignored(channel: grpc.Channel)
             "104004 bytes of typed data, expected at most 100000",
             id="too much typed data",
         ),
-        pytest.param(b"\0" * 307_201, "RESOURCE_EXHAUSTED", "larger than max", id="too large"),
+        pytest.param(
+            b"\0" * 307_201, "RESOURCE_EXHAUSTED", "expected at most 307200", id="too large"
+        ),
     ],
 )
 def test_a_bad_request_has_a_code_and_words(

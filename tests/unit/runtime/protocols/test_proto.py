@@ -21,7 +21,7 @@ def test_generated_messages_are_up_to_date(tmp_path: Path) -> None:
     spec.loader.exec_module(generator)
     generator.generate(tmp_path)
     written = sorted(path.name for path in (tmp_path / FOLDER).iterdir())
-    assert len(written) == 4
+    assert len(written) == 6
     for name in written:
         committed = (ROOT / FOLDER / name).read_text()
         assert (tmp_path / FOLDER / name).read_text() == committed, f"{name}: run `make proto`"
