@@ -32,6 +32,7 @@ from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.monitoring.telemetry import Telemetry
 from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.envelope import Envelope
@@ -103,7 +104,8 @@ class Server:
         metrics.serves(digest=config.digest or "", format_name="ONNX")
         self._dataplane: Final = DataPlane(config, metrics)
         budget = BodyBudget(settings.max_inflight_bytes)
-        client, admin = _apps(self._dataplane, metrics, budget)
+        telemetry = Telemetry()
+        client, admin = _apps(self._dataplane, metrics, budget, telemetry)
         limits = _limits(settings, metrics)
         self.grpc: Final = GrpcServer(
             self._dataplane,
@@ -247,10 +249,12 @@ def _limits(settings: Settings, metrics: Metrics) -> ConnectionLimits:
     )
 
 
-def _apps(dataplane: DataPlane, metrics: Metrics, budget: BodyBudget) -> tuple[ASGIApp, ASGIApp]:
+def _apps(
+    dataplane: DataPlane, metrics: Metrics, budget: BodyBudget, telemetry: Telemetry
+) -> tuple[ASGIApp, ASGIApp]:
     client = rest.client_app(dataplane, metrics, release=version("slipway"))
     admin = rest.admin_app(dataplane, metrics, client)
-    infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client)
+    infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
     return Envelope(infer, dataplane), admin
 
 

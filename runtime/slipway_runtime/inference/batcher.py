@@ -31,6 +31,7 @@ from slipway_runtime.inference.batching import OFF, BatchPolicy, batch_key, spli
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.session import Cancellation
 from slipway_runtime.inference.signature import Signature
+from slipway_runtime.inference.timing import Timing
 
 log: Final = logging.getLogger(__name__)
 
@@ -136,9 +137,15 @@ class Batcher:
         return min(_MAX_RETRY_AFTER_S, max(1, ceil(len(self._waiting) * self._service_s)))
 
     async def run(
-        self, feeds: Mapping[str, Tensor], outputs: Sequence[str], rows: int, *, timeout_s: float
+        self,
+        feeds: Mapping[str, Tensor],
+        outputs: Sequence[str],
+        rows: int,
+        *,
+        timeout_s: float,
+        timing: Timing | None = None,
     ) -> list[Tensor]:
-        """Wait for a turn and compute.
+        """Wait for a turn and compute; `timing` is filled in, however it ends.
 
         Raises:
             QueueFull: as many as may wait are waiting.
@@ -159,6 +166,8 @@ class Batcher:
             timer.cancel()
             if job in self._live:
                 self._leave(job)
+            if timing is not None:
+                _tell(job, timing)
 
     def close(self) -> None:
         """Answer everybody who still waits, and let the thread end."""
@@ -266,7 +275,8 @@ class Batcher:
         with self._lock:
             if job.is_gone:
                 return _expired(0)  # nobody reads it
-            job.run = alone = _Run([job])
+            # Its timing is the batch's: that is how long it took.
+            job.run = alone = _Run([job], started_s=run.started_s, executions=run.executions)
         return self._run_one(run, alone)
 
     def _run_one(self, counted: _Run, run: _Run) -> Outcome:
@@ -309,6 +319,16 @@ class Batcher:
         share_s = took_s / len(run.jobs)
         known_s = self._service_s or share_s
         self._service_s = known_s + _SMOOTHING * (share_s - known_s)
+
+
+def _tell(job: _Job, timing: Timing) -> None:
+    timing.enqueued_s = job.enqueued_s
+    if job.run is None or not job.run.started_s:
+        return
+    timing.started_s = job.run.started_s
+    if executions := job.run.executions:
+        timing.execution_s = sum(execution_s for execution_s, _ in executions)
+        timing.rows = executions[0][1]
 
 
 def _expired(timeout_s: float) -> DeadlineExceeded:

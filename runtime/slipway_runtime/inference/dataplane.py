@@ -33,6 +33,7 @@ from slipway_runtime.inference.request import InferenceRequest, InferenceRespons
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.signature import Signature, rows
 from slipway_runtime.inference.threads import in_thread
+from slipway_runtime.inference.timing import Timing
 from slipway_runtime.inference.warmup import warm_up
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.outputs import OutputCounter
@@ -140,13 +141,18 @@ class DataPlane:
             )
 
     async def infer(
-        self, request: InferenceRequest, *, timeout_s: float | None = None
+        self,
+        request: InferenceRequest,
+        *,
+        timeout_s: float | None = None,
+        timing: Timing | None = None,
     ) -> InferenceResponse:
         """Answer one request, on the event loop.
 
         Args:
             request: its tensors fit the signature.
             timeout_s: time that the client still has; None for as long as the spec allows.
+            timing: is told how long it waited and computed; None where nobody asks.
 
         Raises:
             ServingError: why it cannot be answered.
@@ -160,6 +166,7 @@ class DataPlane:
             names,
             self._rows(request.inputs),
             timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
+            timing=timing,
         )
         outputs = tuple(zip(request.outputs, results, strict=True))
         if self._outputs:

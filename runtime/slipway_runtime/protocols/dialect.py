@@ -53,6 +53,9 @@ class Dialect(Protocol):
     def target(self, raw_path: bytes) -> Target | None:
         """Tell which model a path names; None for every path of others."""
 
+    def route(self, target: Target) -> str:
+        """The template of such a path, for logs and traces."""
+
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request.
 

@@ -25,7 +25,9 @@ from slipway_runtime.errors import (
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.inference.request import InferenceResponse
 from slipway_runtime.inference.signature import Signature
+from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, BodyLimit, ClientGone, discard
 from slipway_runtime.protocols.compression import deflated, inflate, inflated_limit
@@ -52,7 +54,13 @@ class InferEndpoint:
     """Answers inference requests, and passes every other path on."""
 
     def __init__(
-        self, dataplane: DataPlane, metrics: Metrics, *, budget: BodyBudget, rest: ASGIApp
+        self,
+        dataplane: DataPlane,
+        metrics: Metrics,
+        *,
+        budget: BodyBudget,
+        rest: ASGIApp,
+        telemetry: Telemetry,
     ) -> None:
         config = dataplane.config
         serving = config.serving
@@ -60,6 +68,7 @@ class InferEndpoint:
         self._metrics: Final = metrics
         self._budget: Final = budget
         self._rest: Final = rest
+        self._telemetry: Final = telemetry
         self._identity: Final = Identity(config.name, dataplane.version)
         self._json_limit: Final = BodyLimit(serving.json_limit_bytes, serving.request_timeout_s)
         self._binary_limit: Final = BodyLimit(
@@ -94,8 +103,10 @@ class InferEndpoint:
     async def _answer(
         self, dialect: Dialect, target: Target, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        begun_s = perf_counter()
-        answer, head, error, is_read = Answer(b""), Head(), None, False
+        exchange = self._telemetry.begin(
+            dialect.label, dialect.route(target), scope["headers"], verb=scope["method"]
+        )
+        answer, head, error, body, is_read = Answer(b""), Head(), None, b"", False
         try:
             head = read_head(scope)
             limit = self._json_limit if head.json_bytes is None else self._binary_limit
@@ -106,9 +117,12 @@ class InferEndpoint:
                 body = await limit.read(receive)
                 is_read = True
                 with UnlessGone(receive):
-                    answer = await self._infer(dialect, target, head, body, limit, begun_s)
+                    answer = await self._infer(dialect, target, head, body, limit, exchange)
         except ClientGone:
             self._metrics.rejected(ClientGone.__name__)
+            self._telemetry.end(
+                exchange, CLIENT_GONE, error=ClientGone.__name__, bytes_in=len(body)
+            )
             return
         except ServingError as err:
             # Its frames hold the body, which is no longer counted while we linger below.
@@ -119,9 +133,14 @@ class InferEndpoint:
                 f"internal error ({type(err).__name__}); the server's log has the cause"
             )
         status = 200 if error is None else status_of(error)
-        self._count(dialect.label, status, error, perf_counter() - begun_s)
+        self._count(dialect.label, status, error, perf_counter() - exchange.begun_s)
+        kind = "" if error is None else type(error).__name__
         if error is not None:
-            answer = Answer(dialect.refusal(status, type(error).__name__, str(error)))
+            answer = Answer(dialect.refusal(status, kind, str(error)))
+        self._telemetry.end(
+            exchange, status, error=kind, bytes_in=len(body), bytes_out=len(answer.body)
+        )
+        if error is not None:
             start = _start(status, answer, *retry_after(status, error))
             await _send(send, receive, start, answer.body, is_read)
             return
@@ -148,15 +167,18 @@ class InferEndpoint:
         head: Head,
         body: bytes,
         limit: BodyLimit,
-        begun_s: float,
+        exchange: Exchange,
     ) -> Answer:
         if target.model is not None:
             self._dataplane.check_name(target.model, target.version)
         asked = await self._decoded(dialect, head, body, limit)
+        exchange.id = asked.request.id
         timeout_s = shortest(head.timeout_s, asked.timeout_s)
         if timeout_s is not None:
-            timeout_s -= perf_counter() - begun_s
-        response = await self._dataplane.infer(asked.request, timeout_s=timeout_s)
+            timeout_s -= perf_counter() - exchange.begun_s
+        response = await self._dataplane.infer(
+            asked.request, timeout_s=timeout_s, timing=exchange.timing
+        )
         return await self._encoded(dialect, response, asked)
 
     async def _decoded(self, dialect: Dialect, head: Head, body: bytes, limit: BodyLimit) -> Asked:

@@ -36,6 +36,10 @@ class Plain:
         """Tell whether it is one of the two paths."""
         return Target(None) if raw_path in (b"/predict", b"/v1/predict") else None
 
+    def route(self, target: Target) -> str:
+        """The shorter of the two paths."""
+        return "/predict"
+
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""
         return Asked(InferenceRequest(read_plain(body, signature), signature.outputs))
@@ -69,6 +73,10 @@ class TorchServe:
             return None
         version = decoded_part(parts[3]) if len(parts) == 4 else None
         return Target(decoded_part(parts[2]), version)
+
+    def route(self, target: Target) -> str:
+        """The template of the path."""
+        return "/predictions/{model}/{version}" if target.version else "/predictions/{model}"
 
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""

@@ -32,6 +32,9 @@ from slipway_runtime.protocols.wire import error_body
 LATEST: Final = "0"
 """The version that stands for the one that is served."""
 _VERB: Final = ":predict"
+_ROUTE: Final = "/v1/models/{model}:predict"
+_VERSION_ROUTE: Final = "/v1/models/{model}/versions/{version}:predict"
+_LABEL_ROUTE: Final = "/v1/models/{model}/labels/{label}:predict"
 
 
 class V1:
@@ -43,6 +46,12 @@ class V1:
     def target(self, raw_path: bytes) -> Target | None:
         """Tell which model a path names."""
         return predict_target(raw_path)
+
+    def route(self, target: Target) -> str:
+        """The template of the path."""
+        if target.version is None:
+            return _ROUTE
+        return _LABEL_ROUTE if target.version.startswith("labels/") else _VERSION_ROUTE
 
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""

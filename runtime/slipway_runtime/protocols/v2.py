@@ -12,6 +12,9 @@ from slipway_runtime.protocols.dialect import Answer, Identity, Target, decoded_
 from slipway_runtime.protocols.head import Head
 from slipway_runtime.protocols.wire import error_body
 
+_ROUTE: Final = "/v2/models/{model}/infer"
+_VERSION_ROUTE: Final = "/v2/models/{model}/versions/{version}/infer"
+
 
 class V2:
     """JSON, with binary tensors behind it where the client wants them."""
@@ -22,6 +25,10 @@ class V2:
     def target(self, raw_path: bytes) -> Target | None:
         """Tell which model an inference path names."""
         return infer_target(raw_path)
+
+    def route(self, target: Target) -> str:
+        """The template of the path."""
+        return _VERSION_ROUTE if target.version else _ROUTE
 
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""

@@ -15,7 +15,9 @@ from slipway_runtime.errors import ServingError
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.inference.timing import Timing
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.monitoring.telemetry import Telemetry
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint
@@ -44,7 +46,11 @@ class Failing(DataPlane):
         return Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
 
     async def infer(
-        self, request: InferenceRequest, *, timeout_s: float | None = None
+        self,
+        request: InferenceRequest,
+        *,
+        timeout_s: float | None = None,
+        timing: Timing | None = None,
     ) -> InferenceResponse:
         raise self.error
 
@@ -78,7 +84,7 @@ async def wires() -> AsyncIterator[Wires]:
     async def nothing(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError(scope["path"])
 
-    endpoint = InferEndpoint(dataplane, metrics, budget=budget, rest=nothing)
+    endpoint = InferEndpoint(dataplane, metrics, budget=budget, rest=nothing, telemetry=Telemetry())
     server = GrpcServer(
         dataplane, metrics, budget=budget, release="0", limits=GrpcLimits(drain_s=0)
     )
