@@ -32,7 +32,7 @@ from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.monitoring.metrics import Metrics
-from slipway_runtime.monitoring.telemetry import Telemetry
+from slipway_runtime.monitoring.telemetry import Telemetry, open_telemetry
 from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.envelope import Envelope
@@ -104,14 +104,15 @@ class Server:
         metrics.serves(digest=config.digest or "", format_name="ONNX")
         self._dataplane: Final = DataPlane(config, metrics)
         budget = BodyBudget(settings.max_inflight_bytes)
-        telemetry = Telemetry()
-        client, admin = _apps(self._dataplane, metrics, budget, telemetry)
+        release = version("slipway")
+        self._telemetry: Final = open_telemetry(config, settings, os.environ, release=release)
+        client, admin = _apps(self._dataplane, metrics, budget, self._telemetry)
         limits = _limits(settings, metrics)
         self.grpc: Final = GrpcServer(
             self._dataplane,
             metrics,
             budget=budget,
-            release=version("slipway"),
+            release=release,
             limits=GrpcLimits(
                 max_connections=limits.max_connections,
                 head_timeout_s=settings.head_timeout_s,
@@ -175,6 +176,7 @@ class Server:
         self._dataplane.close()
         await self.grpc.stop(0)
         await finished
+        await self._telemetry.close()
         self._admin.should_exit = True
         log.info("stopped")
 

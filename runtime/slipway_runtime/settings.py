@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     """
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level that is logged; DEBUG tells each request."""
+    access_log_sample: float = Field(default=0.0, ge=0, le=1)
+    """Share of the answered requests with a line in the log, evenly spread; 1 for all of them."""
+    access_log_errors_per_s: float = Field(default=10.0, ge=0, le=10_000)
+    """Lines a second for failed requests, client errors and server errors apart; 0 for none.
+
+    Beyond them they are counted, and the next line says how many.
+    """
     max_inflight_bytes: Bytes = Field(default=64 * 2**20, ge=2**20)
     """Request bodies held at once; more are answered 429. A lone one always fits.
 

@@ -11,48 +11,38 @@ that a request which nobody watches costs one object.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Final, Protocol
 
+from slipway_runtime.config import ServingConfig
+from slipway_runtime.inference.threads import in_thread
 from slipway_runtime.inference.timing import Timing
+from slipway_runtime.monitoring.access_log import AccessLog
 from slipway_runtime.monitoring.exchange import Exchange, Headers
+from slipway_runtime.monitoring.trace_context import SpanIds
+from slipway_runtime.monitoring.trace_settings import wants_traces
+from slipway_runtime.settings import Settings
+
+log: Final = logging.getLogger(__name__)
 
 CLIENT_GONE: Final = 499
 """The status of a request whose client hung up: no answer has it, but logs everywhere know it."""
 _FIRST_ERROR: Final = 400
-
-
-class SpanRef(Protocol):
-    """The ids of a span, as hexadecimal digits."""
-
-    @property
-    def trace_id(self) -> str:
-        """32 of them."""
-
-    @property
-    def span_id(self) -> str:
-        """16 of them."""
-
-
-class AccessLog(Protocol):
-    """Who writes a line for a request."""
-
-    @property
-    def is_sampling(self) -> bool:
-        """Whether requests that went well are of interest."""
-
-    def wants(self, exchange: Exchange) -> bool:
-        """Tell whether a finished request gets a line."""
-
-    def write(self, exchange: Exchange, span: SpanRef | None) -> None:
-        """Write it."""
+_CLOSE_S: Final = 3.0
+"""How long the end of the process waits for a collector, or for a reader of the log."""
 
 
 class Tracer(Protocol):
     """Who makes a span of a request."""
 
-    def record(self, exchange: Exchange) -> SpanRef | None:
+    def record(self, exchange: Exchange) -> SpanIds | None:
         """Make the spans of a finished request; None where its trace is not sampled."""
+
+    def close(self) -> None:
+        """Send what waits."""
 
 
 class Telemetry:
@@ -95,3 +85,54 @@ class Telemetry:
         span = self._tracer.record(exchange) if self._tracer else None
         if self._log and self._log.wants(exchange):
             self._log.write(exchange, span)
+
+    async def close(self) -> None:
+        """Write and send what waits, within a bounded time."""
+        parts = [part for part in (self._log, self._tracer) if part is not None]
+        ends = [asyncio.ensure_future(in_thread(part.close)) for part in parts]
+        if not ends:
+            return
+        _, late = await asyncio.wait(ends, timeout=_CLOSE_S)
+        if late:
+            log.warning("telemetry not all sent", extra={"waited_s": _CLOSE_S})
+
+
+def open_telemetry(
+    config: ServingConfig, settings: Settings, environment: Mapping[str, str], *, release: str
+) -> Telemetry:
+    """Make what the settings and OpenTelemetry's variables ask for; its threads run from now on.
+
+    Raises:
+        ConfigError: a variable that cannot work.
+    """
+    tracer = None
+    if wants_traces(environment):
+        # Late: the library costs time and memory, and most pods send no traces.
+        from slipway_runtime.monitoring.tracing import Tracing
+
+        tracer = Tracing(resource=_resource(config, release), release=release)
+        log.info("traces are sent", extra={"model": config.name})
+    if not settings.access_log_sample and not settings.access_log_errors_per_s:
+        return Telemetry(None, tracer)
+    access_log = AccessLog(
+        sample=settings.access_log_sample,
+        errors_per_s=settings.access_log_errors_per_s,
+        identity=_identity(config),
+    )
+    access_log.open()
+    return Telemetry(access_log, tracer)
+
+
+def _identity(config: ServingConfig) -> dict[str, str]:
+    found = {"model": config.name, "revision": config.revision}
+    return {**found, "version": config.model.version} if config.model.version else found
+
+
+def _resource(config: ServingConfig, release: str) -> dict[str, str]:
+    """Source: OpenTelemetry's semantic conventions, "Service" and "Kubernetes"."""
+    return {
+        "service.name": "slipway-runtime",
+        "service.version": release,
+        "k8s.namespace.name": config.namespace,
+        **{f"slipway.{key}": value for key, value in _identity(config).items()},
+    }

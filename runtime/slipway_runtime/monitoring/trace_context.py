@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _TRACEPARENT: Final = re.compile(
     rb"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
@@ -18,6 +18,13 @@ _TRACEPARENT: Final = re.compile(
 _MAX_STATE_BYTES: Final = 512
 """What the standard wants to be kept; spans wait in memory, so no more is."""
 _SAMPLED: Final = 1
+
+
+class SpanIds(NamedTuple):
+    """Where a span is found."""
+
+    trace_id: int
+    span_id: int
 
 
 @dataclass(frozen=True, slots=True)

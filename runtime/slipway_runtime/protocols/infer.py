@@ -79,11 +79,12 @@ class InferEndpoint:
         # One: parsing holds the GIL, and each parse holds a few times its body.
         self._codec: Final = ThreadPoolExecutor(1, "codec")
         v2, usual = _DIALECTS[0], Target(config.name)
+        versioned = Target(config.name, dataplane.version)
         base = f"/v2/models/{quote(config.name)}"
         # The paths that clients really send are found without taking them apart.
         self._known: Final[Mapping[bytes, tuple[Dialect, Target]]] = {
             f"{base}/infer".encode(): (v2, usual),
-            f"{base}/versions/{dataplane.version}/infer".encode(): (v2, usual),
+            f"{base}/versions/{dataplane.version}/infer".encode(): (v2, versioned),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -49,7 +49,7 @@ ELSEWHERE: Final = {
     "B57": "test_server.py: signals while loading, twice, thrice; fetch has its own tests",
     "B60": "test_hostile_models.py",
     "B61 B62 B63 B64": "gRPC: tested with its server, in tests/unit/runtime/protocols",
-    "B67": "no header of a trace is read yet",
+    "B67": "traces are off here: monitoring/test_telemetry.py and test_trace_context.py",
     "B68": "authentication is a part of its own; the admin port is apart (test_rest.py)",
     "B70": "test_codec_json.py and test_codec_binary.py: all tensors are native and contiguous",
 }
@@ -388,6 +388,23 @@ def test_it_is_odd_and_served(server: Serving, raw: bytes) -> None:
         np.testing.assert_allclose(data, np.array([18, 22, 26]) / 7, rtol=1e-6)
 
 
+def test_b66_failures_are_told_in_bounded_lines_and_successes_are_not(server: Serving) -> None:
+    refused = request(body=b"{", headers=(("X-Request-Id", "why %s?" + "x" * 999),))
+    begun_s, count = monotonic(), 0
+    while not any("suppressed" in line for line in server.lines):
+        assert asked(server, refused).status == 400
+        count += 1
+    assert served(server)
+    took_s = monotonic() - begun_s
+    told = [line for line in server.lines if str(line.get("request_id")).startswith("why %s?x")]
+    # Ten at once, then ten a second.
+    assert 1 <= len(told) <= 11 + 10 * took_s
+    assert len(told) < count
+    assert not any("raw" in line for line in server.lines), "a line that is no JSON"
+    requests = [line for line in server.lines if line.get("message") == "request"]
+    assert all(line["status"] >= 400 and len(json.dumps(line)) < 2000 for line in requests)
+
+
 def outputs(reply: Any) -> dict[str, Any]:
     assert reply.status == 200, reply
     return {each["name"]: each["data"] for each in reply.document["outputs"]}
@@ -720,11 +737,16 @@ def test_b65_names_and_paths_of_clients_make_no_series(server: Serving) -> None:
     assert series() == before
 
 
-def test_b66_nothing_of_a_request_reaches_the_log(server: Serving) -> None:
+def test_b66_no_word_of_a_request_reaches_the_log(server: Serving) -> None:
     asked(server, request(body=body(id="private\x1b[31m")))
-    text = json.dumps(server.lines)
-    assert "private" not in text
-    assert {line.get("message") for line in server.lines} == {"listening", "ready"}
+    agent = (("User-Agent", "private"), ("Authorization", "private"))
+    asked(
+        server, request(path="/v2/models/private/infer", body=plain(name="private"), headers=agent)
+    )
+    asked(server, request(body=plain(name="private"), headers=agent))
+    assert "private" not in json.dumps(server.lines)
+    messages = {line.get("message") for line in server.lines}
+    assert {"listening", "ready"} <= messages <= {"listening", "ready", "request"}
 
 
 def test_a_thousand_refusals_leave_the_memory_alone(server: Serving) -> None:

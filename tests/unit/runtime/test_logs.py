@@ -29,6 +29,19 @@ def test_line_breaks_in_a_value_stay_inside_the_line() -> None:
     assert "\n" not in JSONFormatter().format(record("a\nb", model="x\n{}", odd=object()))
 
 
+def test_b66_what_a_reader_would_act_on_is_escaped() -> None:
+    nasty = "\x1b[31m\x9b\u2028\u202e\x7f%s\r\n"
+    made = record("said", cause=nasty)
+    text = JSONFormatter().format(made)
+    assert text.isprintable()
+    assert json.loads(text)["cause"] == nasty
+    assert PlainFormatter().format(made).isprintable()
+
+
+def test_words_of_every_script_stay_readable() -> None:
+    assert "вход" in JSONFormatter().format(record("said", cause="вход"))
+
+
 def test_an_exception_is_a_field() -> None:
     try:
         raise ValueError("why")

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway_runtime.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, QueueFull
+from slipway_runtime.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    ModelNotReady,
+    QueueFull,
+    ServingError,
+)
 from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.batching import OFF, BatchPolicy
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.inference.timing import Timing
 from tests.unit.runtime import models
 
 LONG = {"n": np.array([10**9])}
@@ -237,6 +245,57 @@ async def test_poison_fails_alone() -> None:
     assert str(answers[1]) == "poison among 1"
     assert answers[2] == [[4]]
     assert counts.runs == [1, 3, 1, 1, 1]
+
+
+async def timed(runner: Batcher, rows: list[list[int]], timeout_s: float = 10) -> Timing:
+    """How an inference went, whether it was answered or not."""
+    timing = Timing()
+    feeds = {"x": np.array(rows, np.int64)}
+    with suppress(ServingError):
+        await runner.run(feeds, ["y"], len(rows), timeout_s=timeout_s, timing=timing)
+    return timing
+
+
+async def test_those_who_share_a_run_are_told_its_time_and_rows() -> None:
+    engine = Doubler(held=True)
+    runner, _ = doubling(engine)
+    lone = asyncio.ensure_future(timed(runner, [[1]]))
+    await settled()
+    late = asyncio.gather(timed(runner, [[2]]), timed(runner, [[3], [4]]))
+    await settled()
+    engine.go_on.set()
+    timings = [await lone, *await late]
+    assert [timing.rows for timing in timings] == [1, 3, 3]
+    assert timings[1].execution_s == timings[2].execution_s
+    assert all(timing.queue_s is not None and timing.queue_s >= 0 for timing in timings)
+    runner.close()
+
+
+async def test_who_is_poisoned_is_told_how_long_all_of_it_took() -> None:
+    engine = Doubler(held=True)
+    runner, _ = doubling(engine)
+    lone = asyncio.ensure_future(timed(runner, [[1]]))
+    await settled()
+    late = asyncio.gather(timed(runner, [[2]]), timed(runner, [[-3]]))
+    await settled()
+    engine.go_on.set()
+    timings = [await lone, *await late]
+    assert [timing.rows for timing in timings] == [1, 2, 2]
+    assert all(timing.started_s and timing.execution_s is not None for timing in timings)
+    runner.close()
+
+
+async def test_whose_turn_never_came_has_no_time_of_execution() -> None:
+    engine = Doubler(held=True)
+    runner, _ = doubling(engine)
+    running = asyncio.ensure_future(timed(runner, [[1]]))
+    await settled()
+    expired = await timed(runner, [[2]], timeout_s=0.01)
+    assert (expired.started_s, expired.execution_s, expired.queue_s) == (None, None, None)
+    assert expired.enqueued_s is not None
+    engine.go_on.set()
+    await running
+    runner.close()
 
 
 async def test_one_who_hangs_up_in_a_running_batch_does_not_stop_it() -> None:
