@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -140,7 +141,7 @@ class BatchingBlock(_Block):
     The latency added to a lone request; at 0s a batch is what came while the model was busy.
     """
 
-    @property
+    @cached_property
     def max_delay_s(self) -> float:
         """The longest wait for company in seconds."""
         return duration_s(self.max_delay)
@@ -170,17 +171,17 @@ class ServingBlock(_Block):
     queue: QueueBlock = QueueBlock()
     warmup: WarmupBlock = WarmupBlock()
 
-    @property
+    @cached_property
     def request_timeout_s(self) -> float:
         """The request timeout in seconds."""
         return duration_s(self.request_timeout)
 
-    @property
+    @cached_property
     def json_limit_bytes(self) -> int:
         """The largest JSON body in bytes: no body may be above either limit."""
         return min(quantity_bytes(self.max_json_bytes), quantity_bytes(self.max_request_bytes))
 
-    @property
+    @cached_property
     def thread_count(self) -> int | None:
         """The threads asked for; None stands for `Auto`."""
         return None if self.threads == "Auto" else int(self.threads)

@@ -20,8 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from slipway_runtime.protocols.client import EXTENSION
 from slipway_runtime.protocols.wire import error_body
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -65,6 +70,46 @@ def limited(limits: ConnectionLimits) -> type[asyncio.Protocol]:
     return LimitedConnection
 
 
+class _Client:
+    """The client of one request; see `protocols/client.py`."""
+
+    __slots__ = ("_connection", "_cycle", "_is_watched", "_task", "is_gone")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Final = connection
+        self._cycle: RequestResponseCycle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_watched = False
+        self.is_gone = False
+
+    def begin(self, cycle: RequestResponseCycle, task: asyncio.Task[None]) -> None:
+        """The request is being answered."""
+        self._cycle, self._task = cycle, task
+
+    def watch(self) -> None:
+        """Cancel the task when the client goes."""
+        self._is_watched = True
+        if self.is_gone and self._task is not None:
+            self._task.cancel()
+
+    def unwatch(self) -> None:
+        """Let the task run."""
+        self._is_watched = False
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self.is_gone = True
+        if self._is_watched and self._task is not None:
+            self._task.cancel()
+
+    def answer(self, status: int, headers: bytes, body: bytes, *, is_last: bool) -> bool:
+        """Write an answer in one piece; False when uvicorn has to wait, or to refuse."""
+        cycle = self._cycle
+        if cycle is None or cycle.response_started or cycle.disconnected:
+            return False
+        return self._connection.answer(cycle, STATUS_LINE[status] + headers, body, is_last=is_last)
+
+
 class _Refused(Exception):
     """A head that breaks a limit: status, reason, message."""
 
@@ -86,6 +131,7 @@ class Connection(HttpToolsProtocol):
         self._is_in_body = False
         self._is_deaf = False
         self._retires_s = float("inf")
+        self._answering: _Client | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it when there are too many."""
@@ -100,7 +146,9 @@ class Connection(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the clock."""
+        """Forget the clock, and tell who answers."""
+        if self._answering is not None:
+            self._answering.leave()
         self._stop_clock()
         if self._stalled is not None:
             self._stalled.cancel()
@@ -179,6 +227,8 @@ class Connection(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise _Refused(400, "MalformedRequest", "CONNECT: this is no proxy")
             return  # read again, without it
+        extensions: dict[str, Any] = {EXTENSION: _Client(self)}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
         self._is_in_head = False
         self._is_in_body = True
@@ -187,6 +237,35 @@ class Connection(HttpToolsProtocol):
         self._stop_clock()
         if self._body_began_s >= self._retires_s:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a request; pipelined ones come one after the other."""
+        extensions: dict[str, Any] = cycle.scope["extensions"]
+        client: _Client = extensions[EXTENSION]
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        client.begin(cycle, task)
+        self._answering = client
+
+    def answer(
+        self, cycle: RequestResponseCycle, head: bytes, body: bytes, *, is_last: bool
+    ) -> bool:
+        """Write a whole answer as uvicorn would have in two steps."""
+        if self.flow.write_paused:
+            return False
+        cycle.keep_alive = cycle.keep_alive and not is_last
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        for name, value in self.server_state.default_headers:
+            head += b"%s: %s\r\n" % (name, value)
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((head, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def on_body(self, body: bytes) -> None:
         """Count what has come."""

@@ -35,7 +35,6 @@ from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import Telemetry, open_telemetry
 from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
-from slipway_runtime.protocols.envelope import Envelope
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint
 from slipway_runtime.settings import Settings
@@ -120,6 +119,7 @@ class Server:
                 max_connection_age_s=settings.max_connection_age_s,
                 drain_s=settings.drain_s,
             ),
+            telemetry=self._telemetry,
         )
         self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
         # Probes and scrapers have connections of their own: a flood of clients takes none.
@@ -257,7 +257,7 @@ def _apps(
     client = rest.client_app(dataplane, metrics, release=version("slipway"))
     admin = rest.admin_app(dataplane, metrics, client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
-    return Envelope(infer, dataplane), admin
+    return infer, admin
 
 
 @contextmanager

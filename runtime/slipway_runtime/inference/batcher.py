@@ -1,4 +1,9 @@
-"""The life of a batch: a bounded queue, one thread that computes, futures that are answered once.
+"""The life of a batch: a bounded queue, one place that computes, futures that are answered once.
+
+What takes long is computed in a thread. What is known to take microseconds (`quick_rows`) is
+computed on the event loop itself: handing it to a thread and back would cost more than the model,
+and what came meanwhile waits in the sockets, which is a queue too. Should such a run take long
+after all, a guard stops it; the thread computes it again, and everything else from then on.
 
 The event loop owns every future and every count. The thread only computes; what both touch (who
 waits, who runs) is under one lock, held for microseconds. Each caller makes its own future and
@@ -16,7 +21,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 from typing import Final, Protocol
 
@@ -29,6 +34,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.inference.batching import OFF, BatchPolicy, batch_key, split, stacked
 from slipway_runtime.inference.datatypes import Tensor
+from slipway_runtime.inference.guard import Guard
 from slipway_runtime.inference.session import Cancellation
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.inference.timing import Timing
@@ -41,6 +47,8 @@ busy decoding. After a shorter one the loop hands it over: it has just read what
 a thread that raced it would find one request at a time."""
 _MAX_RETRY_AFTER_S: Final = 60
 _SMOOTHING: Final = 0.1
+_GRAIN_S: Final = 0.005
+"""How late a deadline may be noticed."""
 
 Outcome = list[Tensor] | Exception
 
@@ -76,6 +84,8 @@ class _Job:
     key: Hashable | None
     future: asyncio.Future[list[Tensor]]
     enqueued_s: float
+    timeout_s: float
+    due_s: float
     run: _Run | None = None
     is_gone: bool = False
 
@@ -101,8 +111,20 @@ class Batcher:
         *,
         max_waiting: int,
         observer: Observer,
+        quick_rows: int = 0,
     ) -> None:
+        """Start the thread.
+
+        Args:
+            engine: what computes.
+            policy: which requests share a run.
+            max_waiting: requests that may wait.
+            observer: who counts.
+            quick_rows: rows of a run that may be computed on the loop; 0 for none.
+        """
         self.policy = policy
+        self._quick_rows = quick_rows
+        self._guard: Final = Guard() if quick_rows else None
         self._engine: Final = engine
         self._inputs: Final = [spec.name for spec in engine.signature.inputs]
         self._max_waiting: Final = max_waiting
@@ -116,6 +138,8 @@ class Batcher:
         self._is_closed = False
         self._is_called = False
         self._delay: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_s = inf
         self._service_s = 0.0
         # A daemon: the process must be able to end while an operator runs.
         self._thread: Final = threading.Thread(target=self._work, name="inference", daemon=True)
@@ -154,16 +178,26 @@ class Batcher:
         """
         self._admit(timeout_s)
         key = batch_key(feeds, self._inputs, outputs) if self.policy.max_rows > 1 else None
-        job = _Job(feeds, outputs, rows, key, self._loop.create_future(), monotonic())
+        now_s = monotonic()
+        job = _Job(
+            feeds,
+            outputs,
+            rows,
+            key,
+            self._loop.create_future(),
+            now_s,
+            timeout_s,
+            now_s + timeout_s,
+        )
         self._live.add(job)
         with self._lock:
             self._waiting[job] = None
         self._call()
-        timer = self._loop.call_later(timeout_s, self._expire, job, timeout_s)
+        if job.due_s < self._deadline_s:
+            self._wake_at(job.due_s, now_s)
         try:
             return await job.future
         finally:
-            timer.cancel()
             if job in self._live:
                 self._leave(job)
             if timing is not None:
@@ -176,8 +210,11 @@ class Batcher:
             self._leave(job)
             if not job.future.done():
                 job.future.set_exception(ModelNotReady("server is draining; retry elsewhere"))
-        if self._delay:
-            self._delay.cancel()
+        for timer in (self._delay, self._deadline):
+            if timer:
+                timer.cancel()
+        if self._guard:
+            self._guard.close()
         self._runs.put(None)
 
     def _admit(self, timeout_s: float) -> None:
@@ -195,10 +232,25 @@ class Batcher:
             error.retry_after_s = self.retry_after_s
             raise error
 
-    def _expire(self, job: _Job, timeout_s: float) -> None:
-        self._leave(job)
-        if not job.future.done():
-            job.future.set_exception(_expired(timeout_s))
+    def _wake_at(self, due_s: float, now_s: float) -> None:
+        """Look at the deadlines then: one timer for all, since nearly no request ever reaches its.
+
+        At most every `_GRAIN_S`, because each look is at all of them.
+        """
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline_s = due_s
+        self._deadline = self._loop.call_later(max(_GRAIN_S, due_s - now_s), self._expire)
+
+    def _expire(self) -> None:
+        now_s = monotonic()
+        for job in [job for job in self._live if job.due_s <= now_s]:
+            self._leave(job)
+            if not job.future.done():
+                job.future.set_exception(_expired(job.timeout_s))
+        self._deadline, self._deadline_s = None, inf
+        if self._live:
+            self._wake_at(min(job.due_s for job in self._live), now_s)
 
     def _leave(self, job: _Job) -> None:
         """Take a job out, wherever it is; stop its run when it was the last who waited for it."""
@@ -226,10 +278,31 @@ class Batcher:
             return
         run, due_s = self._next()
         if run is not None:
-            self._is_busy = True
-            self._runs.put(run)
+            if sum(job.rows for job in run.jobs) <= self._quick_rows:
+                self._compute_here(run)
+            else:
+                self._compute_in_thread(run)
         elif due_s is not None:
             self._delay = self._loop.call_later(max(0.0, due_s - monotonic()), self._start)
+
+    def _compute_in_thread(self, run: _Run) -> None:
+        self._is_busy = True
+        self._runs.put(run)
+
+    def _compute_here(self, run: _Run) -> None:
+        guard = self._guard
+        if guard is None:
+            return self._compute_in_thread(run)
+        with guard.watching(run.cancellation):
+            outcomes = self._computed(run)
+        if run.cancellation.options.terminate:
+            log.warning("computing on the loop switched off", extra={"cause": "a run took long"})
+            self._quick_rows = 0
+            return self._compute_in_thread(_again(run))
+        self._settle(run, outcomes)
+        if self._waiting:
+            self._call()
+        return None
 
     def _next(self) -> tuple[_Run | None, float | None]:
         """Take the next batch, or tell when there will be one; called by loop and thread."""
@@ -303,11 +376,14 @@ class Batcher:
         if is_idle:
             self._is_busy = False
             self._start()  # first: the engine computes while the answers are written
+        self._settle(run, outcomes)
+
+    def _settle(self, run: _Run, outcomes: Sequence[Outcome]) -> None:
         self._observe(run)
         for job, outcome in zip(run.jobs, outcomes, strict=True):
             self._live.discard(job)
             if not job.future.done():
-                _settle(job.future, outcome)
+                _answer(job.future, outcome)
 
     def _observe(self, run: _Run) -> None:
         took_s = 0.0
@@ -331,13 +407,21 @@ def _tell(job: _Job, timing: Timing) -> None:
         timing.rows = executions[0][1]
 
 
+def _again(run: _Run) -> _Run:
+    """The same jobs, not yet computed."""
+    again = _Run(run.jobs)
+    for job in run.jobs:
+        job.run = again
+    return again
+
+
 def _expired(timeout_s: float) -> DeadlineExceeded:
     if timeout_s <= 0:
         return DeadlineExceeded("the client's deadline has passed before the model was asked")
     return DeadlineExceeded(f"no answer within the request timeout of {timeout_s:g}s")
 
 
-def _settle(future: asyncio.Future[list[Tensor]], outcome: Outcome) -> None:
+def _answer(future: asyncio.Future[list[Tensor]], outcome: Outcome) -> None:
     if isinstance(outcome, ServingError):
         future.set_exception(outcome)
     elif isinstance(outcome, Exception):

@@ -28,7 +28,7 @@ from slipway_runtime.errors import ModelNotFound, ModelNotReady, shown
 from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
 from slipway_runtime.inference.datatypes import Tensor
-from slipway_runtime.inference.probe import Verdict, decide
+from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.signature import Signature, rows
@@ -113,7 +113,7 @@ class DataPlane:
         Raises:
             SupplyError: it cannot be served.
         """
-        session, verdict = await in_thread(lambda: self._warm_session(model))
+        session, verdict, quick = await in_thread(lambda: self._warm_session(model))
         self._loop = asyncio.get_running_loop()
         self._verdict = verdict
         self._signature = session.signature
@@ -123,6 +123,7 @@ class DataPlane:
             verdict.policy,
             max_waiting=self.config.serving.queue.max_length,
             observer=self._metrics,
+            quick_rows=quick,
         )
         self._metrics.queue_length.set_function(lambda: self.waiting)
 
@@ -196,12 +197,12 @@ class DataPlane:
         if self._batcher:
             self._batcher.close()
 
-    def _warm_session(self, model: Path) -> tuple[Session, Verdict]:
+    def _warm_session(self, model: Path) -> tuple[Session, Verdict, int]:
         cap_memory()
         serving = self.config.serving
         session = Session(model, threads=self.threads, provider=serving.execution_provider)
         warm_up(session, serving.warmup.requests)
-        return session, decide(session, serving.batching)
+        return session, decide(session, serving.batching), quick_rows(session)
 
     def _rows(self, inputs: Mapping[str, Tensor]) -> int:
         first = next(iter(self.signature.inputs), None)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from typing import Final
 
@@ -32,6 +34,10 @@ _WORTH_IT: Final = 1.3
 _BUDGET_S: Final = 2.0
 """After so long the probe is stopped, and there is no batching."""
 _TIMED_RUNS: Final = 7
+_QUICK_S: Final = 0.0002
+"""What handing a run to a thread and back costs, on a core that is shared."""
+_SLOW_S: Final = 0.01
+_MOST_QUICK_ROWS: Final = 1024
 _FREE_DIMENSIONS: Final = (8, 1)
 """Sizes tried for free dimensions that are not the batch; some models cannot take a 1."""
 _SEED: Final = 8
@@ -46,6 +52,46 @@ class Verdict:
     gain: float | None = None
 
 
+def quick_rows(session: Session) -> int:
+    """How many rows take so little time that handing them to a thread would cost more; 0 for none.
+
+    Asked only where rows alone tell the work: sizes of text and of other free dimensions differ
+    from request to request.
+    """
+    specs = session.signature.inputs
+    is_batch = has_batch_dimension(session.signature)
+    known = [spec.shape[1:] if is_batch else spec.shape for spec in specs]
+    if not specs or any(-1 in shape for shape in known):
+        return 0
+    if any(spec.datatype == "BYTES" for spec in specs):
+        return 0
+    random = np.random.default_rng(_SEED)
+    shapes = [(_ROWS, *shape) if is_batch else shape for shape in known]
+    feeds = {
+        spec.name: _filled(spec, shape, random) for spec, shape in zip(specs, shapes, strict=True)
+    }
+    with _bounded() as cancellation:
+        one_s = _fastest(session, _row(feeds, 0) if is_batch else feeds, cancellation)
+        if one_s > _QUICK_S:
+            return 0
+        eight_s = _fastest(session, feeds, cancellation) if is_batch else inf
+    row_s = max((eight_s - one_s) / (_ROWS - 1), one_s / _MOST_QUICK_ROWS)
+    return max(1, min(_MOST_QUICK_ROWS, int((_QUICK_S - one_s) / row_s)))
+
+
+@contextmanager
+def _bounded() -> Iterator[Cancellation]:
+    """Stop what runs inside of the block when the budget is spent."""
+    cancellation = Cancellation()
+    timer = threading.Timer(_BUDGET_S, cancellation.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield cancellation
+    finally:
+        timer.cancel()
+
+
 def decide(session: Session, block: BatchingBlock) -> Verdict:
     """Tell how the model is batched: what the spec says, where the model allows it."""
     if block.mode == "Off" or block.max_batch_size == 1:
@@ -53,14 +99,8 @@ def decide(session: Session, block: BatchingBlock) -> Verdict:
     if not has_batch_dimension(session.signature):
         return Verdict(OFF, "the model has no batch dimension")
     wanted = BatchPolicy(block.max_batch_size, block.max_delay_s)
-    cancellation = Cancellation()
-    timer = threading.Timer(_BUDGET_S, cancellation.stop)
-    timer.daemon = True
-    timer.start()
-    try:
+    with _bounded() as cancellation:
         return _judged(session, block, wanted, cancellation)
-    finally:
-        timer.cancel()
 
 
 def _judged(
@@ -102,8 +142,12 @@ def _accepted(
 
 
 def _made_up(spec: TensorSpec, free: int, random: np.random.Generator) -> Tensor:
-    """Numbers that most models accept: zeros and ones are tokens of every vocabulary."""
     shape = (_ROWS, *(free if size == -1 else size for size in spec.shape[1:]))
+    return _filled(spec, shape, random)
+
+
+def _filled(spec: TensorSpec, shape: tuple[int, ...], random: np.random.Generator) -> Tensor:
+    """Numbers that most models accept: zeros and ones are tokens of every vocabulary."""
     dtype, kind = DTYPES[spec.datatype], kind_of(spec.datatype)
     if kind == "f":
         return random.standard_normal(shape).astype(dtype)
@@ -150,6 +194,17 @@ def _gain(
             return None
         one_s, eight_s = min(one_s, timed[0]), min(eight_s, timed[1])
     return _ROWS * one_s / eight_s
+
+
+def _fastest(session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation) -> float:
+    """Seconds of the fastest of a few runs; infinite where the model refuses, or is slow."""
+    fastest_s = inf
+    for _ in range(_TIMED_RUNS):
+        took_s = _seconds(session, feeds, cancellation)
+        if took_s is None or took_s > _SLOW_S:
+            break
+        fastest_s = min(fastest_s, took_s)
+    return fastest_s
 
 
 def _seconds(

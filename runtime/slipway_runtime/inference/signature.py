@@ -39,6 +39,8 @@ class TensorSpec:
         Raises:
             InvalidTensor: telling what was sent and what the model expects.
         """
+        if datatype == self.datatype and self._is_plain(shape):
+            return tuple(shape)  # type: ignore[arg-type]  # a list of integers
         if datatype != self.datatype:
             known = datatype in DTYPES if isinstance(datatype, str) else False
             allowed = "" if known else f" (known are {', '.join(DTYPES)})"
@@ -55,6 +57,17 @@ class TensorSpec:
                 else f"input {shown(self.name)}: shape {list(sizes)}, expected {list(self.shape)}"
             )
         return sizes
+
+    def _is_plain(self, shape: object) -> bool:
+        """Whether a shape fits beyond doubt; what does not is looked at again, for the words."""
+        if type(shape) is not list or len(shape) != len(self.shape):
+            return False
+        elements = 1
+        for size, want in zip(shape, self.shape, strict=True):
+            if type(size) is not int or size < 1 or (want != size and want != -1):
+                return False
+            elements *= size
+        return elements <= _MAX_DIMENSION
 
     def described(self) -> dict[str, Any]:
         """The tensor as V2 metadata writes it."""

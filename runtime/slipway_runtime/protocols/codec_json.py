@@ -47,6 +47,12 @@ MAX_TENSORS: Final = 64
 MAX_PARAMETERS: Final = 64
 MAX_ID_CHARACTERS: Final = 256
 
+_JSON: Final = OutputForm()
+_BINARY: Final = OutputForm(is_binary=True)
+_FIELDS: Final = ("name", "datatype", "shape", "data")
+_OF_JSON: Final = frozenset(_FIELDS)
+_OF_BINARY: Final = _OF_JSON - {"data"}
+
 # Possessive, and an open string runs to the end: hostile text costs linear time.
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -142,7 +148,7 @@ def _decode(text: bytes, tail: _Tail, signature: Signature) -> Asked:
             f"body: got {shown(plain(document))}, expected an object with 'inputs'"
         )
     keys = _keys("body", document)
-    parameters = _check_parameters("parameters", document)
+    parameters = _check_parameters("parameters", document) if "parameters" in keys else {}
     inputs = _inputs(text, tail, document, keys, signature)
     wanted = _wanted(
         plain(document["outputs"]) if "outputs" in keys else None,
@@ -205,10 +211,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _keys(where: str, item: simdjson.Object | dict[str, Any]) -> set[str]:
-    keys = list(item.keys())
-    if len(set(keys)) != len(keys):
+    keys = set(item.keys())
+    if len(keys) != len(item):
         raise InvalidRequest(f"{where}: a key occurs twice in one object")
-    return set(keys)
+    return keys
 
 
 def plain(value: Any) -> Any:
@@ -261,16 +267,16 @@ def _head(index: int, entry: Any, tail: _Tail, signature: Signature) -> _Head:
     keys = _keys(where, entry)
     parameters = _check_parameters(f"{where}.parameters", entry) if "parameters" in keys else {}
     is_binary = "binary_data_size" in parameters
-    for field in (
-        ("name", "datatype", "shape") if is_binary else ("name", "datatype", "shape", "data")
-    ):
-        if field not in keys:
-            raise InvalidRequest(f"{where}.{field}: missing, it is required")
+    needed = _OF_BINARY if is_binary else _OF_JSON
+    if not needed <= keys:
+        missing = next(field for field in _FIELDS if field in needed - keys)
+        raise InvalidRequest(f"{where}.{missing}: missing, it is required")
     if is_binary and "data" in keys:
         raise InvalidRequest(f"{where}: has both data and binary_data_size, expected one of them")
-    if not isinstance(entry["name"], str):
-        raise InvalidRequest(f"{where}.name: got {shown(plain(entry['name']))}, expected a string")
-    spec = signature.input(entry["name"])
+    name = entry["name"]
+    if not isinstance(name, str):
+        raise InvalidRequest(f"{where}.name: got {shown(plain(name))}, expected a string")
+    spec = signature.input(name)
     shape = spec.check(plain(entry["datatype"]), plain(entry["shape"]))
     if is_binary:
         size = parameters["binary_data_size"]
@@ -297,7 +303,8 @@ def _wanted(
     entries: Any, signature: Signature, is_binary: bool
 ) -> Sequence[tuple[TensorSpec, OutputForm]]:
     if entries is None or entries == []:
-        return [(spec, OutputForm(is_binary)) for spec in signature.outputs]
+        form = _BINARY if is_binary else _JSON
+        return [(spec, form) for spec in signature.outputs]
     if not isinstance(entries, list) or len(entries) > MAX_TENSORS:
         raise InvalidRequest(
             f"outputs: got {shown(entries)}, expected a list of at most {MAX_TENSORS}"

@@ -9,28 +9,42 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from slipway_runtime.inference.dataplane import DataPlane
 
 Headers = list[tuple[bytes, bytes]]
+CLOSE: Final = (b"connection", b"close")
+
+
+class Stamp:
+    """The revision's headers, and whether an answer is the last of its connection.
+
+    While draining, clients that keep connections alive would otherwise stay with a pod that is
+    about to go.
+    """
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane: Final = dataplane
+        self.headers: Final = _revision_headers(dataplane)
+        self.block: Final = b"".join(b"%s: %s\r\n" % pair for pair in self.headers)
+
+    @property
+    def is_last(self) -> bool:
+        """Asked as the answer leaves: draining may have begun since the request came."""
+        return self._dataplane.is_draining
 
 
 class Envelope:
-    """Adds the revision's headers, and `Connection: close` while draining.
+    """Stamps the answers of an application."""
 
-    Clients that keep connections alive would otherwise stay with a pod that is about to go.
-    """
-
-    def __init__(self, app: ASGIApp, dataplane: DataPlane) -> None:
+    def __init__(self, app: ASGIApp, stamp: Stamp) -> None:
         self._app: Final = app
-        self._dataplane: Final = dataplane
-        self._headers: Final = _revision_headers(dataplane)
+        self._stamp: Final = stamp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers]
-                # Asked as the answer leaves: draining may have begun since the request came.
-                if self._dataplane.is_draining:
-                    message["headers"].append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *self._stamp.headers]
+                if self._stamp.is_last:
+                    message["headers"].append(CLOSE)
             await send(message)
 
         await self._app(scope, receive, stamped)

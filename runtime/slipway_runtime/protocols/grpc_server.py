@@ -31,7 +31,9 @@ from slipway_runtime.http2.heads import RequestHead
 from slipway_runtime.http2.listener import Http2Limits, Http2Listener
 from slipway_runtime.http2.streams import Receiver, Stream
 from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols import grpc_framing as framing
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, ClientGone
@@ -55,11 +57,12 @@ from slipway_runtime.protocols.grpc_messages import (
     Subject,
 )
 from slipway_runtime.protocols.grpc_messages import Calls as Described
+from slipway_runtime.protocols.grpc_status import Status
 from slipway_runtime.protocols.grpc_wires import GrpcWire, TensorFlowWire, V2Wire
 from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.proto import health_pb2
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
-from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, status_of
+from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, code_of, status_of
 from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
@@ -95,6 +98,7 @@ class GrpcServer:
         budget: BodyBudget,
         release: str,
         limits: GrpcLimits,
+        telemetry: Telemetry,
     ) -> None:
         self._drain_s: Final = limits.drain_s
         serving = dataplane.config.serving
@@ -107,7 +111,9 @@ class GrpcServer:
                 trailer=framing.metadata(_told(dataplane)),
             )
         )
-        self._methods: Final = _methods(dataplane, metrics, Subject(dataplane, metrics, release))
+        self._methods: Final = _methods(
+            dataplane, metrics, telemetry, Subject(dataplane, metrics, release)
+        )
         self._listener: Final = Http2Listener(
             self._accept,
             Http2Limits(
@@ -171,9 +177,11 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-def _methods(dataplane: DataPlane, metrics: Metrics, subject: Subject) -> Mapping[bytes, Method]:
-    infer = _Inference(V2Wire(), dataplane, metrics)
-    predict = _Inference(TensorFlowWire(), dataplane, metrics)
+def _methods(
+    dataplane: DataPlane, metrics: Metrics, telemetry: Telemetry, subject: Subject
+) -> Mapping[bytes, Method]:
+    infer = _Inference(V2Wire(), dataplane, metrics, telemetry)
+    predict = _Inference(TensorFlowWire(), dataplane, metrics, telemetry)
     health = _Health(dataplane)
     services: dict[str, dict[str, Method]] = {
         V2_SERVICE: {
@@ -222,16 +230,19 @@ def _parsed(kind: type[Message], raw: bytes) -> Message:
 class _Inference:
     """One wire's inference calls."""
 
-    def __init__(self, wire: GrpcWire, dataplane: DataPlane, metrics: Metrics) -> None:
+    def __init__(
+        self, wire: GrpcWire, dataplane: DataPlane, metrics: Metrics, telemetry: Telemetry
+    ) -> None:
         self._wire: Final = wire
         self._dataplane: Final = dataplane
         self._metrics: Final = metrics
+        self._telemetry: Final = telemetry
         self._identity: Final = Identity(dataplane.config.name, dataplane.version)
         self._codec: Final = ThreadPoolExecutor(1, "codec-grpc")
 
     async def one(self, raw: bytes, context: Context) -> bytes:
         """Answer one request."""
-        answer = await self._counted(raw, context.remaining_s())
+        answer = await self._counted(raw, context)
         sent: bytes = answer.SerializeToString()
         return sent
 
@@ -242,42 +253,63 @@ class _Inference:
         async for raw in messages:
             answer = pb.ModelStreamInferResponse()
             try:
-                found = await self._counted(raw, context.remaining_s())
-                answer.infer_response.MergeFrom(found)
+                answer.infer_response.MergeFrom(await self._counted(raw, context))
             except ServingError as err:
                 answer.error_message = clipped_message(str(err))
             yield answer.SerializeToString()
 
-    async def _counted(self, raw: bytes, timeout_s: float | None) -> Any:
-        begun_s = perf_counter()
+    async def _counted(self, raw: bytes, context: Context) -> Any:
+        exchange = self._telemetry.begin(
+            self._wire.label, context.head.path.decode("latin-1")[1:], context.head.fields.items()
+        )
+        error: ServingError | None = None
+        answer: Message | None = None
         try:
-            answer = await self._answer(raw, timeout_s)
+            answer = await self._answer(raw, context, exchange)
         except asyncio.CancelledError:
-            self._metrics.rejected(ClientGone.__name__)
+            gone = ClientGone.__name__
+            self._metrics.rejected(gone)
+            self._telemetry.end(
+                exchange, CLIENT_GONE, grpc_status="CANCELLED", error=gone, bytes_in=len(raw)
+            )
             raise
         except ServingError as err:
-            self._count(err, begun_s)
-            raise
+            error = err
         except Exception as err:
             log.exception("inference request failed", extra={"model": self._dataplane.config.name})
-            failure = InferenceFailed(
+            error = InferenceFailed(
                 f"internal error ({type(err).__name__}); the server's log has the cause"
             )
-            self._count(failure, begun_s)
-            raise failure from err
-        self._count(None, begun_s)
+        self._tell(exchange, error, len(raw), answer)
+        if error is not None:
+            raise error
         return answer
 
-    def _count(self, error: ServingError | None, begun_s: float) -> None:
+    def _tell(
+        self, exchange: Exchange, error: ServingError | None, size: int, answer: Message | None
+    ) -> None:
+        """Count and log an answer."""
         status = 200 if error is None else status_of(error)
-        self._metrics.answered(self._wire.label, status, perf_counter() - begun_s)
-        if error is not None and status in REJECTIONS:
-            self._metrics.rejected(type(error).__name__)
+        kind = "" if error is None else type(error).__name__
+        self._metrics.answered(self._wire.label, status, perf_counter() - exchange.begun_s)
+        if status in REJECTIONS:
+            self._metrics.rejected(kind)
+        self._telemetry.end(
+            exchange,
+            status,
+            error=kind,
+            grpc_status=(Status.OK if error is None else code_of(error)).name,
+            bytes_in=size,
+            bytes_out=0 if answer is None else answer.ByteSize(),
+        )
 
-    async def _answer(self, raw: bytes, timeout_s: float | None) -> Message:
+    async def _answer(self, raw: bytes, context: Context, exchange: Exchange) -> Message:
         asked = await self._decoded(raw)
+        exchange.id = asked.request.id
         response = await self._dataplane.infer(
-            asked.request, timeout_s=shortest(timeout_s, asked.timeout_s)
+            asked.request,
+            timeout_s=shortest(context.remaining_s(), asked.timeout_s),
+            timing=exchange.timing,
         )
         return self._wire.encode(response, asked, self._identity)
 

@@ -30,10 +30,12 @@ from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, BodyLimit, ClientGone, discard
+from slipway_runtime.protocols.client import Client, client_of
 from slipway_runtime.protocols.compression import deflated, inflate, inflated_limit
 from slipway_runtime.protocols.dialect import Answer, Dialect, Identity, Target
+from slipway_runtime.protocols.envelope import CLOSE, Envelope, Headers, Stamp
 from slipway_runtime.protocols.head import Head, read_head
-from slipway_runtime.protocols.patience import UnlessGone, shortest
+from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.predict import Plain, TorchServe
 from slipway_runtime.protocols.v1 import V1
 from slipway_runtime.protocols.v2 import V2
@@ -47,6 +49,8 @@ _THREAD_ABOVE_BYTES: Final = 256 * 1024
 _THREAD_ABOVE_ELEMENTS: Final = _THREAD_ABOVE_BYTES // 8
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
+_JSON: Final = (b"content-type", b"application/json")
+_BINARY: Final = (b"content-type", b"application/octet-stream")
 _DIALECTS: Final[tuple[Dialect, ...]] = (V2(), V1(), Plain(), TorchServe())
 
 
@@ -62,12 +66,22 @@ class InferEndpoint:
         rest: ASGIApp,
         telemetry: Telemetry,
     ) -> None:
+        """Prepare.
+
+        Args:
+            dataplane: what answers.
+            metrics: what counts.
+            budget: of bodies in flight.
+            rest: gets every other path.
+            telemetry: logs and traces.
+        """
         config = dataplane.config
         serving = config.serving
         self._dataplane: Final = dataplane
         self._metrics: Final = metrics
         self._budget: Final = budget
-        self._rest: Final = rest
+        self._stamp: Final = Stamp(dataplane)
+        self._rest: Final = Envelope(rest, self._stamp)
         self._telemetry: Final = telemetry
         self._identity: Final = Identity(config.name, dataplane.version)
         self._json_limit: Final = BodyLimit(serving.json_limit_bytes, serving.request_timeout_s)
@@ -99,7 +113,14 @@ class InferEndpoint:
         if scope["method"] in dialect.verbs:
             await self._answer(dialect, target, scope, receive, send)
         else:
-            await _refuse_verb(scope, send, dialect)
+            await self._refuse_verb(scope, send, dialect)
+
+    async def _refuse_verb(self, scope: Scope, send: Send, dialect: Dialect) -> None:
+        allowed = ", ".join(dialect.verbs)
+        message = f"path {shown(scope['path'])}: got {scope['method']}, expected {allowed}"
+        answer = Answer(dialect.refusal(405, "MethodNotAllowed", message))
+        await send(self._start(405, answer, [(b"allow", allowed.encode())]))
+        await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(
         self, dialect: Dialect, target: Target, scope: Scope, receive: Receive, send: Send
@@ -107,6 +128,7 @@ class InferEndpoint:
         exchange = self._telemetry.begin(
             dialect.label, dialect.route(target), scope["headers"], verb=scope["method"]
         )
+        client = client_of(scope)
         answer, head, error, body, is_read = Answer(b""), Head(), None, b"", False
         try:
             head = read_head(scope)
@@ -117,9 +139,12 @@ class InferEndpoint:
             with self._budget.hold(held):
                 body = await limit.read(receive)
                 is_read = True
-                with UnlessGone(receive):
-                    answer = await self._infer(dialect, target, head, body, limit, exchange)
-        except ClientGone:
+                if client is not None:
+                    client.watch()
+                answer = await self._infer(dialect, target, head, body, limit, exchange)
+        except (ClientGone, asyncio.CancelledError) as err:
+            if isinstance(err, asyncio.CancelledError) and not _is_hung_up(client):
+                raise
             self._metrics.rejected(ClientGone.__name__)
             self._telemetry.end(
                 exchange, CLIENT_GONE, error=ClientGone.__name__, bytes_in=len(body)
@@ -133,6 +158,8 @@ class InferEndpoint:
             error = InferenceFailed(
                 f"internal error ({type(err).__name__}); the server's log has the cause"
             )
+        if client is not None:
+            client.unwatch()
         status = 200 if error is None else status_of(error)
         self._count(dialect.label, status, error, perf_counter() - exchange.begun_s)
         kind = "" if error is None else type(error).__name__
@@ -141,25 +168,47 @@ class InferEndpoint:
         self._telemetry.end(
             exchange, status, error=kind, bytes_in=len(body), bytes_out=len(answer.body)
         )
-        if error is not None:
-            start = _start(status, answer, *retry_after(status, error))
-            await _send(send, receive, start, answer.body, is_read)
-            return
-        if head.answer_coding:
-            await self._send_compressed(send, receive, answer, head.answer_coding)
-            return
-        await _send(send, receive, _start(status, answer), answer.body, is_read)
+        extra = [] if error is None else retry_after(status, error)
+        if error is None and head.answer_coding:
+            coding = head.answer_coding
+            answer = await self._compressed(answer, coding)
+            extra = [(b"content-encoding", coding.encode())]
+        if not is_read:
+            await self._refuse_unread(send, receive, status, answer, extra)
+        elif client is None or not client.answer(
+            status,
+            _block(answer, extra) + self._stamp.block,
+            answer.body,
+            is_last=self._stamp.is_last,
+        ):
+            await send(self._start(status, answer, extra))
+            await send({"type": "http.response.body", "body": answer.body})
 
-    async def _send_compressed(
-        self, send: Send, receive: Receive, answer: Answer, coding: str
-    ) -> None:
+    async def _compressed(self, answer: Answer, coding: str) -> Answer:
         if len(answer.body) <= _THREAD_ABOVE_BYTES:
-            body = deflated(answer.body, coding)
-        else:
-            loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._codec, deflated, answer.body, coding)
-        start = _start(200, Answer(body, answer.json_bytes), (b"content-encoding", coding.encode()))
-        await _send(send, receive, start, body, is_read=True)
+            return Answer(deflated(answer.body, coding), answer.json_bytes)
+        loop = asyncio.get_running_loop()
+        body = await loop.run_in_executor(self._codec, deflated, answer.body, coding)
+        return Answer(body, answer.json_bytes)
+
+    def _start(self, status: int, answer: Answer, extra: Headers) -> Message:
+        headers = [*_headers(answer), *extra, *self._stamp.headers]
+        if self._stamp.is_last:
+            headers.append(CLOSE)
+        return {"type": "http.response.start", "status": status, "headers": headers}
+
+    async def _refuse_unread(
+        self, send: Send, receive: Receive, status: int, answer: Answer, extra: Headers
+    ) -> None:
+        """Answer before the body is read.
+
+        What follows on the connection is no request, so close it, but read on a little, or the
+        client gets a reset instead of the answer.
+        """
+        await send(self._start(status, answer, [*extra, CLOSE]))
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await discard(receive, at_most_bytes=_LINGER_BYTES, at_most_s=_LINGER_S)
+        await send({"type": "http.response.body", "body": b""})
 
     async def _infer(
         self,
@@ -234,38 +283,24 @@ def _is_numbers(head: Head, signature: Signature) -> bool:
     )
 
 
-async def _refuse_verb(scope: Scope, send: Send, dialect: Dialect) -> None:
-    allowed = ", ".join(dialect.verbs)
-    message = f"path {shown(scope['path'])}: got {scope['method']}, expected {allowed}"
-    answer = Answer(dialect.refusal(405, "MethodNotAllowed", message))
-    await send(_start(405, answer, (b"allow", allowed.encode())))
-    await send({"type": "http.response.body", "body": answer.body})
+def _is_hung_up(client: Client | None) -> bool:
+    """Whether a cancelled task was cancelled because nobody waits for it any more."""
+    task = asyncio.current_task()
+    if client is None or not client.is_gone or task is None:
+        return False
+    task.uncancel()
+    return True
 
 
-def _start(status: int, answer: Answer, *extra: tuple[bytes, bytes]) -> Message:
+def _headers(answer: Answer) -> Headers:
     json_bytes = answer.json_bytes
-    headers = [
-        (
-            b"content-type",
-            b"application/json" if json_bytes is None else b"application/octet-stream",
-        ),
-        (b"content-length", b"%d" % len(answer.body)),
-        *extra,
-    ]
-    if json_bytes is not None:
-        headers.append((b"inference-header-content-length", b"%d" % json_bytes))
-    return {"type": "http.response.start", "status": status, "headers": headers}
+    length = (b"content-length", b"%d" % len(answer.body))
+    if json_bytes is None:
+        return [_JSON, length]
+    return [_BINARY, length, (b"inference-header-content-length", b"%d" % json_bytes)]
 
 
-async def _send(send: Send, receive: Receive, start: Message, body: bytes, is_read: bool) -> None:
-    if is_read:
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
-        return
-    # Answered before the body is read: what follows on the connection is no request, so close it,
-    # but read on a little, or the client gets a reset instead of the answer.
-    start["headers"].append((b"connection", b"close"))
-    await send(start)
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    await discard(receive, at_most_bytes=_LINGER_BYTES, at_most_s=_LINGER_S)
-    await send({"type": "http.response.body", "body": b""})
+def _block(answer: Answer, extra: Headers) -> bytes:
+    if answer.json_bytes is None and not extra:
+        return b"content-type: application/json\r\ncontent-length: %d\r\n" % len(answer.body)
+    return b"".join(b"%s: %s\r\n" % pair for pair in (*_headers(answer), *extra))

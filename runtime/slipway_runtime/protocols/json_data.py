@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from math import inf, isinf, nan, prod
+from math import inf, isfinite, isinf, nan, prod
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -114,7 +114,8 @@ def _narrowed(values: Tensor, datatype: str) -> Tensor | None:
     if kind_of(datatype) == "f":
         with np.errstate(over="ignore"):
             narrow = values.astype(dtype)
-        return narrow if np.isfinite(narrow).all() else None
+            # A finite sum has finite terms; one that overflows sends us the slow way, no more.
+            return narrow if isfinite(np.add.reduce(narrow)) else None
     limits = np.iinfo(dtype)
     if values.size and (values.min() < limits.min or values.max() > limits.max):
         return None

@@ -152,11 +152,11 @@ def by_json(model: Model, inputs: Tensors) -> dict[str, np.ndarray]:
 
 
 def _from_json(output: dict[str, Any]) -> np.ndarray:
-    values = [float(v) if v in ("NaN", "Infinity", "-Infinity") else v for v in output["data"]]
-    if output["datatype"] == "BYTES":
-        values = output["data"]
-    found = np.array(values, object if output["datatype"] == "BYTES" else None)
-    return found.astype(DTYPES[output["datatype"]]).reshape(output["shape"])
+    dtype, values = DTYPES[output["datatype"]], output["data"]
+    if dtype.kind not in "biuO":  # bfloat16 is of no kind that numpy knows
+        values = np.array([float(value) for value in values])
+        return values.astype(dtype).reshape(output["shape"])
+    return np.array(values, dtype).reshape(output["shape"])
 
 
 def by_binary(model: Model, inputs: Tensors) -> dict[str, np.ndarray]:

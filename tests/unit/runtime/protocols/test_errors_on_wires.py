@@ -86,7 +86,12 @@ async def wires() -> AsyncIterator[Wires]:
 
     endpoint = InferEndpoint(dataplane, metrics, budget=budget, rest=nothing, telemetry=Telemetry())
     server = GrpcServer(
-        dataplane, metrics, budget=budget, release="0", limits=GrpcLimits(drain_s=0)
+        dataplane,
+        metrics,
+        budget=budget,
+        release="0",
+        limits=GrpcLimits(drain_s=0),
+        telemetry=Telemetry(),
     )
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
