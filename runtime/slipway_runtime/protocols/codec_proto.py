@@ -145,10 +145,8 @@ def _inputs(message: pb.ModelInferRequest, signature: Signature) -> Mapping[str,
     raw = message.raw_input_contents
     if not message.inputs:
         raise InvalidRequest("inputs: missing, expected a list of tensors")
-    if raw and len(raw) != len(message.inputs):
-        raise InvalidRequest(
-            f"raw_input_contents: {len(raw)} entries, expected {len(message.inputs)} as inputs"
-        )
+    if raw:
+        _check_entries(len(raw), [tensor.name for tensor in message.inputs])
     tensors: dict[str, Tensor] = {}
     for index, tensor in enumerate(message.inputs):
         spec = signature.input(tensor.name)
@@ -166,6 +164,18 @@ def _inputs(message: pb.ModelInferRequest, signature: Signature) -> Mapping[str,
             tensors[spec.name] = read_tensor(spec.name, raw[index], spec.datatype, shape)
     signature.check_complete(tensors)
     return tensors
+
+
+def _check_entries(entries: int, inputs: list[str]) -> None:
+    """Every input has its entry: say which one is where they part."""
+    if entries == len(inputs):
+        return
+    which = (
+        f"input {shown(inputs[entries])} has none"
+        if entries < len(inputs)
+        else f"input {shown(inputs[-1])} is the last"
+    )
+    raise InvalidRequest(f"raw_input_contents: {entries} entries, expected {len(inputs)}; {which}")
 
 
 def _typed(spec: TensorSpec, tensor: Any, shape: tuple[int, ...]) -> Tensor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import httpx
 import numpy as np
 from onnx import helper, numpy_helper
 
@@ -51,8 +54,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def connected(server: Serving, timeout_s: float = 30) -> socket.socket:
-    address = httpx.URL(server.url)
-    return socket.create_connection((address.host, address.port or 0), timeout_s)
+    return connected_to(server.url.removeprefix("http://"), timeout_s)
+
+
+def connected_to(address: str, timeout_s: float = 15) -> socket.socket:
+    """A connection to `host:port`."""
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout_s)
 
 
 def request(
@@ -101,6 +109,10 @@ REMOVED: Any = object()
 def body(*inputs: Any, **more: Any) -> bytes:
     """A request of these inputs, one good one where none is given."""
     return json.dumps({"inputs": list(inputs or (tensor(),)), **more}).encode()
+
+
+GOOD = request(body=body())
+"""A request that the model `affine` answers with 18/7, 22/7 and 26/7."""
 
 
 def plain(**changes: Any) -> bytes:
@@ -165,5 +177,46 @@ def two_rows() -> Any:
 
 
 def resident_bytes(server: Serving) -> int:
-    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
-    return int(pages) * 4096
+    return _memory(server, "VmRSS")
+
+
+def _memory(server: Serving, name: str) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def memory_bounded(server: Serving, mib: float) -> Iterator[None]:
+    """Whatever the block does, the server's peak is at most so much above where it began."""
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")  # the peak starts anew
+    before = resident_bytes(server)
+    yield
+    grown = (_memory(server, "VmHWM") - before) / 2**20
+    assert grown < mib, f"{grown:.1f} MiB at the peak, expected less than {mib}"
+
+
+@contextmanager
+def answered_meanwhile(*asks: Callable[[], bool], within_s: float = 5.0) -> Iterator[None]:
+    """Good clients, on connections of their own, get right answers in time all through the block.
+
+    The bound is generous, because tests share their machine; benchmarks measure it.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(asks)) as pool:
+        clients = [pool.submit(_slowest, ask, stop) for ask in asks]
+        try:
+            yield
+        finally:
+            stop.set()
+        assert max(client.result() for client in clients) < within_s
+
+
+def _slowest(ask: Callable[[], bool], stop: threading.Event) -> float:
+    slowest = 0.0
+    while True:
+        begun = monotonic()
+        assert ask()
+        slowest = max(slowest, monotonic() - begun)
+        if stop.wait(0.005):
+            return slowest

@@ -26,6 +26,7 @@ import pytest
 
 from tests.unit.runtime import models
 from tests.unit.runtime.hostile import (
+    GOOD,
     REMOVED,
     asked,
     body,
@@ -53,8 +54,6 @@ ELSEWHERE: Final = {
     "B68": "authentication is a part of its own; the admin port is apart (test_rest.py)",
     "B70": "test_codec_json.py and test_codec_binary.py: all tensors are native and contiguous",
 }
-
-GOOD = request(body=body())
 
 
 @pytest.fixture(scope="module")
