@@ -114,6 +114,10 @@ class BodyTimeout(ServingError):
     """The body did not arrive in time."""
 
 
+class MisframedMessage(ServingError):
+    """A message says of itself what its call denies."""
+
+
 class UnsupportedEncoding(ServingError):
     """The body is compressed in a way we do not read."""
 

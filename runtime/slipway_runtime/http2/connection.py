@@ -28,6 +28,7 @@ _MAX_BLOCK_BYTES: Final = 64 * 1024
 _MAX_CONTINUATIONS: Final = 16
 _REMEMBERED: Final = 1_024
 _STALLED_TICKS: Final = 30
+_SLOW_BLOCK_TICKS: Final = 5
 _LEAVING: Final = b"retiring"
 
 Accept = Callable[[Stream, RequestHead], Receiver]
@@ -55,6 +56,7 @@ class Connection:
         self._rest: bytes = b""
         self._block: tuple[int, int, list[bytes]] | None = None
         """Stream, flags and parts of a header block that goes on in CONTINUATION frames."""
+        self._block_ticks = 0
         self._last_id = 0
         self._send_window = frames.DEFAULT_WINDOW
         self._peer_window = frames.DEFAULT_WINDOW
@@ -107,6 +109,10 @@ class Connection:
     def tick(self) -> None:
         """A second has passed: forget what was counted, end what does not move."""
         self._calm.tick()
+        if self._block is not None:
+            self._block_ticks += 1
+            if self._block_ticks > _SLOW_BLOCK_TICKS:
+                self._end(ConnectionProblem(Code.ENHANCE_YOUR_CALM, "headers: without an end"))
         for stream in list(self._blocked):
             stream.blocked_ticks += 1
             if stream.blocked_ticks > _STALLED_TICKS:
@@ -139,8 +145,7 @@ class Connection:
 
     def body(self, stream: Stream, data: bytes) -> None:
         """Send a part of an answer, or keep what the peer has no room for."""
-        room = 0 if stream.waiting else min(self._send_window, stream.send_window)
-        if room < len(data):
+        if self.room(stream) < len(data):
             stream.waiting.append(data)
             stream.waiting_bytes += len(data)
             self._blocked[stream] = None
@@ -172,6 +177,10 @@ class Connection:
             self._dropped.popitem(last=False)
         self._write(frames.rst_stream(stream.id, code))
         self._end_if_done()
+
+    def room(self, stream: Stream) -> int:
+        """Bytes that may be sent of a stream now."""
+        return 0 if stream.waiting else max(0, min(self._send_window, stream.send_window))
 
     # Reading.
 
@@ -255,7 +264,7 @@ class Connection:
         if flags & frames.END_HEADERS:
             self._on_block(flags, stream_id, block)
         else:
-            self._block = (stream_id, flags, [block])
+            self._block, self._block_ticks = (stream_id, flags, [block]), 0
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is None or self._block[0] != stream_id:
@@ -501,6 +510,8 @@ class Connection:
         self._blocked.pop(stream, None)
         stream.waiting.clear()
         stream.waiting_bytes = 0
+        if stream.on_closed is not None:
+            stream.on_closed()
 
     def _credit_connection(self, size: int) -> None:
         self._uncredited += size

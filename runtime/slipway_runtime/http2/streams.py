@@ -40,6 +40,9 @@ class Sender(Protocol):
     def reset(self, stream: Stream, code: Code) -> None:
         """End the stream at once."""
 
+    def room(self, stream: Stream) -> int:
+        """Bytes that may be sent now."""
+
 
 class Stream:
     """A request with its answer; its methods do nothing once the peer is gone."""
@@ -54,6 +57,7 @@ class Stream:
         "is_closed",
         "is_read",
         "is_started",
+        "on_closed",
         "on_drained",
         "receive_window",
         "receiver",
@@ -86,6 +90,12 @@ class Stream:
         self.trailers: bytes | None = None
         self.blocked_ticks = 0
         self.on_drained: Callable[[], None] | None = None
+        self.on_closed: Callable[[], None] | None = None
+
+    @property
+    def room(self) -> int:
+        """Bytes of an answer that the peer takes now."""
+        return self._sender.room(self)
 
     def answer(self, head: bytes, body: bytes, trailers: bytes) -> None:
         """Send a whole answer."""

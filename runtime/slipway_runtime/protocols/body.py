@@ -26,8 +26,9 @@ class ClientGone(Exception):
 class BodyBudget:
     """How many bytes of bodies may be held at once: many large ones must not fill the memory."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes: Final = limit_bytes
+    def __init__(self, limit_bytes: int, of: str = "request bodies") -> None:
+        self.limit_bytes: Final = limit_bytes
+        self._of: Final = of
         self._held_bytes = 0
 
     def take(self, size_bytes: int) -> None:
@@ -36,10 +37,10 @@ class BodyBudget:
         Raises:
             QueueFull: others hold too much.
         """
-        if self._held_bytes and self._held_bytes + size_bytes > self._limit_bytes:
+        if self._held_bytes and self._held_bytes + size_bytes > self.limit_bytes:
             raise QueueFull(
-                f"server holds {readable_bytes(self._held_bytes)} of request bodies, at most "
-                f"{readable_bytes(self._limit_bytes)} may be held; retry later"
+                f"server holds {readable_bytes(self._held_bytes)} of {self._of}, at most "
+                f"{readable_bytes(self.limit_bytes)} may be held; retry later"
             )
         self._held_bytes += size_bytes
 

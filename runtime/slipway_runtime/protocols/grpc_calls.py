@@ -19,6 +19,7 @@ from slipway_runtime.errors import (
     BodyTimeout,
     InferenceFailed,
     InvalidRequest,
+    MisframedMessage,
     QueueFull,
     RequestTooLarge,
     ServingError,
@@ -84,6 +85,9 @@ class CallLimits:
     max_message_bytes: int
     message_timeout_s: float
     budget: BodyBudget
+    """Of requests, which REST shares."""
+    answers: BodyBudget
+    """Of answers that their clients do not take: they must not keep requests out."""
     max_calls: int
     """Calls whose message is complete and that have no answer yet."""
     trailer: bytes
@@ -128,26 +132,26 @@ class Calls:
 class Call:
     """One call, from its head to its status."""
 
-    __slots__ = ("calls", "context", "reserved", "stream", "task")
+    __slots__ = ("_held", "calls", "context", "reserved", "stream", "task")
 
     def __init__(self, calls: Calls, stream: Stream, context: Context) -> None:
         self.calls: Final = calls
         self.stream: Final = stream
         self.context: Final = context
         self.reserved = 0
+        self._held = 0
         self.task: asyncio.Task[None] | None = None
+        stream.on_closed = self.release
 
     def gone(self) -> None:
         """The client has given up."""
         self.calls.receiving.pop(self, None)
-        self.release()
         if self.task is not None:
             self.task.cancel()
 
     def fail(self, error: ServingError) -> None:
         """Answer with an error."""
         self.calls.receiving.pop(self, None)
-        self.release()
         block = framing.trailers(
             code_of(error), clipped_message(str(error)), self.calls.limits.trailer
         )
@@ -167,7 +171,19 @@ class Call:
     def release(self) -> None:
         """Count nothing for this call any more."""
         self.calls.limits.budget.give(self.reserved)
-        self.reserved = 0
+        self.calls.limits.answers.give(self._held)
+        self.reserved = self._held = 0
+
+    def hold(self, size: int) -> None:
+        """Count an answer that the client does not take at once, in place of its request.
+
+        Raises:
+            QueueFull: other answers wait for their clients.
+        """
+        self.release()
+        if size > self.stream.room:
+            self.calls.limits.answers.take(size)
+            self._held = size
 
     def checked_size(self, size: int) -> int:
         """A message's announced size, if it may be so large."""
@@ -183,7 +199,7 @@ class Call:
         """A message whose flag says that it is compressed."""
         found = framing.coding(self.context.head)
         if found is None:
-            raise InvalidRequest("message: flagged as compressed, but grpc-encoding names no way")
+            raise MisframedMessage("message: flagged as compressed, but grpc-encoding names no way")
         return inflate(payload, found, self.calls.limits.max_message_bytes)
 
     def held_bytes(self, is_compressed: bool, size: int) -> int:
@@ -249,7 +265,8 @@ class UnaryCall(Call):
             del whole
             if self._is_compressed:
                 raw = self.inflated(raw)
-            answer = await self._answer(raw, self.context)
+            answer = framing.message(await self._answer(raw, self.context))
+            self.hold(len(answer))
         except ServingError as err:
             self.task = None
             self.fail(err)
@@ -258,8 +275,7 @@ class UnaryCall(Call):
             self.task = None
             self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
         else:
-            self.release()
-            self.stream.answer(framing.HEAD, framing.message(answer), self.calls.ok)
+            self.stream.answer(framing.HEAD, answer, self.calls.ok)
 
 
 class StreamingCall(Call):

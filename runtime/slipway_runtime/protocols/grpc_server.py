@@ -107,6 +107,7 @@ class GrpcServer:
                 max_message_bytes=quantity_bytes(serving.max_request_bytes),
                 message_timeout_s=limits.message_timeout_s,
                 budget=budget,
+                answers=BodyBudget(budget.limit_bytes, "answers that wait for their clients"),
                 max_calls=serving.queue.max_length + _SPARE_CALLS,
                 trailer=framing.metadata(_told(dataplane)),
             )

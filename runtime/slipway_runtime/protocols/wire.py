@@ -13,6 +13,7 @@ from slipway_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
     InvalidTensor,
+    MisframedMessage,
     ModelNotFound,
     ModelNotReady,
     NotServed,
@@ -30,6 +31,8 @@ WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, Status]]] = {
     ModelNotFound: (404, Status.NOT_FOUND),
     BodyTimeout: (408, Status.DEADLINE_EXCEEDED),
     RequestTooLarge: (413, Status.RESOURCE_EXHAUSTED),
+    # Source: gRPC's "Compression", which wants INTERNAL of a flag without an encoding.
+    MisframedMessage: (400, Status.INTERNAL),
     UnsupportedEncoding: (415, Status.UNIMPLEMENTED),
     QueueFull: (429, Status.RESOURCE_EXHAUSTED),
     InferenceFailed: (500, Status.INTERNAL),

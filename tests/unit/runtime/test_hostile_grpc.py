@@ -591,4 +591,5 @@ def test_nothing_of_a_hostile_call_reaches_the_log(server: Serving) -> None:
         json.dumps(line) for line in server.lines if line.get("level") in ("WARNING", "ERROR")
     }
     assert not levels
-    assert {line.get("message") for line in server.lines} == {"listening", "ready"}
+    told = {line.get("message") for line in server.lines}
+    assert told - {"request"} == {"listening", "ready"}  # calls that failed are told by name alone

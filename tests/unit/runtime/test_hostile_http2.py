@@ -445,14 +445,17 @@ def test_the_table_of_headers_is_kept_right_by_those_who_are_refused(peer: Peer)
 
 
 def test_answers_that_nobody_takes_are_bounded(server: Serving, tmp_path: Path) -> None:
-    """Streams with a window of zero: their answers wait, the server's memory does not grow."""
+    """Streams with a window of zero: their answers wait, up to a budget.
+
+    At most 64 MiB of requests and 64 MiB of answers are held; a request being read is held twice.
+    """
     rows = 16_384
     large = request(
         "x", "FP32", [rows, 4], raw=[np.ones((rows, 4), np.float32).tobytes()]
     ).SerializeToString()  # 256 KiB, answered by 192 KiB
     with (
         answered_meanwhile(lambda: served(server), lambda: served_over_rest(server)),
-        memory_bounded(server, 96),
+        memory_bounded(server, 192),
         ExitStack() as stack,
     ):
         stalled = [stack.enter_context(connection(server.grpc)) for _ in range(4)]
@@ -564,4 +567,5 @@ def test_a_thousand_connections_come_and_go(server: Serving) -> None:
 
 
 def test_nothing_of_an_attack_reaches_the_log(server: Serving) -> None:
-    assert {line.get("message") for line in server.lines} == {"listening", "ready"}
+    told = {line.get("message") for line in server.lines}
+    assert told - {"request"} == {"listening", "ready"}  # calls that failed are told by name alone
