@@ -61,6 +61,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-dir", type=Path, metavar="DIR", help="with --config: where fetch has put the model"
     )
+    parser.add_argument(
+        "--allow-repository",
+        action="store_true",
+        help="on a laptop: clients may load the model's file again, and unload it",
+    )
     parser.set_defaults(run=_serve)
 
 

@@ -20,6 +20,7 @@
         ├── ModelNotReady         loading or draining
         ├── QueueFull             more is waiting than may wait
         ├── DeadlineExceeded      no answer within the request timeout
+        ├── LoadFailed            the file of the model cannot be loaded; laptops only
         ├── InferenceFailed       the model could not compute an answer
         └── NotServed             a method of the protocol that this server does not have
 
@@ -136,6 +137,10 @@ class QueueFull(ServingError):
 
 class DeadlineExceeded(ServingError):
     """No answer within the request timeout."""
+
+
+class LoadFailed(ServingError):
+    """The file of the model cannot be loaded; what was loaded before goes on."""
 
 
 class InferenceFailed(ServingError):

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
 from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.errors import ConfigError, NotFound, shown
+from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.fetch import MODEL_FILE, SupplyOptions, supply
@@ -39,15 +41,21 @@ _CLUSTER_ONLY: Final = frozenset(
 _HONOURED: Final = ("model", "serving")
 
 
-def from_model(model: Path) -> tuple[ServingConfig, Path]:
+class Found(NamedTuple):
+    """What to serve, and how to find the file again when it is to be loaded anew."""
+
+    config: ServingConfig
+    model: Path
+    locate: Callable[[], Path]
+
+
+def from_model(model: Path) -> Found:
     """Serve a file under its own name."""
     document = {"name": model_name(model), "model": {"uri": model.absolute().as_uri()}}
-    return _described(document, model), model
+    return Found(_described(document, model), model, lambda: model)
 
 
-def from_manifest(
-    manifest: Path, model: Path | None, settings: Settings
-) -> tuple[ServingConfig, Path]:
+def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Found:
     """Serve what a ModelDeployment's YAML says; `model` replaces its URI.
 
     Raises:
@@ -58,9 +66,12 @@ def from_manifest(
     uri = str(document["model"].get("uri", "")) if isinstance(document.get("model"), dict) else ""
     if model is None and uri.startswith("configmap://"):
         raise ConfigError("model.uri: a ConfigMap needs a cluster; give the file with --model FILE")
-    if model is None:
-        model = _cached(parse_config(_with_revision(document, "0" * 10)), settings)
-    return _described(document, model), model
+    if model is not None:
+        file = model
+        return Found(_described(document, file), file, lambda: file)
+    unresolved = parse_config(_with_revision(document, "0" * 10))
+    fetched = _cached(unresolved, settings)
+    return Found(_described(document, fetched), fetched, lambda: _cached(unresolved, settings))
 
 
 def _document(manifest: Path) -> dict[str, Any]:
@@ -111,8 +122,7 @@ def _described(document: dict[str, Any], model: Path) -> ServingConfig:
         raise NotFound(
             f"model: {shown(str(model))} cannot be read ({os.strerror(err.errno or 0)})"
         ) from err
-    revision = digest.removeprefix("sha256:")[:10]
-    return parse_config({**_with_revision(document, revision), "digest": digest})
+    return parse_config({**_with_revision(document, revision_of(digest)), "digest": digest})
 
 
 def _with_revision(document: dict[str, Any], revision: str) -> dict[str, Any]:

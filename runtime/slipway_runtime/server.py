@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint
+from slipway_runtime.repository import Repository, Source
 from slipway_runtime.settings import Settings
 
 log: Final = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Assignment:
     config: ServingConfig
     model: Path
     host: str
+    locate: Callable[[], Path] | None = None
+    """Finds the file again, where clients may have it loaded anew; None where they may not."""
 
 
 def serve(assignment: Assignment, settings: Settings) -> None:
@@ -105,7 +108,8 @@ class Server:
         budget = BodyBudget(settings.max_inflight_bytes)
         release = version("slipway")
         self._telemetry: Final = open_telemetry(config, settings, os.environ, release=release)
-        client, admin = _apps(self._dataplane, metrics, budget, self._telemetry)
+        repository = _repository(self._dataplane, assignment, settings)
+        client, admin = _apps(self._dataplane, metrics, budget, self._telemetry, repository)
         limits = _limits(settings, metrics)
         self.grpc: Final = GrpcServer(
             self._dataplane,
@@ -120,6 +124,7 @@ class Server:
                 drain_s=settings.drain_s,
             ),
             telemetry=self._telemetry,
+            repository=repository,
         )
         self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
         # Probes and scrapers have connections of their own: a flood of clients takes none.
@@ -251,10 +256,23 @@ def _limits(settings: Settings, metrics: Metrics) -> ConnectionLimits:
     )
 
 
+def _repository(
+    dataplane: DataPlane, assignment: Assignment, settings: Settings
+) -> Repository | None:
+    if assignment.locate is None:
+        return None
+    source = Source(assignment.locate, settings.max_model_bytes, settings.validate_timeout_s)
+    return Repository(dataplane, source)
+
+
 def _apps(
-    dataplane: DataPlane, metrics: Metrics, budget: BodyBudget, telemetry: Telemetry
+    dataplane: DataPlane,
+    metrics: Metrics,
+    budget: BodyBudget,
+    telemetry: Telemetry,
+    repository: Repository | None,
 ) -> tuple[ASGIApp, ASGIApp]:
-    client = rest.client_app(dataplane, metrics, release=version("slipway"))
+    client = rest.client_app(dataplane, metrics, release=version("slipway"), repository=repository)
     admin = rest.admin_app(dataplane, metrics, client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
     return infer, admin

@@ -7,7 +7,7 @@ import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from slipway_runtime.config import ServingConfig, load_config
 from slipway_runtime.errors import (
@@ -22,6 +22,9 @@ from slipway_runtime.settings import Settings, load_settings
 from slipway_runtime.supply.fetch import MODEL_FILE, supplied_digest
 from slipway_runtime.supply.step import end_in, run_step
 from slipway_runtime.supply.termination import exit_code
+
+if TYPE_CHECKING:
+    from slipway_runtime.laptop import Found
 
 log: Final = logging.getLogger("slipway_runtime")
 
@@ -72,16 +75,25 @@ def _serve(args: Namespace, settings: Settings) -> None:
     from slipway_runtime.server import Assignment, serve
 
     if args.config is not None:
-        config, model, host = *_in_pod(args), "0.0.0.0"  # noqa: S104  # a pod's address is its own
+        host = settings.host or "0.0.0.0"  # noqa: S104  # a pod's address is its own
+        assignment = Assignment(*_in_pod(args), host)
     else:
-        config, model, host = *_on_laptop(args, settings), "127.0.0.1"
-    serve(Assignment(config, model, settings.host or host), settings)
+        found = _on_laptop(args, settings)
+        host = settings.host or "127.0.0.1"
+        locate = found.locate if args.allow_repository else None
+        assignment = Assignment(found.config, found.model, host, locate)
+    serve(assignment, settings)
 
 
 def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
     """The revision's configuration, and the model that its init container has fetched."""
     if args.model_dir is None:
         raise ConfigError("--model-dir: missing, --config needs it")
+    if args.allow_repository:
+        raise ConfigError(
+            "--allow-repository: got it with --config, expected it on a laptop only; "
+            "in a cluster another model is another revision, so change spec.model"
+        )
     config = load_config(args.config)
     found = supplied_digest(args.model_dir)
     if config.digest != found:
@@ -91,7 +103,7 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
     return config, args.model_dir / MODEL_FILE
 
 
-def _on_laptop(args: Namespace, settings: Settings) -> tuple[ServingConfig, Path]:
+def _on_laptop(args: Namespace, settings: Settings) -> Found:
     from slipway_runtime import laptop
 
     if args.filename is not None:

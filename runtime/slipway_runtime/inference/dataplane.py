@@ -1,37 +1,41 @@
 """The one door that every protocol uses: a request in, tensors out.
 
-    response = await dataplane.infer(request, timeout_s=context.time_remaining())  # on the loop
+    with dataplane.using() as model:                                  # on the loop
+        request = decode(body, model.signature)
+        response = await model.infer(request, timeout_s=context.time_remaining())
+    response = await dataplane.infer(request, timeout_s=2.0)          # where nothing may change
     future = dataplane.submit(request, timeout_s=2.0)                 # from any other thread
 
-`infer` belongs to the event loop that `load` was awaited on. `submit` may be called from any
+`using` keeps one model for a whole request, whatever is loaded meanwhile (`model.py`). It and
+`infer` belong to the event loop that `load` was awaited on. `submit` may be called from any
 thread: it returns a `concurrent.futures.Future`, whose `cancel()` takes the request out of the
 queue, as cancelling the task that awaits `infer` does. `timeout_s` is what the client still has;
-it can only shorten the model's request timeout. Both raise only `ServingError`s, which
+it can only shorten the model's request timeout. All raise only `ServingError`s, which
 `protocols/wire.py` turns into codes, beside what cancelling raises. Check names with `check_name`
 first. Everything else (`state`, `signature`, `waiting`) may be read from any thread.
 
-Lives here: whether the model may be asked, the order of outputs, what is measured of a run.
-Stays out: wires (`protocols/`), ONNX Runtime (`session.py`), the queue (`batcher.py`).
+Lives here: which model is asked, whether it may be, and how one takes another's place.
+Stays out: wires (`protocols/`), ONNX Runtime (`session.py`), the queue (`batcher.py`), when and why
+a model is loaded again (`repository.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import Future
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.errors import ModelNotFound, ModelNotReady, shown
 from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
-from slipway_runtime.inference.datatypes import Tensor
+from slipway_runtime.inference.model import LoadedModel, Origin
 from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Session
-from slipway_runtime.inference.signature import Signature, rows
+from slipway_runtime.inference.signature import Signature
 from slipway_runtime.inference.threads import in_thread
 from slipway_runtime.inference.timing import Timing
 from slipway_runtime.inference.warmup import warm_up
@@ -44,11 +48,13 @@ class State(StrEnum):
 
     LOADING = "Loading"
     READY = "Ready"
+    UNLOADING = "Unloading"
+    UNLOADED = "Unloaded"
     DRAINING = "Draining"
 
 
 class DataPlane:
-    """One revision of one model."""
+    """One model under one name; at most one file of it is asked at a time."""
 
     def __init__(self, config: ServingConfig, metrics: Metrics) -> None:
         self.config: Final = config
@@ -56,76 +62,86 @@ class DataPlane:
         self.threads: Final = config.serving.thread_count or auto_threads()
         self.is_draining = False
         self._metrics: Final = metrics
-        self._batcher: Batcher | None = None
-        self._verdict: Verdict | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._signature: Signature | None = None
-        self._outputs: OutputCounter | None = None
+        self._model: LoadedModel | None = None
+        self._leaving: tuple[LoadedModel, ...] = ()
+        self._is_loading = True
 
     @property
     def state(self) -> State:
-        """Loading, ready or draining."""
+        """What may be expected of the model."""
         if self.is_draining:
             return State.DRAINING
-        return State.LOADING if self._batcher is None else State.READY
+        if self._model is not None:
+            return State.READY
+        if self._is_loading:
+            return State.LOADING
+        return State.UNLOADING if self._leaving else State.UNLOADED
 
     @property
-    def is_loaded(self) -> bool:
-        """Whether there is a signature to tell."""
-        return self._signature is not None
+    def loaded(self) -> LoadedModel | None:
+        """The model that is asked now, to look at."""
+        return self._model
 
     @property
     def signature(self) -> Signature:
         """The model's inputs and outputs.
 
         Raises:
-            ModelNotReady: it is not loaded yet.
+            ModelNotReady: there is none to ask.
         """
-        if self._signature is None:
-            raise ModelNotReady(f"model {shown(self.config.name)} is loading; retry later")
-        return self._signature
+        return self.using().signature
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._batcher.waiting if self._batcher else 0
+        return sum(model.batcher.waiting for model in self._models())
 
     @property
     def running(self) -> int:
-        """Requests that the model is computing."""
-        return self._batcher.running if self._batcher else 0
+        """Requests that are being computed."""
+        return sum(model.batcher.running for model in self._models())
 
-    @property
-    def batching(self) -> dict[str, Any] | None:
-        """How requests share runs, for people; None while loading."""
-        if self._batcher is None or self._verdict is None:
-            return None
-        policy = self._batcher.policy
-        return {
-            "maxBatchSize": policy.max_rows,
-            "reason": self._verdict.reason,
-            "gain": self._verdict.gain,
-        }
-
-    async def load(self, model: Path) -> None:
-        """Load and warm the model, away from the event loop; only then is it ready.
+    def using(self) -> LoadedModel:
+        """The model for one request: a context manager, from reading it to its answer.
 
         Raises:
-            SupplyError: it cannot be served.
+            ModelNotReady: there is none to ask.
         """
-        session, verdict, quick = await in_thread(lambda: self._warm_session(model))
+        if self._model is None:
+            raise self._not_ready()
+        return self._model
+
+    async def load(self, model: Path, origin: Origin | None = None) -> None:
+        """Load and warm a model, away from the event loop; only then is it asked.
+
+        The one before answers until then, and what it has begun afterwards too.
+
+        Args:
+            model: the ONNX file.
+            origin: which bytes these are; by default those that the configuration names.
+
+        Raises:
+            SupplyError: it cannot be served; the one before goes on.
+        """
+        self._is_loading = True
+        try:
+            session, verdict, quick = await in_thread(lambda: self._warm_session(model))
+        finally:
+            self._is_loading = False
+        origin = origin or Origin(self.config.revision, self.config.digest)
         self._loop = asyncio.get_running_loop()
-        self._verdict = verdict
-        self._signature = session.signature
-        self._outputs = OutputCounter.for_signature(session.signature, self._metrics)
-        self._batcher = Batcher(
-            session,
-            verdict.policy,
-            max_waiting=self.config.serving.queue.max_length,
-            observer=self._metrics,
-            quick_rows=quick,
-        )
+        before, self._model = self._model, self._made(session, verdict, quick, origin)
+        self._metrics.serves(digest=origin.digest or "", format_name="ONNX")
         self._metrics.queue_length.set_function(lambda: self.waiting)
+        if before:
+            await self._leave(before)
+
+    async def unload(self) -> None:
+        """Take the model away, once what it has begun is answered; without one, do nothing."""
+        before, self._model = self._model, None
+        if before:
+            await self._leave(before)
 
     def check_name(self, name: str, version: str | None = None) -> None:
         """Refuse a model or version that is not the one served here.
@@ -148,31 +164,13 @@ class DataPlane:
         timeout_s: float | None = None,
         timing: Timing | None = None,
     ) -> InferenceResponse:
-        """Answer one request, on the event loop.
-
-        Args:
-            request: its tensors fit the signature.
-            timeout_s: time that the client still has; None for as long as the spec allows.
-            timing: is told how long it waited and computed; None where nobody asks.
+        """Ask the model of this moment; `LoadedModel.infer` has the arguments.
 
         Raises:
             ServingError: why it cannot be answered.
         """
-        if self._batcher is None:
-            raise ModelNotReady(f"model {shown(self.config.name)} is loading; retry later")
-        names = [spec.name for spec in request.outputs]
-        limit_s = self.config.serving.request_timeout_s
-        results = await self._batcher.run(
-            request.inputs,
-            names,
-            self._rows(request.inputs),
-            timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
-            timing=timing,
-        )
-        outputs = tuple(zip(request.outputs, results, strict=True))
-        if self._outputs:
-            self._outputs.observe(outputs)
-        return InferenceResponse(outputs, request.id)
+        with self.using() as model:
+            return await model.infer(request, timeout_s=timeout_s, timing=timing)
 
     def submit(
         self, request: InferenceRequest, *, timeout_s: float | None = None
@@ -180,10 +178,10 @@ class DataPlane:
         """Answer one request for a thread that is not the loop's; see the module's head.
 
         Raises:
-            ModelNotReady: it is not loaded yet.
+            ModelNotReady: there is none to ask.
         """
         if self._loop is None:
-            raise ModelNotReady(f"model {shown(self.config.name)} is loading; retry later")
+            raise self._not_ready()
         return asyncio.run_coroutine_threadsafe(
             self.infer(request, timeout_s=timeout_s), self._loop
         )
@@ -194,8 +192,15 @@ class DataPlane:
 
     def close(self) -> None:
         """Answer what still waits with ModelNotReady, and end."""
-        if self._batcher:
-            self._batcher.close()
+        for model in self._models():
+            model.batcher.close()
+
+    def _models(self) -> list[LoadedModel]:
+        return [*self._leaving, *([self._model] if self._model else [])]
+
+    def _not_ready(self) -> ModelNotReady:
+        remedy = "retry later" if self._is_loading else "load it first"
+        return ModelNotReady(f"model {shown(self.config.name)} is {self.state.lower()}; {remedy}")
 
     def _warm_session(self, model: Path) -> tuple[Session, Verdict, int]:
         cap_memory()
@@ -204,6 +209,33 @@ class DataPlane:
         warm_up(session, serving.warmup.requests)
         return session, decide(session, serving.batching), quick_rows(session)
 
-    def _rows(self, inputs: Mapping[str, Tensor]) -> int:
-        first = next(iter(self.signature.inputs), None)
-        return 1 if first is None else rows(first, inputs[first.name].shape)
+    def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
+        batcher = Batcher(
+            session,
+            verdict.policy,
+            max_waiting=self.config.serving.queue.max_length,
+            observer=self._metrics,
+            quick_rows=quick,
+        )
+        return LoadedModel(
+            origin,
+            session.signature,
+            verdict,
+            batcher,
+            OutputCounter.for_signature(session.signature, self._metrics),
+            self.config.serving.request_timeout_s,
+        )
+
+    async def _leave(self, model: LoadedModel) -> None:
+        """Close a model that nobody is given any more, once its last request is answered."""
+        self._leaving = (*self._leaving, model)
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def close(_: object) -> None:
+            model.batcher.close()
+            self._leaving = tuple(other for other in self._leaving if other is not model)
+            closed.set_result(None)
+
+        model.uses.ended().add_done_callback(close)
+        # Who waits may give up; those who hold the model must not notice.
+        await asyncio.shield(closed)

@@ -26,6 +26,8 @@ class Exchange:
     timing: Timing | None = None
     """To be passed to `DataPlane.infer`; None where nobody watches."""
     begun_s: float = field(default_factory=perf_counter)
+    revision: str | None = None
+    """Of the model that was asked; None where none was."""
     id: str | None = None
     """What the client calls this inference, in the body."""
     status: int = 0

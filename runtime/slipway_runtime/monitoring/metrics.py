@@ -96,7 +96,8 @@ class Metrics:
         self._busy.inc(execution_s)
 
     def serves(self, *, digest: str, format_name: str) -> None:
-        """Say which bytes are served."""
+        """Say which bytes are served now."""
+        self._info.clear()
         self._info.labels(digest=digest, format=format_name, **self._identity).set(1)
 
     def output_bucket(self, output: str, bucket: str) -> Counter:

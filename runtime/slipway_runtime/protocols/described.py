@@ -20,16 +20,24 @@ EXTENSIONS: Final = (
     "parameters",
     "statistics",
     "model_configuration",
-    "model_repository",
 )
 """Only what is implemented: clients act on what stands here."""
+REPOSITORY_EXTENSIONS: Final = ("model_repository", "model_repository(unload_dependents)")
+"""Where models are loaded and unloaded on request; pods never do."""
 
-_STATES: Final = {State.LOADING: "LOADING", State.READY: "READY", State.DRAINING: "UNLOADING"}
+_STATES: Final = {
+    State.LOADING: "LOADING",
+    State.READY: "READY",
+    State.UNLOADING: "UNLOADING",
+    State.UNLOADED: "UNAVAILABLE",
+    State.DRAINING: "UNLOADING",
+}
 
 
-def server_metadata(release: str) -> dict[str, Any]:
+def server_metadata(release: str, *, has_repository: bool = False) -> dict[str, Any]:
     """Name, version and extensions of the server."""
-    return {"name": SERVER, "version": release, "extensions": list(EXTENSIONS)}
+    extensions = (*EXTENSIONS, *(REPOSITORY_EXTENSIONS if has_repository else ()))
+    return {"name": SERVER, "version": release, "extensions": list(extensions)}
 
 
 def model_metadata(dataplane: DataPlane) -> dict[str, Any]:
@@ -68,8 +76,10 @@ def _configured(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "data_type": f"TYPE_{word}", "dims": list(spec.shape)}
 
 
-def repository_index(dataplane: DataPlane, *, only_ready: bool) -> list[dict[str, str]]:
-    """The one model of this server, and its state."""
+def repository_index(
+    dataplane: DataPlane, *, only_ready: bool, reason: str = ""
+) -> list[dict[str, str]]:
+    """The one model of this server, its state, and why the last attempt to load it failed."""
     if only_ready and dataplane.state is not State.READY:
         return []
     return [
@@ -77,7 +87,7 @@ def repository_index(dataplane: DataPlane, *, only_ready: bool) -> list[dict[str
             "name": dataplane.config.name,
             "version": dataplane.version,
             "state": _STATES[dataplane.state],
-            "reason": "",
+            "reason": reason or ("unloaded" if dataplane.state is State.UNLOADED else ""),
         }
     ]
 

@@ -12,7 +12,13 @@ from typing import Any, Final
 from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.inference.signature import TensorSpec
 
-STATES: Final = {State.LOADING: "LOADING", State.READY: "AVAILABLE", State.DRAINING: "UNLOADING"}
+STATES: Final = {
+    State.LOADING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.UNLOADING: "UNLOADING",
+    State.UNLOADED: "END",
+    State.DRAINING: "UNLOADING",
+}
 SIGNATURE_NAME: Final = "serving_default"
 METHOD_NAME: Final = "tensorflow/serving/predict"
 TF_DATATYPES: Final = {

@@ -41,6 +41,7 @@ MAX_STREAMING_CALLS: Final = 1_024
 _MIN_RATE: Final = 1_024
 """Bytes a second, on average, that a message must come with after its head start."""
 _ENOUGH_WAITING_BYTES: Final = 256 * 1024
+_OK: Final = framing.trailers(Status.OK)
 
 
 class Context:
@@ -90,8 +91,8 @@ class CallLimits:
     """Of answers that their clients do not take: they must not keep requests out."""
     max_calls: int
     """Calls whose message is complete and that have no answer yet."""
-    trailer: bytes
-    """Sent with every answer."""
+    trailer: Callable[[], bytes]
+    """Sent with every answer: further fields, as they stand in the block."""
 
 
 class Calls:
@@ -103,7 +104,10 @@ class Calls:
         """Calls whose message is not complete, and when it must be; the oldest first."""
         self.tasks: Final[set[asyncio.Task[None]]] = set()
         self.streaming = 0
-        self.ok: Final = framing.trailers(Status.OK, more=limits.trailer)
+
+    def ok(self) -> bytes:
+        """What ends an answer that went well."""
+        return _OK + self.limits.trailer()
 
     def tick(self) -> None:
         """End the calls whose message takes too long; called once a second."""
@@ -153,7 +157,7 @@ class Call:
         """Answer with an error."""
         self.calls.receiving.pop(self, None)
         block = framing.trailers(
-            code_of(error), clipped_message(str(error)), self.calls.limits.trailer
+            code_of(error), clipped_message(str(error)), self.calls.limits.trailer()
         )
         self.stream.finish(block if self.stream.is_started else framing.HEAD + block)
         if self.task is not None:
@@ -275,7 +279,7 @@ class UnaryCall(Call):
             self.task = None
             self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
         else:
-            self.stream.answer(framing.HEAD, answer, self.calls.ok)
+            self.stream.answer(framing.HEAD, answer, self.calls.ok())
 
 
 class StreamingCall(Call):
@@ -363,7 +367,7 @@ class StreamingCall(Call):
             self.task = None
             self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
         else:
-            self.stream.finish(self.calls.ok)
+            self.stream.finish(self.calls.ok())
         finally:
             self.calls.streaming -= 1
             self.calls.receiving.pop(self, None)

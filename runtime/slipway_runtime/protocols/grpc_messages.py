@@ -17,6 +17,7 @@ from slipway_runtime.protocols.codec_tensorflow import spec_of, version_of
 from slipway_runtime.protocols.dialect import Identity
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
 from slipway_runtime.protocols.proto import tensorflow_serving_pb2 as tf
+from slipway_runtime.repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Subject:
     dataplane: DataPlane
     metrics: Metrics
     release: str
+    repository: Repository | None = None
+    """Where models may be loaded; tells its extension and its last failure."""
 
 
 Calls: TypeAlias = Mapping[str, tuple[type[Message], Callable[[Any, Subject], Message]]]
@@ -45,7 +48,9 @@ def _model_ready(request: pb.ModelReadyRequest, subject: Subject) -> Message:
 
 
 def _server_metadata(_: pb.ServerMetadataRequest, subject: Subject) -> Message:
-    return ParseDict(described.server_metadata(subject.release), pb.ServerMetadataResponse())
+    has_repository = subject.repository is not None
+    told = described.server_metadata(subject.release, has_repository=has_repository)
+    return ParseDict(told, pb.ServerMetadataResponse())
 
 
 def _model_metadata(request: pb.ModelMetadataRequest, subject: Subject) -> Message:
@@ -67,7 +72,8 @@ def _model_statistics(request: pb.ModelStatisticsRequest, subject: Subject) -> M
 
 
 def _repository_index(request: pb.RepositoryIndexRequest, subject: Subject) -> Message:
-    models = described.repository_index(subject.dataplane, only_ready=request.ready)
+    reason = subject.repository.failure if subject.repository else ""
+    models = described.repository_index(subject.dataplane, only_ready=request.ready, reason=reason)
     return ParseDict({"models": models}, pb.RepositoryIndexResponse())
 
 

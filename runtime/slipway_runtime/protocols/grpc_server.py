@@ -31,6 +31,7 @@ from slipway_runtime.http2.heads import RequestHead
 from slipway_runtime.http2.listener import Http2Limits, Http2Listener
 from slipway_runtime.http2.streams import Receiver, Stream
 from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
@@ -38,6 +39,7 @@ from slipway_runtime.protocols import grpc_framing as framing
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, ClientGone
 from slipway_runtime.protocols.dialect import Identity
+from slipway_runtime.protocols.envelope import Stamp
 from slipway_runtime.protocols.grpc_calls import (
     MAX_STREAMING_CALLS,
     Call,
@@ -45,6 +47,7 @@ from slipway_runtime.protocols.grpc_calls import (
     Calls,
     Context,
     Method,
+    One,
     Streaming,
     StreamingCall,
     Unary,
@@ -57,12 +60,15 @@ from slipway_runtime.protocols.grpc_messages import (
     Subject,
 )
 from slipway_runtime.protocols.grpc_messages import Calls as Described
+from slipway_runtime.protocols.grpc_repository import REPOSITORY_CALLS
+from slipway_runtime.protocols.grpc_repository import Answer as Manage
 from slipway_runtime.protocols.grpc_status import Status
 from slipway_runtime.protocols.grpc_wires import GrpcWire, TensorFlowWire, V2Wire
 from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.proto import health_pb2
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
 from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, code_of, status_of
+from slipway_runtime.repository import Repository
 from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
@@ -99,6 +105,7 @@ class GrpcServer:
         release: str,
         limits: GrpcLimits,
         telemetry: Telemetry,
+        repository: Repository | None = None,
     ) -> None:
         self._drain_s: Final = limits.drain_s
         serving = dataplane.config.serving
@@ -109,11 +116,11 @@ class GrpcServer:
                 budget=budget,
                 answers=BodyBudget(budget.limit_bytes, "answers that wait for their clients"),
                 max_calls=serving.queue.max_length + _SPARE_CALLS,
-                trailer=framing.metadata(_told(dataplane)),
+                trailer=_Trailer(dataplane),
             )
         )
         self._methods: Final = _methods(
-            dataplane, metrics, telemetry, Subject(dataplane, metrics, release)
+            dataplane, metrics, telemetry, Subject(dataplane, metrics, release), repository
         )
         self._listener: Final = Http2Listener(
             self._accept,
@@ -179,7 +186,11 @@ _NOBODY: Final = _Nobody()
 
 
 def _methods(
-    dataplane: DataPlane, metrics: Metrics, telemetry: Telemetry, subject: Subject
+    dataplane: DataPlane,
+    metrics: Metrics,
+    telemetry: Telemetry,
+    subject: Subject,
+    repository: Repository | None,
 ) -> Mapping[bytes, Method]:
     infer = _Inference(V2Wire(), dataplane, metrics, telemetry)
     predict = _Inference(TensorFlowWire(), dataplane, metrics, telemetry)
@@ -187,6 +198,7 @@ def _methods(
     services: dict[str, dict[str, Method]] = {
         V2_SERVICE: {
             **_described(V2_CALLS, subject),
+            **_repository_methods(dataplane, repository),
             "ModelInfer": Unary(infer.one),
             "ModelStreamInfer": Streaming(infer.stream),
         },
@@ -213,12 +225,32 @@ def _described(calls: Described, subject: Subject) -> dict[str, Method]:
 
 def _telling(
     kind: type[Message], answer: Callable[[Any, Subject], Message], subject: Subject
-) -> Any:
+) -> One:
     async def tell(raw: bytes, context: Context) -> bytes:
         told: bytes = answer(_parsed(kind, raw), subject).SerializeToString()
         return told
 
     return tell
+
+
+def _repository_methods(dataplane: DataPlane, repository: Repository | None) -> dict[str, Method]:
+    """Load and unload; none where there is no repository."""
+    if repository is None:
+        return {}
+    return {
+        name: Unary(_managing(kind, answer, dataplane, repository))
+        for name, (kind, answer) in REPOSITORY_CALLS.items()
+    }
+
+
+def _managing(
+    kind: type[Message], answer: Manage, dataplane: DataPlane, repository: Repository
+) -> One:
+    async def manage(raw: bytes, context: Context) -> bytes:
+        told = await answer(_parsed(kind, raw), dataplane, repository)
+        return told.SerializeToString()
+
+    return manage
 
 
 def _parsed(kind: type[Message], raw: bytes) -> Message:
@@ -305,29 +337,41 @@ class _Inference:
         )
 
     async def _answer(self, raw: bytes, context: Context, exchange: Exchange) -> Message:
-        asked = await self._decoded(raw)
-        exchange.id = asked.request.id
-        response = await self._dataplane.infer(
-            asked.request,
-            timeout_s=shortest(context.remaining_s(), asked.timeout_s),
-            timing=exchange.timing,
-        )
+        with self._dataplane.using() as model:
+            exchange.revision = model.origin.revision
+            asked = await self._decoded(raw, model.signature)
+            exchange.id = asked.request.id
+            response = await model.infer(
+                asked.request,
+                timeout_s=shortest(context.remaining_s(), asked.timeout_s),
+                timing=exchange.timing,
+            )
         return self._wire.encode(response, asked, self._identity)
 
-    async def _decoded(self, raw: bytes) -> Asked:
+    async def _decoded(self, raw: bytes, signature: Signature) -> Asked:
         if len(raw) <= _THREAD_ABOVE_BYTES:
-            return self._wire.decode(raw, self._dataplane)
+            return self._wire.decode(raw, self._dataplane, signature)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._codec, self._wire.decode, raw, self._dataplane)
+        return await loop.run_in_executor(
+            self._codec, self._wire.decode, raw, self._dataplane, signature
+        )
 
 
-def _told(dataplane: DataPlane) -> Mapping[str, str]:
+class _Trailer:
     """Which revision answered, as REST tells in headers."""
-    config = dataplane.config
-    told = {"x-model-name": config.name, "x-model-revision": config.revision}
-    if config.model.version:
-        told["x-model-version"] = config.model.version
-    return told
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._stamp: Final = Stamp(dataplane)
+        self._written: tuple[bytes, bytes] = (b"", b"")
+
+    def __call__(self) -> bytes:
+        known, block = self._written
+        told = self._stamp.block(None)
+        if known != told:
+            pairs = {name.decode(): value.decode() for name, value in self._stamp.headers(None)}
+            block = framing.metadata(pairs)
+            self._written = (told, block)
+        return block
 
 
 class _Health:

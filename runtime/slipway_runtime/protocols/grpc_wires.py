@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.inference.request import InferenceResponse
+from slipway_runtime.inference.signature import Signature
 from slipway_runtime.protocols import codec_proto, codec_tensorflow
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.dialect import Identity
@@ -20,7 +21,7 @@ class GrpcWire(Protocol):
     def label(self) -> str:
         """The wire's name in metrics."""
 
-    def decode(self, raw: bytes, dataplane: DataPlane) -> Asked:
+    def decode(self, raw: bytes, dataplane: DataPlane, signature: Signature) -> Asked:
         """Read a request to this model.
 
         Raises:
@@ -36,12 +37,12 @@ class V2Wire:
 
     label: Final = "grpc"
 
-    def decode(self, raw: bytes, dataplane: DataPlane) -> Asked:
+    def decode(self, raw: bytes, dataplane: DataPlane, signature: Signature) -> Asked:
         """Read a request."""
         limit = dataplane.config.serving.json_limit_bytes
         message = codec_proto.parse(raw, max_typed_bytes=limit)
         dataplane.check_name(message.model_name, message.model_version or None)
-        return codec_proto.decode(message, dataplane.signature)
+        return codec_proto.decode(message, signature)
 
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Message:
         """Write the answer."""
@@ -53,13 +54,13 @@ class TensorFlowWire:
 
     label: Final = "tensorflow"
 
-    def decode(self, raw: bytes, dataplane: DataPlane) -> Asked:
+    def decode(self, raw: bytes, dataplane: DataPlane, signature: Signature) -> Asked:
         """Read a request."""
         limit = dataplane.config.serving.json_limit_bytes
         message = codec_tensorflow.parse(raw, max_typed_bytes=limit)
         spec = message.model_spec
         dataplane.check_name(spec.name, codec_tensorflow.version_of(spec))
-        return codec_tensorflow.decode(message, dataplane.signature, max_typed_bytes=limit)
+        return codec_tensorflow.decode(message, signature, max_typed_bytes=limit)
 
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Message:
         """Write the answer."""

@@ -177,11 +177,11 @@ class InferEndpoint:
             await self._refuse_unread(send, receive, status, answer, extra)
         elif client is None or not client.answer(
             status,
-            _block(answer, extra) + self._stamp.block,
+            _block(answer, extra) + self._stamp.block(exchange.revision),
             answer.body,
             is_last=self._stamp.is_last,
         ):
-            await send(self._start(status, answer, extra))
+            await send(self._start(status, answer, extra, exchange.revision))
             await send({"type": "http.response.body", "body": answer.body})
 
     async def _compressed(self, answer: Answer, coding: str) -> Answer:
@@ -191,8 +191,10 @@ class InferEndpoint:
         body = await loop.run_in_executor(self._codec, deflated, answer.body, coding)
         return Answer(body, answer.json_bytes)
 
-    def _start(self, status: int, answer: Answer, extra: Headers) -> Message:
-        headers = [*_headers(answer), *extra, *self._stamp.headers]
+    def _start(
+        self, status: int, answer: Answer, extra: Headers, revision: str | None = None
+    ) -> Message:
+        headers = [*_headers(answer), *extra, *self._stamp.headers(revision)]
         if self._stamp.is_last:
             headers.append(CLOSE)
         return {"type": "http.response.start", "status": status, "headers": headers}
@@ -221,19 +223,19 @@ class InferEndpoint:
     ) -> Answer:
         if target.model is not None:
             self._dataplane.check_name(target.model, target.version)
-        asked = await self._decoded(dialect, head, body, limit)
-        exchange.id = asked.request.id
-        timeout_s = shortest(head.timeout_s, asked.timeout_s)
-        if timeout_s is not None:
-            timeout_s -= perf_counter() - exchange.begun_s
-        response = await self._dataplane.infer(
-            asked.request, timeout_s=timeout_s, timing=exchange.timing
-        )
+        with self._dataplane.using() as model:
+            exchange.revision = model.origin.revision
+            asked = await self._decoded(dialect, head, body, limit, model.signature)
+            exchange.id = asked.request.id
+            timeout_s = shortest(head.timeout_s, asked.timeout_s)
+            if timeout_s is not None:
+                timeout_s -= perf_counter() - exchange.begun_s
+            response = await model.infer(asked.request, timeout_s=timeout_s, timing=exchange.timing)
         return await self._encoded(dialect, response, asked)
 
-    async def _decoded(self, dialect: Dialect, head: Head, body: bytes, limit: BodyLimit) -> Asked:
-        signature = self._dataplane.signature
-
+    async def _decoded(
+        self, dialect: Dialect, head: Head, body: bytes, limit: BodyLimit, signature: Signature
+    ) -> Asked:
         def decode() -> Asked:
             content = inflate(body, head.coding, limit.max_bytes) if head.coding else body
             return dialect.decode(content, head, signature)

@@ -24,20 +24,29 @@ from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import codec_json, described, described_v1
 from slipway_runtime.protocols.body import BodyLimit
 from slipway_runtime.protocols.openapi import INFER_PATHS
+from slipway_runtime.protocols.repository_parameters import check_load, check_unload
 from slipway_runtime.protocols.v1 import LATEST
 from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
+from slipway_runtime.repository import Repository
 
 _SMALL_BODY: Final = BodyLimit(64 * 1024, 10.0, "the server")
 
 
-def client_app(dataplane: DataPlane, metrics: Metrics, *, release: str) -> FastAPI:
-    """The V2 routes for clients, all but inference."""
+def client_app(
+    dataplane: DataPlane,
+    metrics: Metrics,
+    *,
+    release: str,
+    repository: Repository | None = None,
+) -> FastAPI:
+    """The V2 routes for clients, all but inference; load and unload where there is a repository."""
     app = _app("Slipway runtime", release)
 
     @app.get("/v2", summary="Server metadata")
     @app.get("/v2/", include_in_schema=False)
     async def server_metadata() -> Response:
-        return JSONResponse(described.server_metadata(release))
+        has_repository = repository is not None
+        return JSONResponse(described.server_metadata(release, has_repository=has_repository))
 
     @app.get("/v2/health/live", summary="Server live")
     async def server_live() -> Response:
@@ -74,7 +83,9 @@ def client_app(dataplane: DataPlane, metrics: Metrics, *, release: str) -> FastA
         only_ready = wanted.get("ready", False)
         if not isinstance(only_ready, bool):
             raise InvalidRequest(f"ready: got {shown(only_ready)}, expected true or false")
-        return JSONResponse(described.repository_index(dataplane, only_ready=only_ready))
+        reason = repository.failure if repository else ""
+        index = described.repository_index(dataplane, only_ready=only_ready, reason=reason)
+        return JSONResponse(index)
 
     @app.get("/v2/models/{model}", summary="Model metadata")
     @app.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
@@ -88,8 +99,33 @@ def client_app(dataplane: DataPlane, metrics: Metrics, *, release: str) -> FastA
         dataplane.check_name(model, version)
         return _readiness(dataplane, {"name": model})
 
+    if repository:
+        _add_repository_routes(app, dataplane, repository)
     _add_v1_routes(app, dataplane)
     return app
+
+
+def _add_repository_routes(app: FastAPI, dataplane: DataPlane, repository: Repository) -> None:
+    @app.post("/v2/repository/models/{model}/load", summary="Load the model's file again")
+    async def load(model: str, request: Request) -> Response:
+        check_load(await _parameters(request))
+        dataplane.check_name(model)
+        await repository.load()
+        return Response()
+
+    @app.post("/v2/repository/models/{model}/unload", summary="Unload the model")
+    async def unload(model: str, request: Request) -> Response:
+        check_unload(await _parameters(request))
+        dataplane.check_name(model)
+        await repository.unload()
+        return Response()
+
+
+async def _parameters(request: Request) -> dict[str, Any]:
+    found = (await _small_document(request)).get("parameters", {})
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"parameters: got {shown(found)}, expected an object")
+    return found
 
 
 def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
@@ -230,18 +266,18 @@ def _not_ready(dataplane: DataPlane) -> dict[str, Any]:
 
 
 def _status(dataplane: DataPlane) -> dict[str, Any]:
-    config = dataplane.config
+    config, model = dataplane.config, dataplane.loaded
     return {
         "name": config.name,
         "namespace": config.namespace,
-        "revision": config.revision,
+        "revision": model.origin.revision if model else config.revision,
         "revisionNumber": config.revision_number,
         "version": config.model.version,
-        "digest": config.digest,
+        "digest": model.origin.digest if model else config.digest,
         "state": dataplane.state,
         "threads": dataplane.threads,
-        "batching": dataplane.batching,
+        "batching": model.batching() if model else None,
         "running": dataplane.running,
         "queue": {"length": dataplane.waiting, "maxLength": config.serving.queue.max_length},
-        "signature": dataplane.signature.described() if dataplane.is_loaded else None,
+        "signature": model.signature.described() if model else None,
     }

@@ -13,6 +13,7 @@ from slipway_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
     InvalidTensor,
+    LoadFailed,
     MisframedMessage,
     ModelNotFound,
     ModelNotReady,
@@ -28,6 +29,7 @@ from slipway_runtime.protocols.grpc_status import Status
 WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, Status]]] = {
     InvalidRequest: (400, Status.INVALID_ARGUMENT),
     InvalidTensor: (400, Status.INVALID_ARGUMENT),
+    LoadFailed: (400, Status.INVALID_ARGUMENT),  # as Triton; trying again changes nothing
     ModelNotFound: (404, Status.NOT_FOUND),
     BodyTimeout: (408, Status.DEADLINE_EXCEEDED),
     RequestTooLarge: (413, Status.RESOURCE_EXHAUSTED),

@@ -36,12 +36,14 @@ _KINDS: Final = {
     "mdep", "customresourcedefinition", "nodes", "all",
 }  # fmt: skip
 _ROUTE: Final = re.compile(
-    r"/v2(/health/(live|ready)|/models(/[\w-]+(/infer|/ready)?)?)?|/(livez|readyz|metrics|status|docs)"
+    r"/v2(/health/(live|ready)|/models(/[\w-]+(/infer|/ready)?)?"
+    r"|/repository/models/[\w-]+/(load|unload))?"
+    r"|/(livez|readyz|metrics|status|docs)"
 )
 _HELM_VERBS: Final = {"upgrade": {"--install"}, "uninstall": set[str]()}
 _HELM_FLAGS: Final = {"--namespace", "--create-namespace", "--wait", "--set", "--reuse-values"}
 _HELM_WITH_VALUE: Final = {"--namespace", "--set"}
-_CURL_FLAGS: Final = {"-s", "-si", "-d"}
+_CURL_FLAGS: Final = {"-s", "-si", "-d", "-X", "POST"}
 
 Judge = Callable[[Sequence[str], set[str]], Iterator[str]]
 """Words after the program, and the files that exist for the reader: yields problems."""
@@ -208,7 +210,7 @@ def _value(key: str) -> Iterator[str]:
 
 def _curl(words: Sequence[str], saved: set[str]) -> Iterator[str]:
     for word in words:
-        if word.startswith("-"):
+        if word.startswith("-") or word in _CURL_FLAGS:
             if word not in _CURL_FLAGS:
                 yield f"nobody judges {word!r}"
         elif word.startswith("@"):

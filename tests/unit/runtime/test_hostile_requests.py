@@ -44,8 +44,7 @@ from tests.unit.runtime.hostile import (
 from tests.unit.runtime.processes import Serving, infer_body, pod_folder, serving
 
 ELSEWHERE: Final = {
-    "B53": "one process serves one model for its life: nothing is loaded or unloaded under load",
-    "B54 B55": "the same: a new file is a new revision, and so a new pod",
+    "B53 B54 B55": "test_repository.py; in pods nothing is loaded or unloaded",
     "B56": "test_server.py: a drain under load fails nobody",
     "B57": "test_server.py: signals while loading, twice, thrice; fetch has its own tests",
     "B60": "test_hostile_models.py",

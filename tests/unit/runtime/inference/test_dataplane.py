@@ -11,7 +11,7 @@ import pytest
 
 from slipway_runtime.config import parse_config
 from slipway_runtime.errors import DeadlineExceeded, ModelNotReady
-from slipway_runtime.inference.dataplane import DataPlane
+from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.inference.request import InferenceRequest
 from slipway_runtime.monitoring.metrics import Metrics
 from tests.unit.runtime import models
@@ -89,10 +89,41 @@ async def test_before_it_is_loaded_nobody_is_served() -> None:
         await made.infer(request)
     with pytest.raises(ModelNotReady, match="is loading"):
         made.submit(request)
-    assert made.batching is None
+    assert made.loaded is None
 
 
 async def test_after_the_end_nobody_is_served(dataplane: DataPlane) -> None:
     dataplane.close()
     with pytest.raises(ModelNotReady, match="server is draining"):
         await dataplane.infer(counting_to(dataplane, 1))
+
+
+async def test_a_model_that_is_replaced_answers_what_it_has_begun(
+    dataplane: DataPlane, tmp_path: Path
+) -> None:
+    before = dataplane.loaded
+    long = asyncio.ensure_future(dataplane.infer(counting_to(dataplane, 200_000)))
+    await until(lambda: dataplane.running == 1)
+    with dataplane.using() as held:
+        load = asyncio.ensure_future(
+            dataplane.load(models.saved(models.affine(), tmp_path / "other.onnx"))
+        )
+        await until(lambda: dataplane.loaded is not before)
+        assert [spec.name for spec in dataplane.signature.inputs] == ["x"]
+        response = await held.infer(InferenceRequest({"n": np.array([2])}, held.signature.outputs))
+        assert not load.done()
+    await load
+    assert [int(answer.outputs[0][1][0]) for answer in (await long, response)] == [200_000, 2]
+    assert dataplane.running == 0
+
+
+async def test_who_waits_for_an_unload_may_give_up(dataplane: DataPlane) -> None:
+    long = asyncio.ensure_future(dataplane.infer(counting_to(dataplane, 200_000)))
+    await until(lambda: dataplane.running == 1)
+    unload = asyncio.ensure_future(dataplane.unload())
+    await until(lambda: dataplane.state is State.UNLOADING)
+    unload.cancel()
+    with pytest.raises(ModelNotReady, match="'digits' is unloading; load it first"):
+        await dataplane.infer(InferenceRequest({}, ()))
+    assert int((await long).outputs[0][1][0]) == 200_000
+    await until(lambda: dataplane.state is State.UNLOADED)

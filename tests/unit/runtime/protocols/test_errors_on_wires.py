@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -12,7 +12,11 @@ import pytest
 
 from slipway_runtime.config import parse_config
 from slipway_runtime.errors import ServingError
+from slipway_runtime.inference.batcher import Batcher
+from slipway_runtime.inference.batching import OFF
 from slipway_runtime.inference.dataplane import DataPlane
+from slipway_runtime.inference.model import LoadedModel, Origin
+from slipway_runtime.inference.probe import Verdict
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.inference.timing import Timing
@@ -36,14 +40,14 @@ def kinds(base: type[ServingError]) -> Iterator[type[ServingError]]:
         yield from kinds(kind)
 
 
-class Failing(DataPlane):
-    """A data plane that answers every inference with one error."""
+SIGNATURE = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
 
-    error: Exception
 
-    @property
-    def signature(self) -> Signature:
-        return Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+@dataclass(frozen=True, slots=True, eq=False)
+class FailingModel(LoadedModel):
+    """Answers every inference with one error."""
+
+    error: Exception = field(kw_only=True)
 
     async def infer(
         self,
@@ -53,6 +57,31 @@ class Failing(DataPlane):
         timing: Timing | None = None,
     ) -> InferenceResponse:
         raise self.error
+
+
+class Failing(DataPlane):
+    """A data plane whose model fails."""
+
+    error: Exception
+
+    @property
+    def signature(self) -> Signature:
+        return SIGNATURE
+
+    def using(self) -> LoadedModel:
+        origin, verdict = Origin("0123456789", None), Verdict(OFF, "")
+        batcher = Batcher(Unasked(), OFF, max_waiting=1, observer=self._metrics)
+        batcher.close()
+        return FailingModel(origin, SIGNATURE, verdict, batcher, None, 1.0, error=self.error)
+
+
+class Unasked:
+    """An engine that nobody reaches."""
+
+    signature = SIGNATURE
+
+    def run(self, *_: Any) -> Any:
+        raise AssertionError("the error comes before")
 
 
 @dataclass

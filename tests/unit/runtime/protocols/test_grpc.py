@@ -93,7 +93,6 @@ NAMED = {"name": "digits", "version": "7"}
                     "parameters",
                     "statistics",
                     "model_configuration",
-                    "model_repository",
                 ],
             },
             id="server",

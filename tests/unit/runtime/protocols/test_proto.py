@@ -44,6 +44,8 @@ def test_generated_messages_are_up_to_date(tmp_path: Path) -> None:
                     "ModelConfig",
                     "ModelStatistics",
                     "RepositoryIndex",
+                    "RepositoryModelLoad",
+                    "RepositoryModelUnload",
                 ]
             },
             id="V2",

@@ -60,7 +60,6 @@ SERVER = {
         "parameters",
         "statistics",
         "model_configuration",
-        "model_repository",
     ],
 }
 CONFIG = {
