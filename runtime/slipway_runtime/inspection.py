@@ -1,18 +1,18 @@
-"""Tell what a model file is: its signature, its digest, and a request to try it with."""
+"""Tell what a model file is: its signature, its digest, and requests to try it with."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from slipway_runtime.errors import NotFound, shown
-from slipway_runtime.inference.signature import TensorSpec
+from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.laptop import model_name
+from slipway_runtime.protocols.examples import curl_commands, python_snippet
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.validate import inspected
 
-_SAMPLE_ELEMENTS = 64
+_BASE = "http://127.0.0.1:8080"
 
 
 def report(model: Path) -> str:
@@ -35,26 +35,39 @@ def report(model: Path) -> str:
         "",
         "Serve it:",
         f"  slipway-runtime serve {model}",
-        "and ask it:",
-        f"  curl -s http://127.0.0.1:8080/v2/models/{model_name(model)}/infer \\",
-        f"    -d '{_request(signature.inputs)}'",
+        *requests(signature, _BASE, model_name(model)),
     ]
     return "\n".join(lines)
 
 
+def greeting(signature: Signature, name: str, *, rest: str, grpc: str, admin: str) -> str:
+    """Say where a laptop's server listens, and how it is asked.
+
+    Args:
+        signature: of the model that is ready.
+        name: under which it is served.
+        rest: base of the URLs of the client port.
+        grpc: address of the gRPC port.
+        admin: base of the URLs of the admin port.
+    """
+    lines = [
+        f"Serving {name}: REST {rest}, gRPC {grpc}",
+        f"Try it in a browser: {admin}/docs (metrics: {admin}/metrics); Ctrl-C ends it.",
+        *requests(signature, rest, name),
+    ]
+    return "\n".join(lines)
+
+
+def requests(signature: Signature, base: str, name: str) -> Iterator[str]:
+    """Requests to paste into a shell, and into Python."""
+    commands = curl_commands(signature, base, name)
+    if commands:
+        yield "Ask it, with zeros:"
+        yield from (f"  {command}" for command in commands)
+    yield "Ask it from Python, with zeros:"
+    snippet = python_snippet(signature, base, name)
+    yield from (f"  {line}" for line in snippet.splitlines())
+
+
 def _line(kind: str, spec: TensorSpec) -> str:
     return f"{kind:10} {spec.name}  {spec.datatype}  {list(spec.shape)}"
-
-
-def _request(inputs: tuple[TensorSpec, ...]) -> str:
-    return json.dumps({"inputs": [_sample(spec) for spec in inputs]})
-
-
-def _sample(spec: TensorSpec) -> dict[str, Any]:
-    shape = [1 if size == -1 else size for size in spec.shape]
-    count = 1
-    for size in shape:
-        count *= size
-    zero: Any = "" if spec.datatype == "BYTES" else 0
-    data: Any = [zero] * count if count <= _SAMPLE_ELEMENTS else [f"… {count} numbers …"]
-    return {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": data}

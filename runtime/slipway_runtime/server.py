@@ -16,7 +16,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -31,12 +31,13 @@ from slipway_runtime.config import ServingConfig
 from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
 from slipway_runtime.inference.dataplane import DataPlane
+from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import Telemetry, open_telemetry
 from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
-from slipway_runtime.protocols.infer import InferEndpoint
+from slipway_runtime.protocols.infer import InferEndpoint, Uncounted
 from slipway_runtime.repository import Repository, Source
 from slipway_runtime.settings import Settings
 
@@ -49,6 +50,15 @@ _SPARE_FILES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the process listens, once it does."""
+
+    http: int
+    grpc: int
+    admin: int
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """What to serve, from where, and on which address."""
 
@@ -57,6 +67,8 @@ class Assignment:
     host: str
     locate: Callable[[], Path] | None = None
     """Finds the file again, where clients may have it loaded anew; None where they may not."""
+    greet: Callable[[Ports, Signature], None] | None = None
+    """Told once that the first model is ready."""
 
 
 def serve(assignment: Assignment, settings: Settings) -> None:
@@ -84,13 +96,10 @@ async def _run(
 ) -> None:
     server = Server(assignment, settings)
     await server.grpc.start(grpc)
-    ports = {
-        "http_port": http.getsockname()[1],
-        "grpc_port": grpc.getsockname()[1],
-        "admin_port": admin.getsockname()[1],
-    }
-    log.info("listening", extra={"host": assignment.host, **ports})
-    await server.run(http, admin)
+    ports = Ports(http.getsockname()[1], grpc.getsockname()[1], admin.getsockname()[1])
+    told = {f"{name}_port": port for name, port in asdict(ports).items()}
+    log.info("listening", extra={"host": assignment.host, **told})
+    await server.run(http, admin, ports)
 
 
 class Server:
@@ -132,14 +141,14 @@ class Server:
         self._admin: Final = _Listener(admin, own, settings.keep_alive_s, 1.0)
         self._signals: Final = _Signals()
 
-    async def run(self, http: socket.socket, admin: socket.socket) -> None:
+    async def run(self, http: socket.socket, admin: socket.socket, ports: Ports) -> None:
         """Answer on all ports at once; load; serve until a signal; drain."""
         failure: SlipwayError | None = None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._admin.serve(sockets=[admin]))
             client = tasks.create_task(self._client.serve(sockets=[http]))
             try:
-                await self._load()
+                await self._load(ports)
                 await self._signals.received(1)
             except SlipwayError as err:
                 failure = err
@@ -147,7 +156,7 @@ class Server:
         if failure:
             raise failure
 
-    async def _load(self) -> None:
+    async def _load(self, ports: Ports) -> None:
         """Load the model, or stop waiting for it when a signal comes first."""
         begun_s = monotonic()
         load = asyncio.ensure_future(self._dataplane.load(self._assignment.model))
@@ -160,6 +169,8 @@ class Server:
             gc.freeze()
             took_ms = round((monotonic() - begun_s) * 1000)
             log.info("ready", extra={"model": self._assignment.config.name, "load_ms": took_ms})
+            if self._assignment.greet:
+                self._assignment.greet(ports, self._dataplane.signature)
         else:
             load.cancel()
 
@@ -275,7 +286,10 @@ def _apps(
     client = rest.client_app(dataplane, metrics, release=version("slipway"), repository=repository)
     admin = rest.admin_app(dataplane, metrics, client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
-    return infer, admin
+    tried = InferEndpoint(
+        dataplane, Uncounted(), budget=budget, rest=admin, telemetry=Telemetry()
+    )
+    return infer, tried
 
 
 @contextmanager

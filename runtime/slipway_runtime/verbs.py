@@ -6,6 +6,8 @@ import logging
 import signal
 import sys
 from argparse import Namespace
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -24,7 +26,9 @@ from slipway_runtime.supply.step import end_in, run_step
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
+    from slipway_runtime.inference.signature import Signature
     from slipway_runtime.laptop import Found
+    from slipway_runtime.server import Ports
 
 log: Final = logging.getLogger("slipway_runtime")
 
@@ -81,8 +85,26 @@ def _serve(args: Namespace, settings: Settings) -> None:
         found = _on_laptop(args, settings)
         host = settings.host or "127.0.0.1"
         locate = found.locate if args.allow_repository else None
-        assignment = Assignment(found.config, found.model, host, locate)
+        greet = partial(_greet, found.config.name, host)
+        assignment = Assignment(found.config, found.model, host, locate, greet)
     serve(assignment, settings)
+
+
+def _greet(name: str, host: str, ports: Ports, signature: Signature) -> None:
+    """Tell people on standard output what the log tells machines."""
+    from slipway_runtime.inspection import greeting
+
+    shown = f"[{host}]" if ":" in host else host
+    text = greeting(
+        signature,
+        name,
+        rest=f"http://{shown}:{ports.http}",
+        grpc=f"{shown}:{ports.grpc}",
+        admin=f"http://{shown}:{ports.admin}",
+    )
+    with suppress(OSError):  # nobody reads it
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:

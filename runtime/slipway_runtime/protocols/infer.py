@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +26,6 @@ from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.inference.request import InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.exchange import Exchange
-from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import BodyBudget, BodyLimit, ClientGone, discard
@@ -54,13 +53,33 @@ _BINARY: Final = (b"content-type", b"application/octet-stream")
 _DIALECTS: Final[tuple[Dialect, ...]] = (V2(), V1(), Plain(), TorchServe())
 
 
+class Counter(Protocol):
+    """Who counts requests: `Metrics`, or nobody."""
+
+    def answered(self, protocol: str, code: int, duration_s: float) -> None:
+        """An inference request was answered."""
+
+    def rejected(self, reason: str) -> None:
+        """One was turned away."""
+
+
+class Uncounted:
+    """Counts nothing: what people try out on the admin port is no traffic."""
+
+    def answered(self, protocol: str, code: int, duration_s: float) -> None:
+        """Forget it."""
+
+    def rejected(self, reason: str) -> None:
+        """Forget it."""
+
+
 class InferEndpoint:
     """Answers inference requests, and passes every other path on."""
 
     def __init__(
         self,
         dataplane: DataPlane,
-        metrics: Metrics,
+        metrics: Counter,
         *,
         budget: BodyBudget,
         rest: ASGIApp,

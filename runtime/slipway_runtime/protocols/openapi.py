@@ -1,4 +1,6 @@
-"""The OpenAPI description of inference, which FastAPI does not see.
+"""The OpenAPI description of inference, which FastAPI does not see: that of the model served.
+
+Pure. While nothing is loaded it describes any model. Every request has an example that can be sent.
 
 Source: Open Inference Protocol, "Inference"; Triton, "Binary Tensor Data Extension"; TensorFlow
 Serving, "RESTful API"; datatypes from `inference/datatypes.py`.
@@ -6,9 +8,18 @@ Serving, "RESTful API"; datatypes from `inference/datatypes.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from slipway_runtime.inference.datatypes import DTYPES
+from slipway_runtime.inference.datatypes import DTYPES, kind_of
+from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.protocols.examples import (
+    MAX_WRITTEN,
+    elements,
+    plain_request,
+    v1_request,
+    v2_request,
+)
 
 _TENSOR: Final[dict[str, Any]] = {
     "type": "object",
@@ -69,56 +80,156 @@ _ERRORS: Final = {
 }
 
 
-def _content(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": schema}}}
+_V1: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"instances": {"type": "array", "items": {}}, "inputs": {}},
+}
+_PLAIN: Final[dict[str, Any]] = {"oneOf": [{"type": "object"}, {"type": "array", "items": {}}]}
+_PREDICTIONS: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"predictions": {}, "outputs": {}},
+}
+_PREDICTION: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"prediction": {}, "outputs": {"type": "object"}},
+}
+_JSON: Final = "application/json"
 
 
-def _asking(
-    summary: str, request: dict[str, Any], response: dict[str, Any], *parameters: str
-) -> dict[str, Any]:
+def infer_paths(name: str, version: str, signature: Signature | None) -> dict[str, dict[str, Any]]:
+    """Every path that answers inferences.
+
+    Args:
+        name: of the model, the only one there is.
+        version: the same.
+        signature: what it takes and gives; None while nothing is loaded.
+    """
+    asked = _Asked(name, version, signature)
+    v2 = asked.operation("Inference", _v2_schema(signature), _answer_schema(signature), v2_request)
+    v1 = asked.operation(
+        "Prediction by rows (`instances`) or by columns (`inputs`)", _V1, _PREDICTIONS, v1_request
+    )
+    plain = asked.operation("Prediction from nested lists", _PLAIN, _PREDICTION, plain_request)
+    torchserve = asked.operation("Prediction (TorchServe)", _PLAIN, {}, plain_request)
     return {
-        "post": {
-            "summary": summary,
-            "parameters": [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in parameters
-            ],
-            "requestBody": {"required": True, **_content(request)},
-            "responses": {
-                "200": {"description": "the outputs", **_content(response)},
-                **{
-                    code: {"description": text, **_content(_ERROR)}
-                    for code, text in _ERRORS.items()
-                },
-            },
-        }
+        "/v2/models/{model}/infer": asked.at(v2, "model"),
+        "/v2/models/{model}/versions/{version}/infer": asked.at(v2, "model", "version"),
+        "/v1/models/{model}:predict": asked.at(v1, "model"),
+        "/v1/models/{model}/versions/{version}:predict": asked.at(v1, "model", "version"),
+        "/predict": asked.at(plain),
+        "/v1/predict": asked.at(plain),
+        "/predictions/{model}": asked.at(torchserve, "model"),
+        "/predictions/{model}/{version}": asked.at(torchserve, "model", "version"),
     }
 
 
-_V2: Final = ("Inference", _REQUEST, _RESPONSE)
-_V1: Final = (
-    "Prediction by rows (`instances`) or by columns (`inputs`)",
-    {"type": "object", "properties": {"instances": {"type": "array", "items": {}}, "inputs": {}}},
-    {"type": "object", "properties": {"predictions": {}, "outputs": {}}},
-)
-_PLAIN: Final = (
-    "Prediction from nested lists",
-    {"oneOf": [{"type": "object"}, {"type": "array", "items": {}}]},
-    {"type": "object", "properties": {"prediction": {}, "outputs": {"type": "object"}}},
-)
-_TORCHSERVE: Final[tuple[str, dict[str, Any], dict[str, Any]]] = (
-    "Prediction (TorchServe)",
-    _PLAIN[1],
-    {},
-)
+def with_values(paths: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """Other paths of the same server, with the only value of each of their parameters."""
 
-INFER_PATHS: Final[dict[str, Any]] = {
-    "/v2/models/{model}/infer": _asking(*_V2, "model"),
-    "/v2/models/{model}/versions/{version}/infer": _asking(*_V2, "model", "version"),
-    "/v1/models/{model}:predict": _asking(*_V1, "model"),
-    "/v1/models/{model}/versions/{version}:predict": _asking(*_V1, "model", "version"),
-    "/predict": _asking(*_PLAIN),
-    "/v1/predict": _asking(*_PLAIN),
-    "/predictions/{model}": _asking(*_TORCHSERVE, "model"),
-    "/predictions/{model}/{version}": _asking(*_TORCHSERVE, "model", "version"),
+    def told(parameter: dict[str, Any]) -> dict[str, Any]:
+        value = values.get(parameter["name"])
+        return parameter if value is None else {**parameter, "schema": _only(value)}
+
+    def operation(described: dict[str, Any]) -> dict[str, Any]:
+        parameters = [told(each) for each in described.get("parameters", ())]
+        return {**described, **({"parameters": parameters} if parameters else {})}
+
+    return {
+        path: {verb: operation(described) for verb, described in verbs.items()}
+        for path, verbs in paths.items()
+    }
+
+
+def _only(value: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [value]}
+
+
+class _Asked:
+    """Writes the operations of one model."""
+
+    def __init__(self, name: str, version: str, signature: Signature | None) -> None:
+        self._values: Final = {"model": name, "version": version}
+        self._signature: Final = signature
+
+    def operation(
+        self,
+        summary: str,
+        request: dict[str, Any],
+        response: dict[str, Any],
+        example: Callable[[Signature], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """One POST, without its parameters."""
+        body = {"schema": request}
+        if self._signature and elements(self._signature) <= MAX_WRITTEN:
+            body["example"] = example(self._signature)
+        failures = {
+            code: {"description": text, "content": {_JSON: {"schema": _ERROR}}}
+            for code, text in _ERRORS.items()
+        }
+        answer = {"description": "the outputs", "content": {_JSON: {"schema": response}}}
+        return {
+            "summary": summary,
+            "requestBody": {"required": True, "content": {_JSON: body}},
+            "responses": {"200": answer, **failures},
+        }
+
+    def at(self, operation: dict[str, Any], *parameters: str) -> dict[str, Any]:
+        """An operation under a path with these parameters; each has one value."""
+        named = [
+            {"name": name, "in": "path", "required": True, "schema": _only(self._values[name])}
+            for name in parameters
+        ]
+        return {"post": {**operation, **({"parameters": named} if named else {})}}
+
+
+def _v2_schema(signature: Signature | None) -> dict[str, Any]:
+    if signature is None:
+        return _REQUEST
+    tensors = [_tensor_schema(spec) for spec in signature.inputs]
+    count = len(tensors)
+    inputs = {"type": "array", "minItems": count, "maxItems": count}
+    if tensors:
+        inputs["items"] = {"oneOf": tensors} if count > 1 else tensors[0]
+    names = [spec.name for spec in signature.outputs]
+    wanted = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"enum": names}, "parameters": {"type": "object"}},
+    }
+    properties = {**_REQUEST["properties"], "inputs": inputs}
+    properties["outputs"] = {"type": "array", "items": wanted, "maxItems": len(names)}
+    return {**_REQUEST, "properties": properties}
+
+
+def _answer_schema(signature: Signature | None) -> dict[str, Any]:
+    if signature is None:
+        return _RESPONSE
+    # Asked for as a ranking of classes, an output comes as BYTES: its datatype is not promised.
+    names = {"name": {"enum": [spec.name for spec in signature.outputs]}}
+    tensor = {**_TENSOR, "properties": {**_TENSOR["properties"], **names}}
+    properties = {**_RESPONSE["properties"], "outputs": {"type": "array", "items": tensor}}
+    return {**_RESPONSE, "properties": properties}
+
+
+def _tensor_schema(spec: TensorSpec) -> dict[str, Any]:
+    shape: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    if spec.shape:
+        sizes = [{"minimum": 0} if size == -1 else {"const": size} for size in spec.shape]
+        shape["prefixItems"] = [{"type": "integer", **size} for size in sizes]
+        shape["minItems"] = shape["maxItems"] = len(spec.shape)
+    element: dict[str, Any] = _ELEMENTS.get(kind_of(spec.datatype), {"type": "integer"})
+    data = {
+        "type": "array",
+        "items": {"anyOf": [element, {"type": "array"}]},
+        "description": f"{spec.datatype}, row-major, nested or flat.",
+    }
+    fixed = {"name": {"const": spec.name}, "datatype": {"const": spec.datatype}}
+    properties = {**_TENSOR["properties"], **fixed, "shape": shape, "data": data}
+    return {**_TENSOR, "properties": properties}
+
+
+_ELEMENTS: Final[dict[str, dict[str, Any]]] = {
+    "O": {"type": "string"},
+    "b": {"type": "boolean"},
+    "f": {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]},
 }

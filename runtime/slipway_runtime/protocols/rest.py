@@ -8,27 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import JSONResponse
 
+from slipway_runtime import page
 from slipway_runtime.errors import InvalidRequest, NotServed, ServingError, shown
 from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import codec_json, described, described_v1
 from slipway_runtime.protocols.body import BodyLimit
-from slipway_runtime.protocols.openapi import INFER_PATHS
+from slipway_runtime.protocols.openapi import infer_paths, with_values
 from slipway_runtime.protocols.repository_parameters import check_load, check_unload
 from slipway_runtime.protocols.v1 import LATEST
 from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
 from slipway_runtime.repository import Repository
 
+_PAGE: Final = {
+    "/docs": ("index.html", "text/html"),
+    "/docs/page.css": ("page.css", "text/css"),
+    "/docs/page.js": ("page.js", "text/javascript"),
+}
+_PAGE_POLICY: Final = "default-src 'self'; img-src data:; frame-ancestors 'none'"
+"""Nothing from another host, nothing inline: names of a hostile model stay text."""
 _SMALL_BODY: Final = BodyLimit(64 * 1024, 10.0, "the server")
 
 
@@ -203,14 +211,35 @@ def admin_app(dataplane: DataPlane, metrics: Metrics, client: FastAPI) -> FastAP
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        document = client.openapi()
-        return JSONResponse({**document, "paths": {**document["paths"], **INFER_PATHS}})
+        return JSONResponse(_description(client.openapi(), dataplane))
 
-    @app.get("/docs")
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title=client.title)
-
+    _add_page(app)
+    # Same origin: the page sends its requests here. Last, because it takes every other path.
+    app.mount("/", client)
     return app
+
+
+def _description(document: dict[str, Any], dataplane: DataPlane) -> dict[str, Any]:
+    """The OpenAPI document of the client surface, with the model's own names and shapes."""
+    model, name, version = dataplane.loaded, dataplane.config.name, dataplane.version
+    ours = infer_paths(name, version, model.signature if model else None)
+    only = {"model": name, "version": version}
+    about = f"Model {name}, version {version}, {dataplane.state.lower()}."
+    return {
+        **document,
+        "info": {**document["info"], "description": about},
+        "paths": {**ours, **with_values(document["paths"], only)},
+    }
+
+
+def _add_page(app: FastAPI) -> None:
+    for path, (name, kind) in _PAGE.items():
+        content = (files(page) / name).read_bytes()
+
+        def send(content: bytes = content, kind: str = kind) -> Response:
+            return Response(content, 200, {"content-security-policy": _PAGE_POLICY}, kind)
+
+        app.add_api_route(path, send, include_in_schema=False)
 
 
 def _app(title: str, release: str) -> FastAPI:

@@ -77,6 +77,15 @@ def identity(*datatypes: str, shape: Shape = ("n",)) -> Any:
     )
 
 
+def negating(name: str) -> Any:
+    """`y = -x`, two columns; its input is named as asked."""
+    return model_of(
+        [helper.make_node("Neg", [name], ["y"])],
+        [tensor(name, "FP32", ["n", 2])],
+        [tensor("y", "FP32", ["n", 2])],
+    )
+
+
 def joined() -> Any:
     """`y = concat(a, b)` along the rows' columns: both batches must be equal."""
     return model_of(

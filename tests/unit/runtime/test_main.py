@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import httpx
@@ -59,19 +60,58 @@ def test_help_needs_no_dependency() -> None:
     assert (done.returncode, "MODEL.onnx" in done.stdout) == (0, True)
 
 
-def test_inspect_prints_a_request_that_works(affine_model: Path) -> None:
+def test_inspect_prints_the_signature(affine_model: Path) -> None:
     done = runtime("inspect", affine_model)
     assert done.returncode == 0
     assert "input      x  FP32  [-1, 4]\noutput     scores  FP32  [-1, 3]" in done.stdout
     assert "framework  tests" in done.stdout
-    found = re.search(r"-d '(.+)'", done.stdout)
-    assert found
-    with serving(affine_model) as server:
-        server.wait_for("ready")
-        answer = httpx.post(
-            f"{server.url}/v2/models/affine/infer", content=found[1], trust_env=False
-        )
-    assert answer.json()["outputs"][0]["data"] == [0, 0, 0]
+    assert "curl -s http://127.0.0.1:8080/v2/models/affine/infer -d '{" in done.stdout
+
+
+def test_what_a_laptop_is_told_works_as_it_stands(tmp_path: Path) -> None:
+    """The start of `serve` prints commands; a shell and Python run them, quotes in names or not."""
+    model = models.saved(models.negating("it's"), tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "slipway_runtime", "serve", str(model)]
+    free = environment(http_port=0, grpc_port=0, admin_port=0)
+    with subprocess.Popen(
+        command, env=free, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout
+        lines = []
+        while "print(json.load(answer)" not in (line := process.stdout.readline()):
+            lines.append(line)
+        lines.append(line)
+        try:
+            page = httpx.get(_word(lines, r"http://\S+/docs"), trust_env=False)
+            told = [line.strip() for line in lines if line.startswith("  curl")]
+            answers = [_run(["sh", "-c", command]) for command in told]
+            start = next(i for i, line in enumerate(lines) if line.startswith("  import"))
+            snippet = textwrap.dedent("".join(lines[start:]))
+            printed = _run([sys.executable, "-c", snippet])
+        finally:
+            process.kill()
+    assert page.status_code == 200
+    v2, plain = map(json.loads, answers)
+    assert v2["outputs"][0]["data"] == [0, 0]
+    assert plain["prediction"] == [[0, 0]]
+    assert "'data': [-0.0, -0.0]" in printed
+
+
+def _word(lines: list[str], pattern: str) -> str:
+    found = re.search(pattern, "".join(lines))
+    assert found, lines
+    return found[0]
+
+
+def _run(command: list[str]) -> str:
+    kept = {k: v for k, v in environment().items() if k != "PYTHONPATH"}
+    return subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_large_request_is_given_in_python_only(tmp_path: Path) -> None:
+    large = models.identity("FP32", shape=[1, 3, 224, 224])
+    done = runtime("inspect", models.saved(large, tmp_path / "m.onnx"))
+    assert ("curl" in done.stdout, "'data': [0.0] * 150528" in done.stdout) == (False, True)
 
 
 def test_inspect_says_why_a_model_cannot_be_served(tmp_path: Path) -> None:
