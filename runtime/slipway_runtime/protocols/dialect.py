@@ -63,6 +63,9 @@ class Dialect(Protocol):
             InvalidRequest: naming the field, what it holds and what was expected.
         """
 
+    def is_file(self, head: Head, signature: Signature) -> bool:
+        """Whether the body is a file, which may be as large as binary tensors."""
+
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Answer:
         """Write the answer."""
 

@@ -151,7 +151,7 @@ class InferEndpoint:
         answer, head, error, body, is_read = Answer(b""), Head(), None, b"", False
         try:
             head = read_head(scope)
-            limit = self._json_limit if head.json_bytes is None else self._binary_limit
+            limit = self._limit(dialect, head)
             held = limit.announced(scope)
             if head.coding:
                 held = inflated_limit(held, limit.max_bytes)
@@ -202,6 +202,12 @@ class InferEndpoint:
         ):
             await send(self._start(status, answer, extra, exchange.revision))
             await send({"type": "http.response.body", "body": answer.body})
+
+    def _limit(self, dialect: Dialect, head: Head) -> BodyLimit:
+        model = self._dataplane.loaded
+        is_file = model is not None and dialect.is_file(head, model.signature)
+        is_binary = is_file or head.json_bytes is not None
+        return self._binary_limit if is_binary else self._json_limit
 
     async def _compressed(self, answer: Answer, coding: str) -> Answer:
         if len(answer.body) <= _THREAD_ABOVE_BYTES:

@@ -3,6 +3,7 @@
 Pure. Bodies: `{"inputs": …}`, `{"instances": …}`, `{"data": …}`, `{"input": …}`,
 `{"features": …}`, an object of the model's inputs, or a bare list. Values are nested lists, or an
 object of them by input; datatypes come from the model. A lone row may stand without its batch.
+A file, as it is or in a form, is the request of a model that takes bytes (`upload.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from slipway_runtime.protocols.codec_json import parsed, plain
 from slipway_runtime.protocols.dialect import Answer, Identity, Target, decoded_part
 from slipway_runtime.protocols.head import Head
 from slipway_runtime.protocols.nested import is_base64, lone_input, named_tensors, nested, tensor_of
+from slipway_runtime.protocols.upload import is_upload, read_upload, takes_uploads
 from slipway_runtime.protocols.v1 import by_rows, json_body
 from slipway_runtime.protocols.wire import clipped_message, error_body
 
+_UNKNOWN: Final = "application/octet-stream"
 _KEYS: Final = ("inputs", "instances", "data", "input", "features")
 
 
@@ -42,7 +45,12 @@ class Plain:
 
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""
-        return Asked(InferenceRequest(read_plain(body, signature), signature.outputs))
+        tensors = read_any(body, head.content_type, signature)
+        return Asked(InferenceRequest(tensors, signature.outputs))
+
+    def is_file(self, head: Head, signature: Signature) -> bool:
+        """Whether the body is a file that the model takes."""
+        return is_upload(head.content_type) and takes_uploads(signature)
 
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Answer:
         """Write the answer: the outputs by name, and the first one as the prediction."""
@@ -80,7 +88,12 @@ class TorchServe:
 
     def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
         """Read a request."""
-        return Asked(InferenceRequest(read_plain(body, signature), signature.outputs))
+        tensors = read_any(body, head.content_type, signature)
+        return Asked(InferenceRequest(tensors, signature.outputs))
+
+    def is_file(self, head: Head, signature: Signature) -> bool:
+        """Whether the body is a file that the model takes."""
+        return is_upload(head.content_type) and takes_uploads(signature)
 
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Answer:
         """Write the answer: a handler's output, without anything around it."""
@@ -91,6 +104,27 @@ class TorchServe:
         """Write an error in TorchServe's form, with ours beside it."""
         text = clipped_message(message)
         return orjson.dumps({"error": text, "code": status, "type": kind, "message": text})
+
+
+def read_any(body: bytes, content_type: str, signature: Signature) -> dict[str, Tensor]:
+    """Read a file or JSON: what the head says, else what the first byte says.
+
+    `curl -T` announces nothing; no image begins like JSON.
+
+    Raises:
+        InvalidRequest: neither, or it does not fit the model.
+    """
+    if is_upload(content_type):
+        is_json = content_type.lower().startswith(_UNKNOWN) and not takes_uploads(signature)
+        if not (is_json and _begins_as_json(body)):
+            return read_upload(body, content_type, signature)
+    elif not content_type and takes_uploads(signature) and not _begins_as_json(body):
+        return read_upload(body, _UNKNOWN, signature)
+    return read_plain(body, signature)
+
+
+def _begins_as_json(body: bytes) -> bool:
+    return body[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"")
 
 
 def read_plain(body: bytes, signature: Signature) -> dict[str, Tensor]:

@@ -69,6 +69,10 @@ class V1:
         tensors = read(document[forms[0]], signature)
         return Asked(InferenceRequest(tensors, signature.outputs), is_row_form=is_row_form)
 
+    def is_file(self, head: Head, signature: Signature) -> bool:
+        """V1 knows JSON only."""
+        return False
+
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Answer:
         """Write the answer."""
         values = {spec.name: nested(spec.name, tensor) for spec, tensor in response.outputs}

@@ -34,6 +34,10 @@ class V2:
         """Read a request."""
         return codec_json.decode(body, signature, head.json_bytes)
 
+    def is_file(self, head: Head, signature: Signature) -> bool:
+        """V2 knows tensors only."""
+        return False
+
     def encode(self, response: InferenceResponse, asked: Asked, identity: Identity) -> Answer:
         """Write the answer."""
         written = codec_json.encode(
