@@ -6,6 +6,7 @@ the wire.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -97,6 +98,16 @@ def _words(rows: Tensor, count: int) -> Tensor:
             number = str(int(value)) if is_integer else f"{float(value):f}"
             words[row, place] = f"{number}:{index}"
     return words
+
+
+def repeated(where: str, names: Sequence[str]) -> InvalidRequest:
+    """The refusal of a list in which a tensor occurs twice.
+
+    >>> repeated("outputs", ["a", "b", "b"])
+    InvalidRequest("outputs: tensor 'b' occurs twice, expected each once")
+    """
+    name = next(name for index, name in enumerate(names) if name in names[:index])
+    return InvalidRequest(f"{where}: tensor {shown(name)} occurs twice, expected each once")
 
 
 def output_form(where: str, parameters: Any, is_binary: bool) -> OutputForm:

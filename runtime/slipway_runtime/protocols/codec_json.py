@@ -35,6 +35,7 @@ from slipway_runtime.protocols.asked import (
     binary_by_default,
     output_form,
     outputs_of,
+    repeated,
     timeout_of,
 )
 from slipway_runtime.protocols.codec_binary import raw_input, read_tensor, write_tensor
@@ -246,7 +247,7 @@ def _inputs(
     tail.check_empty()
     names = {head.spec.name: None for head in heads}
     if len(names) != len(heads):
-        raise InvalidRequest("inputs: a tensor occurs twice, expected each once")
+        raise repeated("inputs", [head.spec.name for head in heads])
     signature.check_complete(names)
     # Brackets outside of data: the list of inputs, one shape each, the list of outputs.
     brackets = text.count(b"[") - 1 - len(heads) - ("outputs" in keys)
@@ -311,7 +312,7 @@ def _wanted(
         )
     wanted = [_output(index, entry, signature, is_binary) for index, entry in enumerate(entries)]
     if len({spec.name for spec, _ in wanted}) != len(wanted):
-        raise InvalidRequest("outputs: a tensor occurs twice, expected each once")
+        raise repeated("outputs", [spec.name for spec, _ in wanted])
     return wanted
 
 

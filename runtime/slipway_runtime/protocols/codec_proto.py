@@ -23,6 +23,7 @@ from slipway_runtime.protocols.asked import (
     OutputForm,
     output_form,
     outputs_of,
+    repeated,
     timeout_of,
 )
 from slipway_runtime.protocols.codec_binary import decoded_word, read_tensor, write_tensor
@@ -152,7 +153,7 @@ def _inputs(message: pb.ModelInferRequest, signature: Signature) -> Mapping[str,
         spec = signature.input(tensor.name)
         shape = spec.check(tensor.datatype, list(tensor.shape))
         if spec.name in tensors:
-            raise InvalidRequest("inputs: a tensor occurs twice, expected each once")
+            raise repeated("inputs", [spec.name, spec.name])
         if not raw:
             tensors[spec.name] = _typed(spec, tensor, shape)
         elif tensor.HasField("contents"):
@@ -241,7 +242,7 @@ def _wanted(
     for index, entry in enumerate(entries):
         spec = signature.output(entry.name)
         if spec.name in seen:
-            raise InvalidRequest("outputs: a tensor occurs twice, expected each once")
+            raise repeated("outputs", [spec.name, spec.name])
         seen.add(spec.name)
         yield spec, output_form(f"outputs[{index}].parameters", _plain(entry.parameters), False)
     if not seen:

@@ -474,7 +474,7 @@ def tensor_with(**changes: Any) -> bytes:
         ),
         pytest.param(
             request(outputs=[{"name": "y"}] * 2),
-            "outputs: a tensor occurs twice",
+            "outputs: tensor 'y' occurs twice, expected each once",
             id="an output twice",
         ),
         pytest.param(
@@ -524,7 +524,7 @@ def test_a_missing_input_and_a_repeated_one_are_named() -> None:
     signature = taking(TensorSpec("x", "FP32", (-1,)), TensorSpec("w", "FP32", (-1,)))
     assert refusal(request(), signature) == "inputs: 'w' missing, expected 'x', 'w'"
     twice = request(inputs=json.loads(request())["inputs"] * 2)
-    assert refusal(twice, signature) == "inputs: a tensor occurs twice, expected each once"
+    assert refusal(twice, signature) == "inputs: tensor 'x' occurs twice, expected each once"
 
 
 def test_inputs_may_come_in_any_order() -> None:

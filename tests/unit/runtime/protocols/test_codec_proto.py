@@ -118,7 +118,7 @@ def test_outputs_are_selected_in_order_and_once() -> None:
     message = request("x_FP32", "FP32", [1], raw=[b"1234"], outputs=[kind(name="z")])
     assert codec_proto.decode(message, taking("FP32")).request.outputs == (OUTPUTS[1],)
     message.outputs.add(name="z")
-    assert "occurs twice" in refused(message, taking("FP32"))
+    assert "tensor 'z' occurs twice" in refused(message, taking("FP32"))
 
 
 @pytest.mark.parametrize(
