@@ -289,7 +289,7 @@ class Scene:
                 {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
             ]
         self.live(serving_configmap(self.owner, revision))
-        self.live(revision_service(self.owner, revision.hash))
+        self.live(revision_service(self.owner, revision))
         self.live(deployment(self.owner, revision, replicas), status)
         if replicas > 1:
             self.live(disruption_budget(self.owner, revision.hash))
@@ -298,7 +298,7 @@ class Scene:
     def apex(self, spec: Spec) -> Self:
         """Put the apex Service, selecting a spec's revision."""
         exposure = parse_spec(self.mdep["spec"]).exposure
-        return self.live(apex_service(self.owner, revision_hash(spec), exposure))
+        return self.live(apex_service(self.owner, revision_of(self.owner, spec), exposure))
 
     def serving(
         self,

@@ -36,6 +36,13 @@ from slipway_runtime.units import DURATION_PATTERN, QUANTITY_PATTERN, duration_s
 _MAX_BODY_BYTES: Final = 2**31 - 1
 """A larger body could not be one message of any of our wires."""
 
+_MAX_DURATION_CHARACTERS: Final = 24
+_DURATION_SCHEMA: Final = {
+    "type": "string",
+    "pattern": DURATION_PATTERN,
+    "maxLength": _MAX_DURATION_CHARACTERS,
+}
+_LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 _MAX_TIMEOUT_S: Final = 24 * 3600.0
 _MAX_DELAY_S: Final = 1.0
 
@@ -58,6 +65,12 @@ def _body_size(value: str | int) -> str | int:
     return value
 
 
+def _distinct(protocols: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(protocols)) != len(protocols):
+        raise ValueError("expected each protocol once")
+    return protocols
+
+
 def _threads(value: object) -> object:
     is_count = (
         isinstance(value, int | str) and not isinstance(value, bool) and str(value).isdecimal()
@@ -68,10 +81,16 @@ def _threads(value: object) -> object:
 
 
 Timeout = Annotated[
-    str, AfterValidator(_timeout), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
+    str,
+    Field(max_length=_MAX_DURATION_CHARACTERS),
+    AfterValidator(_timeout),
+    WithJsonSchema(_DURATION_SCHEMA),
 ]
 Delay = Annotated[
-    str, AfterValidator(_delay), WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN})
+    str,
+    Field(max_length=_MAX_DURATION_CHARACTERS),
+    AfterValidator(_delay),
+    WithJsonSchema(_DURATION_SCHEMA),
 ]
 BodySize = Annotated[
     str | int,
@@ -97,6 +116,11 @@ Threads = Annotated[
         }
     ),
 ]
+Protocols = Annotated[
+    tuple[Literal["REST", "GRPC"], ...],
+    Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
 ExecutionProvider = Literal["CPU", "CUDA", "OpenVINO"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -110,20 +134,20 @@ class _Block(BaseModel):
 class ModelBlock(_Block):
     """The spec's `model`: where the bytes come from."""
 
-    uri: str = Field(min_length=1, max_length=2048)
+    uri: str = Field(min_length=8, max_length=2048)
     """Source of the model; `supply/uri.py` has the grammar."""
     digest: Digest | None = None
     """What the model file's bytes must hash to."""
     format: Literal["Auto", "ONNX"] = "Auto"
     """`Auto` accepts what this release can serve, which is ONNX."""
-    version: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,128}$")] | None = None
-    """Label for people; printable ASCII, because it travels in a response header."""
+    version: Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)] | None = None
+    """Label for people, and what V1 knows as the model's label; a value of a Kubernetes label."""
 
 
 class QueueBlock(_Block):
     """The spec's `serving.queue`."""
 
-    max_length: int = Field(default=1024, ge=1, le=1_000_000)
+    max_length: int = Field(default=1024, ge=1, le=65_536)
     """Requests that may wait; each holds its decoded tensors."""
 
 
@@ -156,6 +180,9 @@ class WarmupBlock(_Block):
 
 class ServingBlock(_Block):
     """The spec's `serving`: how requests are answered."""
+
+    protocols: Protocols = ("REST", "GRPC")
+    """What clients may speak; what is not listed has no listener. Probes have their own port."""
 
     request_timeout: Timeout = "30s"
     """Longest a request may wait and run before it is answered 504."""

@@ -40,20 +40,23 @@ def report(model: Path) -> str:
     return "\n".join(lines)
 
 
-def greeting(signature: Signature, name: str, *, rest: str, grpc: str, admin: str) -> str:
+def greeting(
+    signature: Signature, name: str, *, rest: str | None, grpc: str | None, admin: str
+) -> str:
     """Say where a laptop's server listens, and how it is asked.
 
     Args:
         signature: of the model that is ready.
         name: under which it is served.
-        rest: base of the URLs of the client port.
-        grpc: address of the gRPC port.
+        rest: base of the URLs of the client port; None where REST is not served.
+        grpc: address of the gRPC port, or None.
         admin: base of the URLs of the admin port.
     """
+    doors = [f"REST {rest}"] * (rest is not None) + [f"gRPC {grpc}"] * (grpc is not None)
     lines = [
-        f"Serving {name}: REST {rest}, gRPC {grpc}",
+        f"Serving {name}: {', '.join(doors)}",
         f"Try it in a browser: {admin}/docs (metrics: {admin}/metrics); Ctrl-C ends it.",
-        *requests(signature, rest, name),
+        *(requests(signature, rest, name) if rest else ()),
     ]
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import ceil
@@ -51,10 +51,10 @@ _SPARE_FILES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the process listens, once it does."""
+    """Where the process listens, once it does; None for a protocol that is not served."""
 
-    http: int
-    grpc: int
+    http: int | None
+    grpc: int | None
     admin: int
 
 
@@ -78,10 +78,12 @@ def serve(assignment: Assignment, settings: Settings) -> None:
         ConfigError: a port cannot be had.
         SupplyError: the model cannot be served.
     """
+    protocols = assignment.config.serving.protocols
+    none: AbstractContextManager[None] = nullcontext()
     with (
-        _listening(assignment.host, settings.http_port) as http,
-        _listening(assignment.host, settings.grpc_port) as grpc,
         _listening(assignment.host, settings.admin_port) as admin,
+        _listening(assignment.host, settings.http_port) if "REST" in protocols else none as http,
+        _listening(assignment.host, settings.grpc_port) if "GRPC" in protocols else none as grpc,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_run(assignment, settings, http, grpc, admin))
@@ -90,14 +92,19 @@ def serve(assignment: Assignment, settings: Settings) -> None:
 async def _run(
     assignment: Assignment,
     settings: Settings,
-    http: socket.socket,
-    grpc: socket.socket,
+    http: socket.socket | None,
+    grpc: socket.socket | None,
     admin: socket.socket,
 ) -> None:
     server = Server(assignment, settings)
-    await server.grpc.start(grpc)
-    ports = Ports(http.getsockname()[1], grpc.getsockname()[1], admin.getsockname()[1])
-    told = {f"{name}_port": port for name, port in asdict(ports).items()}
+    if server.grpc is not None and grpc is not None:
+        await server.grpc.start(grpc)
+    ports = Ports(
+        http.getsockname()[1] if http else None,
+        grpc.getsockname()[1] if grpc else None,
+        admin.getsockname()[1],
+    )
+    told = {f"{name}_port": port for name, port in asdict(ports).items() if port is not None}
     log.info("listening", extra={"host": assignment.host, **told})
     await server.run(http, admin, ports)
 
@@ -120,33 +127,38 @@ class Server:
         repository = _repository(self._dataplane, assignment, settings)
         client, admin = _apps(self._dataplane, metrics, budget, self._telemetry, repository)
         limits = _limits(settings, metrics)
-        self.grpc: Final = GrpcServer(
-            self._dataplane,
-            metrics,
-            budget=budget,
-            release=release,
-            limits=GrpcLimits(
-                max_connections=limits.max_connections,
-                head_timeout_s=settings.head_timeout_s,
-                message_timeout_s=settings.body_timeout_s,
-                max_connection_age_s=settings.max_connection_age_s,
-                drain_s=settings.drain_s,
-            ),
-            telemetry=self._telemetry,
-            repository=repository,
-        )
+        self.grpc: GrpcServer | None = None
+        if "GRPC" in config.serving.protocols:
+            self.grpc = GrpcServer(
+                self._dataplane,
+                metrics,
+                budget=budget,
+                release=release,
+                limits=GrpcLimits(
+                    max_connections=limits.max_connections,
+                    head_timeout_s=settings.head_timeout_s,
+                    message_timeout_s=settings.body_timeout_s,
+                    max_connection_age_s=settings.max_connection_age_s,
+                    drain_s=settings.drain_s,
+                ),
+                telemetry=self._telemetry,
+                repository=repository,
+            )
         self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
         # Probes and scrapers have connections of their own: a flood of clients takes none.
         own = replace(limits, max_connections=_MAX_ADMIN_CONNECTIONS)
         self._admin: Final = _Listener(admin, own, settings.keep_alive_s, 1.0)
         self._signals: Final = _Signals()
 
-    async def run(self, http: socket.socket, admin: socket.socket, ports: Ports) -> None:
-        """Answer on all ports at once; load; serve until a signal; drain."""
+    async def run(self, http: socket.socket | None, admin: socket.socket, ports: Ports) -> None:
+        """Answer on all ports at once; load; serve until a signal; drain.
+
+        Without `http` the client's listener is none, and there is nothing of it to drain.
+        """
         failure: SlipwayError | None = None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._admin.serve(sockets=[admin]))
-            client = tasks.create_task(self._client.serve(sockets=[http]))
+            client = tasks.create_task(self._client.serve(sockets=[http])) if http else None
             try:
                 await self._load(ports)
                 await self._signals.received(1)
@@ -174,7 +186,7 @@ class Server:
         else:
             load.cancel()
 
-    async def _drain(self, client: asyncio.Task[None]) -> None:
+    async def _drain(self, client: asyncio.Task[None] | None) -> None:
         """Leave without failing anybody: the order is the point."""
         was_ready = self._dataplane.state == "Ready"
         self._dataplane.start_draining()
@@ -190,14 +202,16 @@ class Server:
         self._client.force_exit = True
         hasten.cancel()
         self._dataplane.close()
-        await self.grpc.stop(0)
+        if self.grpc:
+            await self.grpc.stop(0)
         await finished
         await self._telemetry.close()
         self._admin.should_exit = True
         log.info("stopped")
 
-    async def _finish(self, client: asyncio.Task[None]) -> None:
-        await asyncio.gather(client, self.grpc.stop())
+    async def _finish(self, client: asyncio.Task[None] | None) -> None:
+        ends = [client] if client else []
+        await asyncio.gather(*ends, *([self.grpc.stop()] if self.grpc else []))
 
 
 class _Signals:
@@ -286,9 +300,7 @@ def _apps(
     client = rest.client_app(dataplane, metrics, release=version("slipway"), repository=repository)
     admin = rest.admin_app(dataplane, metrics, client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
-    tried = InferEndpoint(
-        dataplane, Uncounted(), budget=budget, rest=admin, telemetry=Telemetry()
-    )
+    tried = InferEndpoint(dataplane, Uncounted(), budget=budget, rest=admin, telemetry=Telemetry())
     return infer, tried
 
 

@@ -98,8 +98,8 @@ def _greet(name: str, host: str, ports: Ports, signature: Signature) -> None:
     text = greeting(
         signature,
         name,
-        rest=f"http://{shown}:{ports.http}",
-        grpc=f"{shown}:{ports.grpc}",
+        rest=f"http://{shown}:{ports.http}" if ports.http else None,
+        grpc=f"{shown}:{ports.grpc}" if ports.grpc else None,
         admin=f"http://{shown}:{ports.admin}",
     )
     with suppress(OSError):  # nobody reads it

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import jsonschema
 import pytest
+import yaml
 
 from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions
@@ -24,6 +26,7 @@ from slipway_runtime.__main__ import build_parser
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply import termination
+from tests.unit.repository.files import REPOSITORY
 
 HERE: Final = Path(__file__).parent
 SERVING: Final = json.loads((HERE / "serving.schema.json").read_text())
@@ -42,6 +45,7 @@ FULL: Final[dict[str, Any]] = {
     "serving": {
         "batching": {"mode": "On", "maxBatchSize": 16, "maxDelay": "5ms"},
         "executionProvider": "CPU",
+        "protocols": ["REST"],
         "queue": {"maxLength": 64},
         "requestTimeout": "1h30m",
         "maxRequestBytes": "64Mi",
@@ -81,6 +85,55 @@ def test_every_field_of_serving_is_known_to_both_halves() -> None:
     for block, name in ((Model, "ModelBlock"), (Serving, "ServingBlock")):
         ours = {f.alias for f in block.model_fields.values()}
         assert ours == set(SERVING["$defs"][name]["properties"])
+
+
+CRD: Final = yaml.safe_load((REPOSITORY / "crds/slipway.dev_modeldeployments.yaml").read_text())
+SHARED: Final = ("model", "serving")
+OTHERWISE: Final = {
+    "model.uri": {"minLength", "maxLength"},  # the grammar: CEL here, supply/uri.py there
+    "model.digest": set[str](),  # a pattern there, in CEL here, for the sake of its message
+    "serving.maxRequestBytes": set[str](),  # a quantity: int-or-string is written differently
+    "serving.maxJSONBytes": set[str](),
+    "serving.threads": set[str](),
+}
+"""Fields whose bounds are not written alike; those named are compared nevertheless."""
+BOUNDS: Final = {
+    "enum", "items", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum",
+    "pattern", "type",
+}  # fmt: skip
+
+
+def leaves(ours: Any, theirs: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Every field that both schemas have, with its two schemas."""
+    while "$ref" in theirs or ("anyOf" in theirs and any("$ref" in o for o in theirs["anyOf"])):
+        option = next(o for o in (theirs, *theirs.get("anyOf", ())) if "$ref" in o)
+        theirs = SERVING["$defs"][option["$ref"].rsplit("/", 1)[1]]
+    kinds = [option for option in theirs.get("anyOf", ()) if option != {"type": "null"}]
+    if len(kinds) == 1:
+        theirs = kinds[0]
+    if "properties" not in ours:
+        yield path, ours, theirs
+        return
+    assert set(ours["properties"]) == set(theirs["properties"]), path
+    for name, field in ours["properties"].items():
+        yield from leaves(field, theirs["properties"][name], f"{path}.{name}")
+
+
+def shared() -> Iterator[tuple[str, Any, Any]]:
+    spec = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for block in SHARED:
+        yield from leaves(spec["properties"][block], SERVING["properties"][block], block)
+
+
+@pytest.mark.parametrize(
+    ("path", "ours", "theirs"), [pytest.param(*found, id=found[0]) for found in shared()]
+)
+def test_both_halves_have_the_same_bounds(path: str, ours: Any, theirs: Any) -> None:
+    """What the API server accepts, the pod accepts: a pod that refuses it would never be ready."""
+    compared = OTHERWISE.get(path, BOUNDS)
+    assert {k: v for k, v in ours.items() if k in compared} == {
+        k: v for k, v in theirs.items() if k in compared
+    }
 
 
 def test_the_operator_reads_what_the_supply_step_tells() -> None:

@@ -30,6 +30,7 @@ MOST: dict[str, Any] = {
     "digest": DIGEST,
     "model": {**LEAST["model"], "digest": DIGEST, "format": "ONNX", "version": "2026-11-20"},
     "serving": {
+        "protocols": ["GRPC", "REST"],
         "requestTimeout": "1h30m",
         "maxRequestBytes": "64Mi",
         "maxJSONBytes": 8388608,
@@ -81,10 +82,20 @@ def test_schema_and_types_accept_the_same(document: dict[str, Any]) -> None:
         pytest.param({**LEAST, "serving": {"batching": {"maxBatchSize": 0}}}, id="no batch"),
         pytest.param({**LEAST, "serving": {"batching": {"maxDelay": "2"}}}, id="a delay, unitless"),
         pytest.param({**LEAST, "serving": {"threads": "many"}}, id="threads in words"),
+        pytest.param({**LEAST, "serving": {"protocols": []}}, id="no protocol"),
+        pytest.param({**LEAST, "serving": {"protocols": ["SOAP"]}}, id="an unknown protocol"),
+        pytest.param({**LEAST, "serving": {"protocols": ["REST", "REST"]}}, id="one twice"),
         pytest.param({**LEAST, "serving": {"requestTimeout": "30"}}, id="a duration without unit"),
         pytest.param({**LEAST, "serving": {"maxJSONBytes": "8 MB"}}, id="a size of no Kubernetes"),
+        pytest.param(
+            {**LEAST, "serving": {"requestTimeout": "10000ms10000ms10000ms10000ms"}},
+            id="a long duration",
+        ),
+        pytest.param({**LEAST, "model": {**LEAST["model"], "version": "a b"}}, id="no label"),
         pytest.param({**LEAST, "revision": "12"}, id="a short revision"),
-        pytest.param({**LEAST, "model": {"uri": "a", "format": "Sklearn"}}, id="a format to come"),
+        pytest.param(
+            {**LEAST, "model": {"uri": "oci://a/b", "format": "Sklearn"}}, id="a format to come"
+        ),
     ],
 )
 def test_schema_and_types_refuse_the_same(document: dict[str, Any]) -> None:

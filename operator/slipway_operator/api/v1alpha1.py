@@ -188,14 +188,32 @@ class Serving(Block):
         "Revisioned. A pod whose image or node lacks it does not become ready, and says so; it "
         "never falls back in silence.",
     )
+    protocols: (
+        Annotated[
+            list[Literal["REST", "GRPC"]],
+            Field(min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="protocols lists what clients may speak: REST, GRPC. Default both. Revisioned. "
+        "What is not listed has no port, neither in the pods nor in the Services; probes and "
+        "metrics have a port of their own.",
+    )
     queue: Queue | None = Field(
         default=None, description="queue bounds the requests that wait. Revisioned."
     )
     request_timeout: Duration | None = Field(
         default=None,
         description="requestTimeout is the longest time a request may take in the runtime, "
-        "waiting included, such as 30s or 250ms. Default 30s. Revisioned. After "
+        "waiting included, such as 30s or 250ms, up to 24h. Default 30s. Revisioned. After "
         "it the answer is 504.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) > duration('0s') && duration(self) <= duration('24h')",
+                "serving.requestTimeout: expected above 0s and up to 24h",
+            )
+        ),
     )
     max_request_bytes: Quantity | None = Field(
         default=None,

@@ -81,7 +81,7 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
         yield from _workload(snapshot, revision, _replicas(snapshot, rollout, revision))
     for revision in _history(rollout):
         yield from _workload(snapshot, revision, _draining(snapshot, rollout, revision))
-    yield apex_service(owner, rollout.apex.hash, spec.exposure)
+    yield apex_service(owner, rollout.apex, spec.exposure)
 
 
 def _recorded(rollout: Rollout) -> Iterator[Revision]:
@@ -154,7 +154,7 @@ def _workload(snapshot: Snapshot, revision: Revision, replicas: int) -> Iterator
         return
     owner = snapshot.owner
     yield serving_configmap(owner, revision)
-    yield revision_service(owner, revision.hash)
+    yield revision_service(owner, revision)
     yield deployment(owner, revision, replicas)
     if replicas > 1:
         yield disruption_budget(owner, revision.hash)

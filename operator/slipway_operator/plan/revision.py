@@ -118,6 +118,10 @@ def _tensor(raw: Any) -> dict[str, Any] | None:
     return None
 
 
+REST: Final = "REST"
+GRPC: Final = "GRPC"
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One immutable revision: its record, and what became of it."""
@@ -141,6 +145,11 @@ class Revision:
     def uri(self) -> str:
         """Where the model came from."""
         return str(self.spec.get("model", {}).get("uri") or "")
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What its pods speak."""
+        return tuple((self.spec.get("serving") or {}).get("protocols") or (REST, GRPC))
 
     def resolved(self, result: SupplyResult) -> Revision:
         """Record what the supply step found out."""

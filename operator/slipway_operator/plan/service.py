@@ -17,30 +17,32 @@ from slipway_operator.plan.names import (
     revision_name,
     revision_selector,
 )
+from slipway_operator.plan.revision import GRPC, REST, Revision
 
 HTTP_SERVICE_PORT: Final = 80
 GRPC_SERVICE_PORT: Final = 9000
 
 
-def revision_service(owner: Owner, revision: str) -> Manifest:
+def revision_service(owner: Owner, revision: Revision) -> Manifest:
     """Render the Service of one revision."""
-    manifest = child("v1", "Service", owner, revision_name(owner.name, revision), revision=revision)
+    name = revision_name(owner.name, revision.hash)
+    manifest = child("v1", "Service", owner, name, revision=revision.hash)
     manifest["spec"] = {
         "type": "ClusterIP",
-        "selector": revision_selector(owner.name, revision),
-        "ports": _ports(NodePorts()),
+        "selector": revision_selector(owner.name, revision.hash),
+        "ports": _ports(revision, NodePorts()),
     }
     return manifest
 
 
-def apex_service(owner: Owner, revision: str, exposure: Exposure | None) -> Manifest:
-    """Render the Service that clients use, selecting `revision`."""
+def apex_service(owner: Owner, revision: Revision, exposure: Exposure | None) -> Manifest:
+    """Render the Service that clients use, selecting `revision`, with the ports that it has."""
     wanted = (exposure.service if exposure else None) or ServiceExposure()
     manifest = child("v1", "Service", owner, owner.name, annotations=wanted.annotations)
     manifest["spec"] = {
         "type": wanted.type or "ClusterIP",
-        "selector": revision_selector(owner.name, revision),
-        "ports": _ports(wanted.node_ports or NodePorts()),
+        "selector": revision_selector(owner.name, revision.hash),
+        "ports": _ports(revision, wanted.node_ports or NodePorts()),
     }
     if wanted.load_balancer_class:
         manifest["spec"]["loadBalancerClass"] = wanted.load_balancer_class
@@ -54,12 +56,13 @@ def selected_revision(service: Manifest) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _ports(nodes: NodePorts) -> list[Manifest]:
+def _ports(revision: Revision, nodes: NodePorts) -> list[Manifest]:
     """REST and gRPC; gateways and meshes tell by `appProtocol` that the latter is HTTP/2."""
-    return [
-        _port("http", HTTP_SERVICE_PORT, "http", nodes.http),
-        _port("grpc", GRPC_SERVICE_PORT, "kubernetes.io/h2c", nodes.grpc),
-    ]
+    ports = {
+        REST: _port("http", HTTP_SERVICE_PORT, "http", nodes.http),
+        GRPC: _port("grpc", GRPC_SERVICE_PORT, "kubernetes.io/h2c", nodes.grpc),
+    }
+    return [port for protocol, port in ports.items() if protocol in revision.protocols]
 
 
 def _port(name: str, number: int, protocol: str, node_port: int | None) -> Manifest:

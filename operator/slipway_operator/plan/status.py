@@ -21,7 +21,7 @@ from slipway_operator.plan.pods import (
     serving_pods,
     supply_pods,
 )
-from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
 from slipway_operator.plan.snapshot import Snapshot
@@ -88,7 +88,7 @@ def status(seen: View) -> dict[str, Any]:
         ),
     }
     if seen.has_apex:
-        report["endpoints"] = _endpoints(snapshot)
+        report["endpoints"] = _endpoints(snapshot, rollout.apex)
     if rollout.stable:
         report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100)
         report |= _model(rollout.stable)
@@ -239,12 +239,10 @@ def _total(snapshot: Snapshot) -> int:
     )
 
 
-def _endpoints(snapshot: Snapshot) -> list[dict[str, str]]:
+def _endpoints(snapshot: Snapshot, revision: Revision) -> list[dict[str, str]]:
     host = f"{snapshot.owner.name}.{snapshot.owner.namespace}.svc"
-    return [
-        {"type": "REST", "url": f"http://{host}"},
-        {"type": "GRPC", "url": f"{host}:{GRPC_SERVICE_PORT}"},  # as gRPC channels want it
-    ]
+    urls = {REST: f"http://{host}", GRPC: f"{host}:{GRPC_SERVICE_PORT}"}  # as channels want it
+    return [{"type": p, "url": url} for p, url in urls.items() if p in revision.protocols]
 
 
 def _track(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ from slipway_operator.plan.names import (
     service_account_name,
     supply_labels,
 )
-from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.serving import configmap_source, serving_document
 
 SERVE: Final = "serve"
@@ -93,7 +93,7 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
         "terminationGracePeriodSeconds": ENDPOINTS_GRACE_S + drain_s + _EXIT_MARGIN_S,
         "topologySpreadConstraints": _spread(owner.name, revision, runtime),
         "initContainers": [_fetch_container(runtime, spec, defaults)],
-        "containers": [_serve_container(runtime, drain_s, defaults)],
+        "containers": [_serve_container(spec, drain_s, defaults)],
         "volumes": [
             {
                 "name": "config",
@@ -284,7 +284,8 @@ def _fetch_container(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) ->
     return fetch
 
 
-def _serve_container(runtime: Runtime, drain_s: int, defaults: RuntimeDefaults) -> Manifest:
+def _serve_container(spec: Spec, drain_s: int, defaults: RuntimeDefaults) -> Manifest:
+    runtime = spec.runtime or Runtime()
     serve = _container(SERVE, runtime, defaults)
     serve["args"] = [
         SERVE,
@@ -295,9 +296,7 @@ def _serve_container(runtime: Runtime, drain_s: int, defaults: RuntimeDefaults) 
     ]
     serve["env"] = _environment(runtime, drain_s)
     serve["ports"] = [
-        {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-        {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
-        {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in _ports(spec)
     ]
     serve["resources"] = _resources(runtime.resources, _SERVE_RESOURCES)
     serve["volumeMounts"] = [
@@ -310,6 +309,15 @@ def _serve_container(runtime: Runtime, drain_s: int, defaults: RuntimeDefaults) 
     serve["readinessProbe"] = _probe("/readyz", period_s=2, failures=2)
     serve["livenessProbe"] = _probe("/livez", period_s=10, failures=6)
     return serve
+
+
+def _ports(spec: Spec) -> Iterator[tuple[str, int]]:
+    protocols = (spec.serving.protocols if spec.serving else None) or (REST, GRPC)
+    if REST in protocols:
+        yield "http", HTTP_PORT
+    if GRPC in protocols:
+        yield "grpc", GRPC_PORT
+    yield "admin", ADMIN_PORT
 
 
 def _environment(runtime: Runtime, drain_s: int) -> list[Manifest]:

@@ -33,7 +33,7 @@ from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
 from slipway_runtime.inference.model import LoadedModel, Origin
 from slipway_runtime.inference.probe import Verdict, decide, quick_rows
-from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
+from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.inference.threads import in_thread
@@ -59,6 +59,8 @@ class DataPlane:
     def __init__(self, config: ServingConfig, metrics: Metrics) -> None:
         self.config: Final = config
         self.version: Final = str(config.revision_number)
+        label = config.model.version
+        self._versions: Final = (self.version, *([f"{LABEL}{label}"] if label else []))
         self.threads: Final = config.serving.thread_count or auto_threads()
         self.is_draining = False
         self._metrics: Final = metrics
@@ -146,15 +148,18 @@ class DataPlane:
     def check_name(self, name: str, version: str | None = None) -> None:
         """Refuse a model or version that is not the one served here.
 
+        A version is the revision's number, or `labels/` and the label that the spec gives it. No
+        label says which role a revision has: a pod does not know, and a Service chooses it.
+
         Raises:
             ModelNotFound: naming what is served.
         """
         if name != self.config.name:
             raise ModelNotFound(f"model {shown(name)}: unknown, expected {shown(self.config.name)}")
-        if version is not None and version != self.version:
+        if version is not None and version not in self._versions:
             raise ModelNotFound(
                 f"model {shown(name)}: version {shown(version)} is not served, "
-                f"expected {shown(self.version)}"
+                f"expected {' or '.join(map(shown, self._versions))}"
             )
 
     async def infer(

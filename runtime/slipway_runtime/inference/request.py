@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.signature import TensorSpec
+
+LABEL: Final = "labels/"
+"""Stands before a version that is a label and no number, as in V1's paths."""
 
 
 @dataclass(frozen=True, slots=True)

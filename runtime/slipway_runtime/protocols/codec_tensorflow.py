@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 
 from slipway_runtime.errors import InvalidRequest, InvalidTensor, RequestTooLarge, shown
 from slipway_runtime.inference.datatypes import DTYPES, Tensor
-from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
+from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
-from slipway_runtime.protocols.asked import Asked
+from slipway_runtime.protocols.asked import Asked, repeated
 from slipway_runtime.protocols.codec_binary import decoded_word, read_tensor, write_tensor
 from slipway_runtime.protocols.codec_json import MAX_TENSORS
 from slipway_runtime.protocols.codec_proto import narrowed
@@ -75,7 +75,7 @@ def decode(message: tf.PredictRequest, signature: Signature, *, max_typed_bytes:
     signature.check_complete(tensors)
     names = list(message.output_filter)
     if len(set(names)) != len(names):
-        raise InvalidRequest("output_filter: an output occurs twice, expected each once")
+        raise repeated("output_filter", names)
     outputs = tuple(signature.output(name) for name in names) or signature.outputs
     return Asked(InferenceRequest(tensors, outputs))
 
@@ -106,7 +106,7 @@ def spec_of(identity: Identity) -> tf.ModelSpec:
 def version_of(spec: tf.ModelSpec) -> str | None:
     """The version that is asked for; None for the latest, which 0 means too."""
     if spec.WhichOneof("version_choice") == "version_label":
-        return f"labels/{spec.version_label}"
+        return f"{LABEL}{spec.version_label}"
     return str(spec.version.value) if spec.version.value else None
 
 

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from slipway_runtime import page
 from slipway_runtime.errors import InvalidRequest, NotServed, ServingError, shown
 from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.inference.request import LABEL
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import codec_json, described, described_v1
 from slipway_runtime.protocols.body import BodyLimit
@@ -161,6 +162,10 @@ def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
         if status["ready"]:
             return JSONResponse(status)
         return JSONResponse({**status, **_not_ready(dataplane)}, 503, {"retry-after": "1"})
+
+    @app.get("/v1/models/{model}/labels/{label}", summary="Status of the labelled version (V1)")
+    async def v1_label_status(model: str, label: str) -> Response:
+        return await v1_status(model, f"{LABEL}{label}")
 
     @app.get("/v1/models/{model}/metadata", summary="Model metadata (V1)")
     @app.get("/v1/models/{model}/versions/{version}/metadata", summary="Version's metadata (V1)")

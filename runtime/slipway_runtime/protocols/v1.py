@@ -14,7 +14,7 @@ import orjson
 
 from slipway_runtime.errors import InvalidRequest, InvalidTensor, shown
 from slipway_runtime.inference.datatypes import Tensor
-from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
+from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.codec_json import parsed, plain
@@ -171,5 +171,5 @@ def predict_target(raw_path: bytes) -> Target | None:
         return Target(name)
     if parts[4] not in (b"versions", b"labels"):
         return None
-    version = name if parts[4] == b"versions" else f"labels/{name}"
+    version = name if parts[4] == b"versions" else f"{LABEL}{name}"
     return Target(decoded_part(parts[3]), None if version == LATEST else version)

@@ -80,8 +80,8 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
     [
         pytest.param(
             with_serving(batch={"mode": "Auto"}),
-            "serving.batch: unknown key, expected one of requestTimeout, maxRequestBytes, "
-            "maxJSONBytes, threads, executionProvider, batching, queue, warmup",
+            "serving.batch: unknown key, expected one of protocols, requestTimeout, "
+            "maxRequestBytes, maxJSONBytes, threads, executionProvider, batching, queue, warmup",
             id="an unknown key names the allowed ones",
         ),
         pytest.param(
@@ -90,7 +90,7 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
             id="deep inside too",
         ),
         pytest.param(
-            serving_document(model={"uri": "a://b", "allowPickle": True}),
+            serving_document(model={"uri": "oci://a/b", "allowPickle": True}),
             "model.allowPickle: unknown key, expected one of uri, digest, format, version",
             id="a field of a later release",
         ),
@@ -157,7 +157,7 @@ def test_what_breaks_the_contract_is_refused_by_name(document: object, expected:
         pytest.param({"digest": "sha256:1"}, "digest", id="a digest is whole"),
         pytest.param({"name": "A/b"}, "name", id="a name is a DNS label"),
         pytest.param(
-            {"model": {"uri": "a://b", "version": "1\n2"}},
+            {"model": {"uri": "oci://a/b", "version": "1\n2"}},
             "model.version",
             id="a label is a header",
         ),

@@ -287,3 +287,38 @@ def _sent(server: Serving, body: object) -> socket.socket:
     )
     sock.sendall(head.encode() + text)
     return sock
+
+
+@pytest.mark.parametrize("protocol", ["REST", "GRPC"])
+def test_a_protocol_that_is_not_served_has_no_listener(
+    tmp_path: Path, counting: Path, protocol: str
+) -> None:
+    arguments = pod(tmp_path, counting, serving={"protocols": [protocol]})
+    with serving(*arguments, host="127.0.0.1") as server:
+        server.wait_for("ready")
+        told = server.wait_for("listening")
+        assert {"http_port" in told, "grpc_port" in told} == {True, False}
+        assert ("http_port" in told) == (protocol == "REST")
+        for path in ("/livez", "/readyz", "/metrics", "/status", "/docs", "/openapi.json"):
+            assert httpx.get(server.admin + path, trust_env=False).status_code == 200
+        tried = httpx.post(f"{server.admin}/v2/models/digits/infer", json=QUICK, trust_env=False)
+        assert tried.json()["outputs"][0]["data"] == [1]
+        listening = _listening_ports(server.process.pid)
+        assert listening == {port for name, port in told.items() if name.endswith("_port")}
+        assert server.stop() == 0
+
+
+def _listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process listens on, as the kernel tells."""
+    inodes = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        found = re.fullmatch(r"socket:\[(\d+)\]", str(file.readlink()))
+        if found:
+            inodes.add(found[1])
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                ports.add(int(fields[1].rsplit(":", 1)[1], 16))
+    return ports

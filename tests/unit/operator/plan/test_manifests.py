@@ -149,3 +149,38 @@ def test_a_pod_has_time_to_be_forgotten_to_drain_and_to_end(
 
 def test_the_longest_names_fit() -> None:
     assert len(revision_name("a" * 40, "0" * 10)) <= 63
+
+
+@pytest.mark.parametrize(
+    ("protocols", "ports", "urls"),
+    [
+        pytest.param(None, ["http", "grpc"], ["http://digits.t1.svc", "digits.t1.svc:9000"]),
+        pytest.param(["REST"], ["http"], ["http://digits.t1.svc"]),
+        pytest.param(["GRPC"], ["grpc"], ["digits.t1.svc:9000"]),
+    ],
+    ids=str,
+)
+def test_only_what_is_served_has_a_port(
+    protocols: list[str] | None, ports: list[str], urls: list[str]
+) -> None:
+    spec = spec_of(serving={"protocols": protocols} if protocols else {})
+    found = {m["kind"]: m for m in _rendered(spec)}
+    container = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    assert [port["name"] for port in container["ports"]] == [*ports, "admin"]
+    services = [m for m in _rendered(spec) if m["kind"] == "Service"]
+    assert [[p["name"] for p in m["spec"]["ports"]] for m in services] == [ports, ports]
+    status = plan(Scene(spec).serving(spec).snapshot()).status
+    assert status
+    endpoints = status["endpoints"]
+    assert [endpoint["url"] for endpoint in endpoints] == urls
+
+
+def test_the_apex_has_the_ports_of_the_revision_that_it_selects() -> None:
+    """A candidate without gRPC takes no port from the revision that still answers."""
+    stable, candidate = spec_of(), spec_of(serving={"protocols": ["REST"]})
+    scene = Scene(candidate).serving(stable).recorded(candidate, resolved=False, number=2)
+    planned = plan(scene.snapshot())
+    (apex,) = [m for m in planned.apply if m["metadata"]["name"] == "digits"]
+    assert [port["name"] for port in apex["spec"]["ports"]] == ["http", "grpc"]
+    assert planned.status
+    assert [endpoint["type"] for endpoint in planned.status["endpoints"]] == ["REST", "GRPC"]

@@ -243,7 +243,8 @@ def test_paths_name_models(path: bytes, expected: Target | None) -> None:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("v1")
     model: Path = models.saved(models.affine(), folder / "affine.onnx")
-    config, models_folder = pod_folder(folder, model)
+    labelled = {"uri": "configmap://m/k", "version": "v1.2"}
+    config, models_folder = pod_folder(folder, model, model=labelled)
     running: Serving
     with serving("--config", config, "--model-dir", models_folder, host="127.0.0.1") as running:
         running.wait_for("ready")
@@ -279,6 +280,12 @@ STATUS = {
             id="V1 column of ovmsclient's version",
         ),
         pytest.param(
+            "/v1/models/digits/labels/v1.2:predict",
+            {"instances": ROW},
+            {"predictions": SCORES},
+            id="V1 by the label of the spec",
+        ),
+        pytest.param(
             "/predict",
             {"features": ROW[0]},
             {
@@ -309,6 +316,7 @@ def test_predictions_are_answered(
         pytest.param("/v1/models/digits", STATUS, id="status"),
         pytest.param("/v1/models/digits/versions/7", STATUS, id="status of a version"),
         pytest.param("/v1/models/digits/versions/0", STATUS, id="status of the latest"),
+        pytest.param("/v1/models/digits/labels/v1.2", STATUS, id="status of a label"),
     ],
 )
 def test_what_is_served_is_told(client: httpx.Client, path: str, expected: Any) -> None:
@@ -349,6 +357,13 @@ def test_metadata_has_both_spellings(client: httpx.Client) -> None:
         pytest.param("POST", "/v1/models/digits:explain", 501, "not served", id="explain"),
         pytest.param("POST", "/v1/models/digits:other", 404, "unknown", id="another method"),
         pytest.param("GET", "/v1/models/digits:predict", 405, "expected POST", id="GET"),
+        pytest.param(
+            "GET",
+            "/v1/models/digits/labels/stable",
+            404,
+            "version 'labels/stable' is not served, expected '7' or 'labels/v1.2'",
+            id="a role is no label",
+        ),
         pytest.param("GET", "/v1/models/x", 404, "model 'x': unknown", id="status of another"),
         pytest.param("GET", "/predict", 405, "expected POST", id="GET on predict"),
         pytest.param("POST", "/predict", 400, "body: empty", id="an empty plain request"),
