@@ -112,6 +112,8 @@ lock: $(STAMP) ## Lock the requirements anew, with hashes
 	@for extra in operator runtime; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
 	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt
+	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime \
+	  --no-emit-package onnxruntime pyproject.toml requirements/cuda.in -o requirements/runtime-cuda.txt
 	@for name in build uv; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
 

@@ -131,6 +131,8 @@ def _check_available(provider: ExecutionProvider) -> None:
 
 def _loaded(model: Path, options: Any, provider: ExecutionProvider) -> Any:
     wanted = list(_PROVIDERS[provider])
+    if provider == "CUDA":
+        ort.preload_dlls()  # they lie among our packages, where the loader does not look
     try:
         session = ort.InferenceSession(str(model), options, providers=wanted)
     except Exception as err:  # its kinds share no base class but Exception

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_everything_that_is_installed_is_hashed_or_our_own(dockerfile: Path) -> 
     assert "--no-deps" in own[0]
     assert "--build-constraints requirements/build.txt" in own[0]
     assert own[0].split()[-1] == "."
+
+
+def test_the_runtime_is_built_for_either_accelerator() -> None:
+    """The shell of the build chooses the lock; another word ends the build."""
+    path = REPOSITORY / "Dockerfile.runtime"
+    assert ("ARG", "ACCELERATOR=cpu") in instructions(path)
+    (chosen,) = [rest for keyword, rest in instructions(path) if "case" in rest]
+    case = chosen.split("&&")[0]
+    for word, lock in (("cpu", "runtime.txt"), ("cuda", "runtime-cuda.txt")):
+        script = f"ACCELERATOR={word}; {case}; echo $lock"
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout == f"requirements/{lock}\n"
+        assert (REPOSITORY / "requirements" / lock).is_file()
+    script = f"ACCELERATOR=x; {case}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, "expected cpu or cuda" in done.stderr) == (2, True)
 
 
 def test_the_environment_has_neither_pip_nor_uv_and_bytecode_that_lasts(dockerfile: Path) -> None:

@@ -69,6 +69,14 @@ def test_a_lock_holds_every_direct_dependency_at_a_version_that_satisfies(
         )
 
 
+def test_the_lock_for_cuda_differs_in_the_accelerator_alone() -> None:
+    cpu = pins(REPOSITORY / "requirements" / "runtime.txt")
+    cuda = pins(REPOSITORY / "requirements" / "runtime-cuda.txt")
+    assert cuda.pop("onnxruntime-gpu") == cpu.pop("onnxruntime")
+    cuda = {name: found for name, found in cuda.items() if not name.startswith("nvidia-")}
+    assert cuda == cpu
+
+
 def test_neither_half_carries_the_others_weight() -> None:
     assert PROJECT["project"]["dependencies"] == []
     operator = pins(REPOSITORY / "requirements" / "operator.txt")
