@@ -39,6 +39,13 @@ GOOD = "https://models.example/1.onnx"
         pytest.param({"serving": {"threads": 0}}, "1 to 256", id="threads"),
         pytest.param({"serving": {"threads": "all"}}, "1 to 256", id="threads as text"),
         pytest.param({"serving": {"requestTimeout": "30"}}, "requestTimeout", id="no unit"),
+        pytest.param({"serving": {"requestTimeout": "0s"}}, "up to 24h", id="no time"),
+        pytest.param({"serving": {"requestTimeout": "25h"}}, "up to 24h", id="too long"),
+        pytest.param({"serving": {"maxRequestBytes": "2Gi"}}, "below 2Gi", id="large bodies"),
+        pytest.param({"serving": {"maxJSONBytes": 0}}, "below 2Gi", id="no bodies"),
+        pytest.param({"serving": {"protocols": []}}, "protocols", id="no protocol"),
+        pytest.param({"serving": {"protocols": ["SOAP"]}}, '"REST", "GRPC"', id="protocol"),
+        pytest.param({"serving": {"protocols": ["REST"] * 2}}, "duplicate", id="one twice"),
         pytest.param({"runtime": {"drain": "2h"}}, "at most 1h", id="drain"),
         pytest.param({"runtime": {"image": "a b"}}, "spec.runtime.image", id="image"),
         pytest.param(
@@ -79,6 +86,18 @@ def test_a_bad_name_is_refused(models: Models, name: str, expected: str) -> None
 
 def test_a_name_of_forty_characters_is_accepted(models: Models) -> None:
     models.apply("m" * 40)
+
+
+@pytest.mark.parametrize(
+    "serving",
+    [
+        pytest.param({"requestTimeout": "24h", "protocols": ["GRPC", "REST"]}, id="the longest"),
+        pytest.param({"maxRequestBytes": 2147483647, "maxJSONBytes": "1"}, id="numbers"),
+        pytest.param({"maxRequestBytes": "1.5Gi", "protocols": ["GRPC"]}, id="a fraction"),
+    ],
+)
+def test_what_both_halves_take_is_taken(models: Models, serving: dict[str, Any]) -> None:
+    models.apply(serving=serving)
 
 
 @pytest.mark.parametrize("threads", ["Auto", "4", 4])

@@ -176,6 +176,15 @@ class Warmup(Block):
     )
 
 
+def _body_size(field: str) -> dict[str, Any]:
+    """Bounds of a body: larger ones fit into no message of gRPC."""
+    expression = (
+        "quantity(string(self)).compareTo(quantity('1')) >= 0"
+        " && quantity(string(self)).isLessThan(quantity('2Gi'))"
+    )
+    return rules(rule(expression, f"serving.{field}: expected from 1 byte to below 2Gi"))
+
+
 class Serving(Block):
     """How the runtime serves the model."""
 
@@ -218,15 +227,17 @@ class Serving(Block):
     max_request_bytes: Quantity | None = Field(
         default=None,
         description="maxRequestBytes is the largest body of a request, a quantity of bytes. "
-        "Default 64Mi. Revisioned. A larger one is answered 413 before it is "
+        "Default 64Mi, below 2Gi. Revisioned. A larger one is answered 413 before it is "
         "read.",
+        json_schema_extra=_body_size("maxRequestBytes"),
     )
     max_json_bytes: Quantity | None = Field(
         default=None,
         alias="maxJSONBytes",
-        description="maxJSONBytes is the largest JSON body, a quantity of bytes. Default 8Mi. "
-        "Revisioned. JSON costs many times its size in memory, hence the lower "
+        description="maxJSONBytes is the largest JSON body, a quantity of bytes. Default 8Mi, "
+        "below 2Gi. Revisioned. JSON costs many times its size in memory, hence the lower "
         "bound.",
+        json_schema_extra=_body_size("maxJSONBytes"),
     )
     threads: (
         Annotated[
