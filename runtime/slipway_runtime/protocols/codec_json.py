@@ -121,7 +121,7 @@ class _Tail:
 
     def take(self, where: str, size: object) -> bytes | memoryview:
         """The next part."""
-        if not self._is_there:
+        if not self._is_there and size != 0:
             raise InvalidRequest(
                 f"{where}: tensors in binary need the header inference-header-content-length"
             )
@@ -272,7 +272,8 @@ def _head(index: int, entry: Any, tail: _Tail, signature: Signature) -> _Head:
     if not needed <= keys:
         missing = next(field for field in _FIELDS if field in needed - keys)
         raise InvalidRequest(f"{where}.{missing}: missing, it is required")
-    if is_binary and "data" in keys:
+    # kserve's client writes `"data": null` beside the size of a tensor without elements.
+    if is_binary and "data" in keys and entry["data"] is not None:
         raise InvalidRequest(f"{where}: has both data and binary_data_size, expected one of them")
     name = entry["name"]
     if not isinstance(name, str):

@@ -194,7 +194,7 @@ def test_wrong_lengths_are_refused(
 
 
 def test_a_binary_size_needs_the_header() -> None:
-    text, _ = body([input_of("a", "FP32", [0], 0)], b"")
+    text, _ = body([input_of("a", "FP32", [2], 8)], b"")
     with pytest.raises(InvalidRequest, match="need the header inference-header-content-length"):
         codec_json.decode(text, ONE)
 
@@ -202,6 +202,12 @@ def test_a_binary_size_needs_the_header() -> None:
 def test_an_empty_tensor_has_no_bytes() -> None:
     text, length = body([input_of("a", "FP32", [0], 0)], b"")
     assert codec_json.decode(text, ONE, length).request.inputs["a"].shape == (0,)
+
+
+def test_an_empty_tensor_of_kserves_client_is_read() -> None:
+    """It says a size, and null for the data; nothing is in binary, so it sends no header."""
+    text, _ = body([input_of("a", "FP32", [0], 0, data=None)], b"")
+    assert codec_json.decode(text, ONE).request.inputs["a"].shape == (0,)
 
 
 @pytest.mark.parametrize(
