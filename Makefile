@@ -62,7 +62,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test ## Run the longer tests too
+test-all: test test-clients ## Run the longer tests too
 
 .PHONY: static
 static: $(STAMP) ## Check format, lint, types, imports and generated files
@@ -79,6 +79,10 @@ test-cluster: $(STAMP) ## Run the tests against a real API server
 .PHONY: e2e
 e2e: $(STAMP) ## Run the tests with real pods
 	@$(PY) -m tests.run e2e
+
+.PHONY: test-clients
+test-clients: $(STAMP) ## Run real public clients against the runtime, each in its own environment
+	@$(PY) -m tests.run clients
 
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code
@@ -116,6 +120,9 @@ lock: $(STAMP) ## Lock the requirements anew, with hashes
 	  --no-emit-package onnxruntime pyproject.toml requirements/cuda.in -o requirements/runtime-cuda.txt
 	@for name in build uv; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in tritonclient kserve ovmsclient open-inference schemathesis; do \
+	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/clients/$$name.in -o requirements/clients/$$name.txt; done
+	@$(UV) pip compile -q --no-header --no-annotate --no-deps --python-version 3.11 requirements/clients/mlserver.in -o requirements/clients/mlserver.txt
 
 .PHONY: images
 images: $(STAMP) ## Build both images; prints their references

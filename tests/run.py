@@ -1,7 +1,7 @@
 """Run the test suite in stages and close with one line that counts all of them.
 
-`python -m tests.run all|static|unit|cluster|e2e`. Every stage prints its time; a stage that fails
-ends the run, a skipped test fails it too: what cannot run here has no place in here.
+`python -m tests.run all|static|unit|cluster|e2e|clients`. Every stage prints its time; a stage that
+fails ends the run, a skipped test fails it too: what cannot run here has no place in here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLUSTER: Final = "test"
 PYTEST: Final = {
-    "unit": ["tests/unit", "tests/contract", "tests/chart"],
+    "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
     "cluster": ["tests/cluster"],
     "e2e": ["tests/e2e"],
+    "clients": ["tests/clients"],
 }
+ALL: Final = ("unit", "cluster", "e2e")
+"""What `make test` runs; the others are longer, and have targets of their own."""
 _SOURCES: Final = ["operator", "runtime", "devcluster", "demo", "tests", "charts", "docs"]
 _TYPED: Final = [
     "operator/slipway_operator", "runtime/slipway_runtime", *_SOURCES[2:],
@@ -68,8 +71,12 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def set_up() -> None:
-    """Install and build what the tests need: packages, tools, images, the cluster's programs."""
+def set_up(kinds: Sequence[str]) -> None:
+    """Install and build what the tests need: packages, tools, images, the clients' environments."""
+    if "unit" in kinds or "clients" in kinds:
+        run(python("-m", "tests.clients.environments"))
+    if list(kinds) == ["clients"]:
+        return
     run(python("-m", "devcluster", "packages", "--also", *_STORES))
     run(python("-m", "devcluster", "tools"))
     run(python("-m", "devcluster", "images"))
@@ -128,7 +135,7 @@ def suite(kinds: Sequence[str], *, with_static: bool, with_cluster: bool) -> int
     """Run stages in order; tell the exit status."""
     counts: dict[str, Count] = {}
     try:
-        timed("set-up", set_up)
+        timed("set-up", partial(set_up, kinds))
         if with_static:
             timed("static checks", static)
         if with_cluster:
@@ -172,11 +179,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run what was asked for."""
     match list(arguments):
         case ["all"]:
-            return suite(list(PYTEST), with_static=True, with_cluster=True)
+            return suite(ALL, with_static=True, with_cluster=True)
         case ["static"]:
             return _static_only()
-        case ["unit"]:
-            return suite(["unit"], with_static=False, with_cluster=False)
+        case ["unit" | "clients" as kind]:
+            return suite([kind], with_static=False, with_cluster=False)
         case ["cluster" | "e2e" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
     print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")

@@ -16,7 +16,8 @@ from tests.unit.repository.files import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-LOCKS = sorted((REPOSITORY / "requirements").glob("*.txt"))
+LOCKS = sorted((REPOSITORY / "requirements").rglob("*.txt"))
+CLIENTS = sorted((REPOSITORY / "requirements" / "clients").glob("*.in"))
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*)$")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
@@ -43,6 +44,15 @@ def pins(lock: Path) -> dict[str, set[Version]]:
 def test_every_entry_of_a_lock_is_pinned_and_hashed(lock: Path) -> None:
     assert pins(lock)
     assert [entry.split()[0] for entry in entries(lock) if not _HASH.search(entry)] == []
+
+
+@pytest.mark.parametrize("wanted", CLIENTS, ids=lambda path: path.name)
+def test_the_lock_of_a_client_holds_what_is_wanted(wanted: Path) -> None:
+    locked = pins(wanted.with_suffix(".txt"))
+    for entry in entries(wanted):
+        requirement = Requirement(entry.partition("#")[0])
+        versions = locked[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(version) for version in versions), entry
 
 
 @pytest.mark.parametrize(
