@@ -227,6 +227,18 @@ def _oras(words: Sequence[str], saved: set[str]) -> Iterator[str]:
             yield "nobody judges this of oras"
 
 
+def _pip(words: Sequence[str], saved: set[str]) -> Iterator[str]:
+    """Only what is tried is shown: the versions in the locks of the clients."""
+    verb, *requirements = words
+    if verb != "install" or not requirements:
+        yield f"nobody judges pip {verb}"
+    locks = [lock.read_text() for lock in (REPOSITORY / "requirements" / "clients").glob("*.txt")]
+    for requirement in requirements:
+        pin = re.sub(r"\[[\w,-]+\]", "", requirement)
+        if not any(f"{pin} \\" in lock for lock in locks):
+            yield f"{requirement!r} is in no lock of requirements/clients"
+
+
 _JUDGES: Final[dict[str, Judge]] = {
     "curl": _curl,
     "export": _export,
@@ -234,6 +246,7 @@ _JUDGES: Final[dict[str, Judge]] = {
     "kubectl": _kubectl,
     "make": _make,
     "oras": _oras,
+    "pip": _pip,
     "python": _python,
     "slipway-runtime": _runtime,
 }

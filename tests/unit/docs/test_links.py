@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.pages import PAGES, blocks, prose, spans
+from tests.unit.docs.pages import PAGES, blocks, prose, saved, spans
 from tests.unit.repository.files import PACKAGES, REPOSITORY, relative, tracked
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -62,7 +62,7 @@ def missing(text: str) -> Iterator[str]:
         *(w for b in blocks(text) if b.language == "text" for w in b.text.split()),
     ]
     for word in words:
-        if not _PATH.fullmatch(word) or word in _OF_A_POD_OR_READER:
+        if not _PATH.fullmatch(word) or word in _OF_A_POD_OR_READER | saved(text):
             continue
         is_path = "/" in word and word.split("/")[0] in known
         is_file = Path(word).suffix in _SUFFIXES
