@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -31,15 +31,21 @@ def original() -> dict[str, Any]:
 def corrected() -> dict[str, Any]:
     """The description with all contradictions and hints applied."""
     document = original()
-    for change in corrections():
+    for change in [*_corrections()["contradictions"], *_corrections()["hints"]]:
         put(document, change["at"], change["put"])
     return document
 
 
-def corrections() -> list[Mapping[str, Any]]:
-    """Contradictions first, then hints."""
-    read = yaml.safe_load(CORRECTIONS.read_text())
-    return [*read["contradictions"], *read["hints"]]
+def hinted(document: dict[str, Any]) -> dict[str, Any]:
+    """The runtime's own description, which needs no correction, with hints."""
+    for change in _corrections()["own_hints"]:
+        put(document, change["at"], change["put"])
+    return document
+
+
+def _corrections() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(CORRECTIONS.read_text())
+    return read
 
 
 def put(document: Any, at: Sequence[str], value: Any) -> None:

@@ -47,6 +47,7 @@ MODELS = {
     "half": lambda: models.identity("FP16"),
     "bfloat": lambda: models.identity("BF16"),
     "joined": models.joined,
+    "counting": models.counting,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.clients import test_openapi
+from tests.clients.description import corrected
 from tests.clients.running import Servers, same, served, tensor
 
 ROWS = tensor("x", "FP32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8.5])
@@ -91,7 +92,7 @@ def runs(affine: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def openapi_report(affine: Servers, folder: Path) -> dict[str, Any]:
-    return test_openapi.report(affine, folder, examples=2, phases="examples,fuzzing")
+    return test_openapi.report(affine, corrected(), folder, examples=2, phases="examples,fuzzing")
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -124,4 +125,4 @@ def test_open_inference(affine: Servers, runs: Runs) -> None:
 
 
 def test_schemathesis(runs: Runs) -> None:
-    test_openapi.check(runs["schemathesis"].result())
+    test_openapi.check(runs["schemathesis"].result(), corrected(), test_openapi.INFER)

@@ -20,9 +20,12 @@ INFERENCES: Mapping[str, dict[str, Any]] = {
     "FP16": {"server": "half", "inputs": [HALF]},
     "BF16": {"server": "bfloat", "inputs": [BFLOAT]},
     "no rows": {"server": "affine", "inputs": [tensor("x", "FP32", [0, 4], [])]},
-    "many rows": {
-        "server": "affine",
-        "inputs": [tensor("x", "FP32", [30_000, 4], [n % 97 / 7 for n in range(120_000)])],
+    "more than 4 MiB both ways": {
+        "server": "joined",
+        "inputs": [
+            {"name": name, "datatype": "FP32", "shape": [700_000, 1], "pattern": [1, 2.5, -3]}
+            for name in ("a", "b")
+        ],
     },
     "NaN and infinities": {"server": "affine", "inputs": [UNORDERED]},
     "two inputs": {"server": "joined", "inputs": HALVES},
@@ -108,12 +111,23 @@ OVER_HTTP: Mapping[str, dict[str, Any]] = {
     },
 }
 OVER_GRPC: Mapping[str, dict[str, Any]] = {
-    f"messages in {algorithm}": {
-        "server": "echoes",
-        "inputs": echoed(),
-        "compression_algorithm": algorithm,
-    }
-    for algorithm in ("gzip", "deflate")
+    **{
+        f"messages in {algorithm}": {
+            "server": "echoes",
+            "inputs": echoed(),
+            "compression_algorithm": algorithm,
+        }
+        for algorithm in ("gzip", "deflate")
+    },
+    "one after another whose client has gone": {
+        "server": "counting",
+        "inputs": [tensor("n", "INT64", [1], [3])],
+    },
+}
+ENDLESS = {
+    "server": "counting",
+    "inputs": [tensor("n", "INT64", [1], [2**40])],
+    "client_timeout": 0.3,
 }
 REFUSED: Mapping[str, tuple[dict[str, Any], str, str, str]] = {
     "an unknown input": (
@@ -258,6 +272,7 @@ def steps(flavour: str) -> dict[str, Any]:
     made["counted"] = {"call": "infer", "server": "affine", "inputs": [ROWS]}
     made["after"] = {**statistics, "model_version": "1"}
     if flavour.startswith("grpc"):
+        made = {"endless": {"call": "infer", **ENDLESS}, **made}
         made["stream"] = {"call": "stream", "server": "affine", "requests": STREAM}
         made["stream in gzip"] = {**made["stream"], "compression_algorithm": "gzip"}
     if not flavour.endswith("aio"):
@@ -317,6 +332,11 @@ def test_refusals_reach_the_caller(seen: Seen, flavour: str, name: str) -> None:
     refused = seen(flavour)[name]["refused"]
     assert refused["status"] == expected_status(flavour, http, grpc)
     assert words in refused["message"]
+
+
+@pytest.mark.parametrize("flavour", ["grpc", "grpc-aio"])
+def test_the_clients_own_deadline_ends_a_request(seen: Seen, flavour: str) -> None:
+    assert seen(flavour)["endless"]["refused"]["status"] == "StatusCode.DEADLINE_EXCEEDED"
 
 
 @pytest.mark.parametrize(("flavour", "name"), cases(names=lambda flavour: TOLD))
