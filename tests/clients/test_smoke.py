@@ -92,7 +92,7 @@ def runs(affine: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def openapi_report(affine: Servers, folder: Path) -> dict[str, Any]:
-    return test_openapi.report(affine, corrected(), folder, examples=2, phases="examples,fuzzing")
+    return test_openapi.report(affine, corrected(), folder, examples=1, phases="examples,fuzzing")
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
