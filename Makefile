@@ -18,7 +18,7 @@ UV := .venv/bin/uv
 STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-12)
 CRD := crds/slipway.dev_modeldeployments.yaml
 CHART := charts/slipway
-SOURCES := operator runtime devcluster demo tests charts docs
+SOURCES := operator runtime devcluster demo tests benchmarks charts docs
 
 ##@ Using it
 .PHONY: help
@@ -62,7 +62,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test test-clients ## Run the longer tests too
+test-all: test test-clients test-h2spec ## Run the longer tests too
 
 .PHONY: static
 static: $(STAMP) ## Check format, lint, types, imports and generated files
@@ -84,10 +84,19 @@ e2e: $(STAMP) ## Run the tests with real pods
 test-clients: $(STAMP) ## Run real public clients against the runtime, each in its own environment
 	@$(PY) -m tests.run clients
 
+.PHONY: test-h2spec
+test-h2spec: $(STAMP) ## Run the conformance suite of HTTP/2 against the gRPC port (two minutes)
+	@$(PY) -m tests.h2spec
+
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code
 	@.venv/bin/ruff format $(SOURCES)
 	@.venv/bin/ruff check --fix $(SOURCES)
+
+##@ Measuring
+.PHONY: bench-soak
+bench-soak: $(STAMP) ## Load a server with everything for ten minutes: does it keep what it gets?
+	@$(PY) -m benchmarks.soak
 
 ##@ Generating
 .PHONY: crd

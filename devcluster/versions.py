@@ -22,6 +22,7 @@ class Versions:
     gateway_api: str
     helm: str
     traefik: str
+    h2spec: str
     base_suite: str
     base_packages: tuple[str, ...]
     debian_packages: tuple[str, ...]
@@ -39,6 +40,7 @@ def versions() -> Versions:
         gateway_api=raw["addons"]["gateway_api"],
         helm=raw["addons"]["helm"],
         traefik=raw["addons"]["traefik"],
+        h2spec=raw["tests"]["h2spec"],
         base_suite=raw["base_image"]["suite"],
         base_packages=tuple(raw["base_image"]["packages"]),
         debian_packages=tuple(raw["debian"]["packages"]),

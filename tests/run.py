@@ -28,7 +28,16 @@ PYTEST: Final = {
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
-_SOURCES: Final = ["operator", "runtime", "devcluster", "demo", "tests", "charts", "docs"]
+_SOURCES: Final = [
+    "operator",
+    "runtime",
+    "devcluster",
+    "demo",
+    "tests",
+    "benchmarks",
+    "charts",
+    "docs",
+]
 _TYPED: Final = [
     "operator/slipway_operator", "runtime/slipway_runtime", *_SOURCES[2:],
 ]  # fmt: skip

@@ -6,6 +6,7 @@ Every error is `{"error": "…"}`, those of unknown routes and wrong verbs too.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.resources import files
@@ -212,7 +213,8 @@ def admin_app(dataplane: DataPlane, metrics: Metrics, client: FastAPI) -> FastAP
 
     @app.get("/status")
     async def status() -> Response:
-        return JSONResponse(_status(dataplane))
+        # Tasks are what this process forgets where it forgets to end something.
+        return JSONResponse({**_status(dataplane), "tasks": len(asyncio.all_tasks())})
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
