@@ -88,6 +88,10 @@ test-clients: $(STAMP) ## Run real public clients against the runtime, each in i
 test-h2spec: $(STAMP) ## Run the conformance suite of HTTP/2 against the gRPC port (two minutes)
 	@$(PY) -m tests.h2spec
 
+.PHONY: bench-runtime
+bench-runtime: $(STAMP) ## Measure the runtime beside its rivals (10 minutes, 2 cores)
+	@$(PY) -m benchmarks.runtime
+
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code
 	@.venv/bin/ruff format $(SOURCES)
@@ -111,6 +115,7 @@ chart: crd ## Write the chart's README from its schema
 .PHONY: docs
 docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) docs/generate.py
+	@$(PY) -m benchmarks.runtime.page
 
 .PHONY: proto
 proto: $(STAMP) ## Write the messages of the gRPC wires from their .proto files
@@ -132,6 +137,10 @@ lock: $(STAMP) ## Lock the requirements anew, with hashes
 	@for name in tritonclient kserve ovmsclient open-inference schemathesis; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/clients/$$name.in -o requirements/clients/$$name.txt; done
 	@$(UV) pip compile -q --no-header --no-annotate --no-deps --python-version 3.11 requirements/clients/mlserver.in -o requirements/clients/mlserver.txt
+
+.PHONY: lock-bench
+lock-bench: $(STAMP) ## Lock the rivals' requirements anew, with hashes
+	@$(PY) -m benchmarks.runtime.environments lock
 
 .PHONY: images
 images: $(STAMP) ## Build both images; prints their references

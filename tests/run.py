@@ -100,6 +100,7 @@ def static() -> None:
     run([f"{tools}/lint-imports"])
     run(python("-m", "slipway_operator.api.crd", "--check", _CRD))
     run(python("docs/generate.py", "--check"))
+    run(python("-m", "benchmarks.runtime.page", "--check"))
 
 
 def cluster_up() -> None:

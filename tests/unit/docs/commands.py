@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from benchmarks.runtime.__main__ import parser as benchmark_parser
 from devcluster.__main__ import parser as devcluster_parser
 from slipway_operator.api import v1alpha1
 from slipway_operator.kube.kinds import KINDS, LEASE
@@ -90,6 +91,8 @@ def _python(words: Sequence[str], saved: set[str]) -> Iterator[str]:
     match words:
         case ["-m", "devcluster", *rest]:
             yield from _parsed(devcluster_parser().parse_args, rest)
+        case ["-m", "benchmarks.runtime", *rest]:
+            yield from _parsed(benchmark_parser().parse_args, rest)
         case ["-m", "pytest", *rest]:
             for word in rest:
                 if not word.startswith("-"):

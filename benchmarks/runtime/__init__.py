@@ -1,0 +1,1 @@
+"""The runtime beside other servers of ONNX models, on one core, in interleaved rounds."""

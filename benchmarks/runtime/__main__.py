@@ -1,0 +1,159 @@
+"""Measure the runtime beside its rivals; print the ratio table.
+
+Usage: `python -m benchmarks.runtime [--rounds N] [--seconds N] [--only ROW,…] [--servers NAME,…]
+[--quick] [--limit-s S] [--keep]`. Exit status: 0 every must is met or noise, 1 one is missed,
+2 the run itself failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.runtime import page
+from benchmarks.runtime.environments import REQUIREMENTS, ROOT
+from benchmarks.runtime.errors import BenchmarkError
+from benchmarks.runtime.launches import NAMES, SERVING
+from benchmarks.runtime.page import described
+from benchmarks.runtime.plan import planned
+from benchmarks.runtime.processes import CLIENT_CORE
+from benchmarks.runtime.rounds import FOUR, Options, Run
+from benchmarks.runtime.rows import rows_for
+from benchmarks.runtime.table import Record, details, markdown, measured, results
+from benchmarks.runtime.tools import PACKAGES
+from benchmarks.runtime.verdicts import Verdict
+from devcluster import packages
+from devcluster.cache import folder
+
+KEPT: Final = Path(__file__).resolve().parent / "results"
+"""The run that the documents tell about, committed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for."""
+    asked = parser().parse_args(arguments)
+    try:
+        return _measure(asked)
+    except BenchmarkError as err:
+        sys.stderr.write(f"benchmark: {err}\n")
+        return 2
+
+
+def _measure(asked: argparse.Namespace) -> int:
+    if (os.cpu_count() or 1) < 2:
+        raise BenchmarkError("cores: got 1, expected 2: one for the server, one for its clients")
+    packages.install_missing(PACKAGES)
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    rows = rows_for(frozenset(filter(None, asked.only.split(","))))
+    plan = planned(rows, [name for name in asked.servers.split(",") if name])
+    options = Options(1 if asked.quick else asked.rounds, asked.seconds, asked.limit_s)
+    records: list[Record] = [machine(options)]
+    target = folder("benchmarks", "results", _stamp())
+    with (target / "raw.jsonl").open("w") as stream:
+
+        def write(record: Record) -> None:
+            records.append(record)
+            stream.write(json.dumps(record) + "\n")
+            stream.flush()
+
+        stream.write(json.dumps(records[0]) + "\n")
+        Run(plan, options, write).rounds()
+    found = measured(results(records, rows))
+    text = f"{described(records)}\n\n{markdown(found, NAMES)}\n{details(records, NAMES)}"
+    (target / "table.md").write_text(text)
+    sys.stdout.write(f"{text}\n{target}\n")
+    if asked.keep:
+        keep(target)
+    return int(any(result.verdict is Verdict.MISSED for result in found))
+
+
+def keep(target: Path) -> None:
+    """Make a run the one that is committed, and that the documents tell about."""
+    KEPT.mkdir(exist_ok=True)
+    for name in ("raw.jsonl", "table.md"):
+        shutil.copy(target / name, KEPT / name)
+    page.main([])
+
+
+def machine(options: Options) -> dict[str, Any]:
+    """What the figures were taken on, and with which settings."""
+    return {
+        "kind": "machine",
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "seconds": options.seconds,
+        "servers": {**_UNSERVED, **_serving()},
+    }
+
+
+_UNSERVED: Final = {
+    FOUR: {
+        "title": "Slipway, four processes",
+        "setting": "one for each model, started at once on the same core",
+    },
+    "raw": {"title": NAMES["raw"], "setting": "a loop around `run`, 1 thread, no server"},
+}
+"""What is measured without load."""
+
+
+def _serving() -> dict[str, dict[str, str]]:
+    return {
+        name: {"title": server.title, "setting": server.setting} for name, server in SERVING.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    """The pinned versions of what is compared."""
+    locks = [ROOT / "requirements" / "runtime.txt", *REQUIREMENTS.glob("*.txt")]
+    wanted = ("mlserver", "kserve", "nvidia-pytriton", "fastapi", "flask", "gunicorn", "uvicorn",
+              "onnxruntime", "numpy", "grpcio", "uvloop")  # fmt: skip
+    found: dict[str, str] = {}
+    for lock in locks:
+        owner = "slipway" if lock.name == "runtime.txt" else lock.stem
+        for line in lock.read_text().splitlines():
+            name, _, rest = line.partition("==")
+            if rest and name in wanted:
+                found.setdefault(f"{owner}: {name}", rest.split()[0])
+    return found
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.runtime", description=(__doc__ or "").splitlines()[0]
+    )
+    options.add_argument("--rounds", type=int, default=3, help="rounds (%(default)s)")
+    options.add_argument("--seconds", type=int, default=2, help="each load (%(default)s)")
+    options.add_argument("--only", default="", metavar="ROWS", help="rows, as in 1,5a,13")
+    options.add_argument("--servers", default="", metavar="NAMES", help="these rivals only")
+    options.add_argument("--quick", action="store_true", help="one round")
+    options.add_argument(
+        "--limit-s", type=float, default=1500.0, help="the whole run (%(default)s)"
+    )
+    options.add_argument("--keep", action="store_true", help="make it the run that is committed")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

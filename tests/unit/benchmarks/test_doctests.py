@@ -1,0 +1,15 @@
+"""The examples in docstrings are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["figures", "plan", "rows", "table", "verdicts"])
+def test_the_examples_of_a_module_are_true(name: str) -> None:
+    done = doctest.testmod(importlib.import_module(f"benchmarks.runtime.{name}"))
+    assert done.attempted > 0
+    assert done.failed == 0
