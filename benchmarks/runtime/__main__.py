@@ -2,7 +2,7 @@
 
 Usage: `python -m benchmarks.runtime [--rounds N] [--seconds N] [--only ROW,…] [--servers NAME,…]
 [--quick] [--limit-s S] [--keep]`. Exit status: 0 every must is met or noise, 1 one is missed,
-2 the run itself failed.
+2 the run failed, or took longer than it may.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from benchmarks.runtime import page
 from benchmarks.runtime.environments import REQUIREMENTS, ROOT
-from benchmarks.runtime.errors import BenchmarkError
-from benchmarks.runtime.launches import NAMES, SERVING
+from benchmarks.runtime.errors import BenchmarkError, TimeOver
+from benchmarks.runtime.launches import NAMES, SERVING, TRITON_PACKAGES
 from benchmarks.runtime.page import described
 from benchmarks.runtime.plan import planned
 from benchmarks.runtime.processes import CLIENT_CORE
@@ -32,6 +33,7 @@ from benchmarks.runtime.tools import PACKAGES
 from benchmarks.runtime.verdicts import Verdict
 from devcluster import packages
 from devcluster.cache import folder
+from devcluster.errors import DevclusterError
 
 KEPT: Final = Path(__file__).resolve().parent / "results"
 """The run that the documents tell about, committed."""
@@ -40,6 +42,8 @@ KEPT: Final = Path(__file__).resolve().parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     asked = parser().parse_args(arguments)
+    # Servers are ended by leaving their blocks, which a signal's default action does not do.
+    signal.signal(signal.SIGTERM, _end)
     try:
         return _measure(asked)
     except BenchmarkError as err:
@@ -47,16 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def _measure(asked: argparse.Namespace) -> int:
     if (os.cpu_count() or 1) < 2:
         raise BenchmarkError("cores: got 1, expected 2: one for the server, one for its clients")
-    packages.install_missing(PACKAGES)
-    os.sched_setaffinity(0, {CLIENT_CORE})
+    _install()
     rows = rows_for(frozenset(filter(None, asked.only.split(","))))
     plan = planned(rows, [name for name in asked.servers.split(",") if name])
     options = Options(1 if asked.quick else asked.rounds, asked.seconds, asked.limit_s)
     records: list[Record] = [machine(options)]
     target = folder("benchmarks", "results", _stamp())
+    is_whole = True
     with (target / "raw.jsonl").open("w") as stream:
 
         def write(record: Record) -> None:
@@ -65,11 +73,20 @@ def _measure(asked: argparse.Namespace) -> int:
             stream.flush()
 
         stream.write(json.dumps(records[0]) + "\n")
-        Run(plan, options, write).rounds()
+        run = Run(plan, options, write)
+        run.prepare()
+        os.sched_setaffinity(0, {CLIENT_CORE})
+        try:
+            run.rounds()
+        except TimeOver as err:
+            sys.stderr.write(f"benchmark: {err}\n")
+            is_whole = False
     found = measured(results(records, rows))
     text = f"{described(records)}\n\n{markdown(found, NAMES)}\n{details(records, NAMES)}"
     (target / "table.md").write_text(text)
     sys.stdout.write(f"{text}\n{target}\n")
+    if not is_whole:
+        return 2
     if asked.keep:
         keep(target)
     return int(any(result.verdict is Verdict.MISSED for result in found))
@@ -81,6 +98,17 @@ def keep(target: Path) -> None:
     for name in ("raw.jsonl", "table.md"):
         shutil.copy(target / name, KEPT / name)
     page.main([])
+
+
+def _install() -> None:
+    """Install Debian packages; without Triton's the others can still be measured."""
+    try:
+        packages.install_missing(PACKAGES)
+        packages.install_missing(TRITON_PACKAGES)
+    except DevclusterError as err:
+        if packages.missing(PACKAGES):
+            raise BenchmarkError(str(err)) from err
+        sys.stderr.write(f"benchmark: {err}\n")
 
 
 def machine(options: Options) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Usage: `python -m benchmarks.runtime.environments lock` writes the locks anew fr
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -70,6 +71,7 @@ ENVIRONMENTS: Final = {
 }
 
 
+@functools.cache
 def installed(name: str) -> Path:
     """Install an environment unless it is there; its folder.
 

@@ -9,3 +9,7 @@ class BenchmarkError(Exception):
 
 class NotAvailable(BenchmarkError):
     """A server cannot be installed, started, or answers wrongly: its rows say so, others go on."""
+
+
+class TimeOver(BenchmarkError):
+    """The run has used up its time."""

@@ -19,6 +19,9 @@ from benchmarks.runtime.workloads import MODELS
 
 SERVERS: Final = Path(__file__).resolve().parent / "servers"
 
+TRITON_PACKAGES: Final = ("python3", "libpython3.11")
+"""Debian's packages of what Triton's python backend is linked against."""
+
 _MANIFEST: Final = """\
 apiVersion: slipway.dev/v1alpha1
 kind: ModelDeployment

@@ -55,7 +55,7 @@ class Processes:
         code = self.leader.poll()
         if code is not None:
             tail = " ".join(self.log.read_text(errors="replace").split())[-300:]
-            raise NotAvailable(f"ended with {code}: {tail}")
+            raise NotAvailable(f"ended with {code}: {tail or 'its log is empty'}")
 
 
 @contextmanager

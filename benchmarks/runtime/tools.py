@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,56 +17,62 @@ PACKAGES: Final = ("wrk", "nghttp2-client")
 """Debian's packages of them."""
 
 _SCRIPT: Final = Path(__file__).resolve().parent / "load.lua"
+_REQUEST_TIMEOUT_S: Final = 10
 _SLACK_S: Final = 20.0
 _STREAMS: Final = 8
 """Requests at a time on one HTTP/2 connection."""
 
 
-def loaded(
-    workload: Workload, asked: Request, ports: Ports, folder: Path, *, seconds: int, answer: int
-) -> Load:
-    """Put a load on a server.
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Puts one load on a server, for as long as it is told.
 
-    Args:
-        workload: how many requests at a time, on which wire.
-        asked: the request.
-        ports: where the server listens.
-        folder: for the request's body and the tool's log.
-        seconds: how long.
-        answer: bytes of a right answer.
-
-    Raises:
-        BenchmarkError: the tool is missing, failed, or did not end.
+    `folder` gets the request's body and the tool's log; `answer_bytes` is the size of a right
+    answer.
     """
-    body = folder / f"{workload.model}-{workload.wire}.body"
-    if not body.exists():
-        body.write_bytes(asked.body)
-    if workload.wire == "grpc":
-        return _h2load(workload, asked, ports, body, seconds=seconds, answer=answer)
-    return _wrk(workload, asked, ports, body, seconds=seconds)
 
+    workload: Workload
+    asked: Request
+    ports: Ports
+    folder: Path
+    answer_bytes: int
 
-def _wrk(workload: Workload, asked: Request, ports: Ports, body: Path, *, seconds: int) -> Load:
-    headers = [word for pair in asked.headers.items() for word in pair]
-    url = f"http://127.0.0.1:{ports.http}{asked.path}"
-    words = ["wrk", "-t1", f"-c{workload.concurrency}", f"-d{seconds}s", "--timeout", "10s"]
-    return read_wrk(_run([*words, "-s", str(_SCRIPT), url, "--", str(body), *headers], seconds))
+    def __call__(self, seconds: int) -> Load:
+        """Load the server.
 
+        Raises:
+            BenchmarkError: the tool is missing, failed, did not end, or says nothing.
+        """
+        body = self.folder / f"{self.workload.model}-{self.workload.wire}.body"
+        if not body.exists():
+            body.write_bytes(self.asked.body)
+        try:
+            grpc = self.workload.wire == "grpc"
+            return self._h2load(body, seconds) if grpc else self._wrk(body, seconds)
+        except (OSError, ValueError) as err:
+            raise BenchmarkError(str(err)) from err
 
-def _h2load(
-    workload: Workload, asked: Request, ports: Ports, body: Path, *, seconds: int, answer: int
-) -> Load:
-    connections = max(1, workload.concurrency // _STREAMS)
-    streams = workload.concurrency // connections
-    log = body.with_suffix(".log")
-    log.unlink(missing_ok=True)
-    words = ["h2load", f"--clients={connections}", f"--max-concurrent-streams={streams}"]
-    words += [f"--duration={seconds}", "--threads=1", f"--data={body}", f"--log-file={log}"]
-    words += [f"--header={name}: {value}" for name, value in asked.headers.items()]
-    output = _run([*words, f"http://127.0.0.1:{ports.grpc}{asked.path}"], seconds)
-    return read_h2load(
-        output, log.read_text(), message_bytes=answer, in_flight=workload.concurrency
-    )
+    def _wrk(self, body: Path, seconds: int) -> Load:
+        headers = [word for pair in self.asked.headers.items() for word in pair]
+        url = f"http://127.0.0.1:{self.ports.http}{self.asked.path}"
+        words = ["wrk", "-t1", f"-c{self.workload.concurrency}", f"-d{seconds}s"]
+        words += ["--timeout", f"{_REQUEST_TIMEOUT_S}s", "-s", str(_SCRIPT), url]
+        return read_wrk(_run([*words, "--", str(body), *headers], seconds))
+
+    def _h2load(self, body: Path, seconds: int) -> Load:
+        concurrency = self.workload.concurrency
+        connections = max(1, concurrency // _STREAMS)
+        log = body.with_suffix(".log")
+        # It appends.
+        log.unlink(missing_ok=True)
+        words = ["h2load", "--threads=1", f"--clients={connections}", f"--duration={seconds}"]
+        words += [f"--max-concurrent-streams={concurrency // connections}"]
+        words += [f"--data={body}", f"--log-file={log}"]
+        words += [f"--header={name}: {value}" for name, value in self.asked.headers.items()]
+        output = _run([*words, f"http://127.0.0.1:{self.ports.grpc}{self.asked.path}"], seconds)
+        return read_h2load(
+            output, log.read_text(), message_bytes=self.answer_bytes, in_flight=concurrency
+        )
 
 
 def _run(words: list[str], seconds: int) -> str:

@@ -16,7 +16,10 @@ from tests.unit.repository.files import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-LOCKS = sorted((REPOSITORY / "requirements").rglob("*.txt"))
+LOCKS = [
+    *sorted((REPOSITORY / "requirements").rglob("*.txt")),
+    *sorted((REPOSITORY / "benchmarks" / "runtime" / "requirements").glob("*.txt")),
+]
 CLIENTS = sorted((REPOSITORY / "requirements" / "clients").glob("*.in"))
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*)$")
