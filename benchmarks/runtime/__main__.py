@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from benchmarks.runtime import page
-from benchmarks.runtime.environments import REQUIREMENTS, ROOT
+from benchmarks.runtime.environments import ENVIRONMENTS
 from benchmarks.runtime.errors import BenchmarkError, TimeOver
 from benchmarks.runtime.launches import NAMES, SERVING, TRITON_PACKAGES
-from benchmarks.runtime.page import described
+from benchmarks.runtime.page import described, settings
 from benchmarks.runtime.plan import planned
 from benchmarks.runtime.processes import CLIENT_CORE
 from benchmarks.runtime.rounds import FOUR, Options, Run
-from benchmarks.runtime.rows import rows_for
+from benchmarks.runtime.rows import NUMBERS, rows_for
 from benchmarks.runtime.table import Record, details, markdown, measured, results
 from benchmarks.runtime.tools import PACKAGES
 from benchmarks.runtime.verdicts import Verdict
@@ -42,8 +42,6 @@ KEPT: Final = Path(__file__).resolve().parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     asked = parser().parse_args(arguments)
-    # Servers are ended by leaving their blocks, which a signal's default action does not do.
-    signal.signal(signal.SIGTERM, _end)
     try:
         return _measure(asked)
     except BenchmarkError as err:
@@ -51,16 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _listed(text: str, known: frozenset[str], option: str) -> frozenset[str]:
+    """Read a list, and refuse what does not exist: a typo would measure nothing, and pass."""
+    found = frozenset(filter(None, text.split(",")))
+    if unknown := sorted(found - known):
+        raise BenchmarkError(f"{option}: got {unknown[0]!r}, expected {', '.join(sorted(known))}")
+    return found
+
+
 def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
 def _measure(asked: argparse.Namespace) -> int:
+    rows = rows_for(_listed(asked.only, NUMBERS, "--only"))
+    plan = planned(rows, _listed(asked.servers, frozenset(SERVING), "--servers"))
     if (os.cpu_count() or 1) < 2:
         raise BenchmarkError("cores: got 1, expected 2: one for the server, one for its clients")
     _install()
-    rows = rows_for(frozenset(filter(None, asked.only.split(","))))
-    plan = planned(rows, [name for name in asked.servers.split(",") if name])
+    # Servers are ended by leaving their blocks, which a signal's default action does not do.
+    signal.signal(signal.SIGTERM, _end)
     options = Options(1 if asked.quick else asked.rounds, asked.seconds, asked.limit_s)
     records: list[Record] = [machine(options)]
     target = folder("benchmarks", "results", _stamp())
@@ -83,7 +91,7 @@ def _measure(asked: argparse.Namespace) -> int:
             is_whole = False
     found = measured(results(records, rows))
     text = f"{described(records)}\n\n{markdown(found, NAMES)}\n{details(records, NAMES)}"
-    (target / "table.md").write_text(text)
+    (target / "table.md").write_text(f"{text}\n{settings(records[0])}\n")
     sys.stdout.write(f"{text}\n{target}\n")
     if not is_whole:
         return 2
@@ -126,34 +134,45 @@ def machine(options: Options) -> dict[str, Any]:
     }
 
 
+_TOLD: Final = (
+    "mlserver", "kserve", "nvidia-pytriton", "fastapi", "flask", "gunicorn", "uvicorn", "uvloop",
+    "onnxruntime", "numpy", "grpcio",
+)  # fmt: skip
 _UNSERVED: Final = {
     FOUR: {
         "title": "Slipway, four processes",
         "setting": "one for each model, started at once on the same core",
+        "environment": "slipway",
     },
-    "raw": {"title": NAMES["raw"], "setting": "a loop around `run`, 1 thread, no server"},
+    "raw": {
+        "title": NAMES["raw"],
+        "setting": "a loop around `run`, 1 thread, no server",
+        "environment": "slipway",
+    },
 }
 """What is measured without load."""
 
 
 def _serving() -> dict[str, dict[str, str]]:
     return {
-        name: {"title": server.title, "setting": server.setting} for name, server in SERVING.items()
+        name: {
+            "title": server.title,
+            "setting": server.setting,
+            "environment": server.environment,
+        }
+        for name, server in SERVING.items()
     }
 
 
-def _versions() -> dict[str, str]:
-    """The pinned versions of what is compared."""
-    locks = [ROOT / "requirements" / "runtime.txt", *REQUIREMENTS.glob("*.txt")]
-    wanted = ("mlserver", "kserve", "nvidia-pytriton", "fastapi", "flask", "gunicorn", "uvicorn",
-              "onnxruntime", "numpy", "grpcio", "uvloop")  # fmt: skip
-    found: dict[str, str] = {}
-    for lock in locks:
-        owner = "slipway" if lock.name == "runtime.txt" else lock.stem
-        for line in lock.read_text().splitlines():
-            name, _, rest = line.partition("==")
-            if rest and name in wanted:
-                found.setdefault(f"{owner}: {name}", rest.split()[0])
+def _versions() -> dict[str, dict[str, str]]:
+    """The pinned versions that matter, by environment and package."""
+    found: dict[str, dict[str, str]] = {}
+    for name, environment in ENVIRONMENTS.items():
+        lines = [line for lock in environment.locks for line in lock.read_text().splitlines()]
+        pins = [line.partition("==") for line in lines if "==" in line]
+        # Of several pins the first is for the oldest Python, which is the one in use.
+        told = {package: rest.split()[0] for package, _, rest in reversed(pins)}
+        found[name] = {package: told[package] for package in _TOLD if package in told}
     return found
 
 

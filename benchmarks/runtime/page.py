@@ -36,7 +36,7 @@ def parts(records: Sequence[Record]) -> dict[str, str]:
     return {
         "machine": f"{described(records)}\nThe records: `{_RECORDS}`.",
         "ratios": markdown(measured(results(records)), names).rstrip(),
-        "settings": _settings(machine["servers"]),
+        "settings": settings(machine),
         "figures": details(records, names).rstrip(),
     }
 
@@ -46,18 +46,25 @@ def described(records: Sequence[Record]) -> str:
     machine = records[0]
     middle, most = noise(records)
     count = 1 + max((int(record.get("round", 0)) for record in records), default=0)
-    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
     return (
         f"Taken on {machine['date']}: {machine['cores']} cores of {machine['cpu']}, "
         f"{machine['system']}; {count} rounds of {machine['seconds']} s a load.\n"
-        f"Other work used {middle:.2f} cores at the median of all loads, {most:.2f} at most.\n"
-        f"Versions: {versions}."
+        f"Other work used {middle:.2f} cores at the median of all loads, {most:.2f} at most."
     )
 
 
-def _settings(servers: Mapping[str, Mapping[str, str]]) -> str:
-    rows = [f"| {each['title']} (`{name}`) | {each['setting']} |" for name, each in servers.items()]
-    return "\n".join(["| Server | How it was run |", "| --- | --- |", *rows])
+def settings(machine: Record) -> str:
+    """Tell how each server was run, and with which packages."""
+    versions: Mapping[str, Mapping[str, str]] = machine["versions"]
+    rows = [
+        f"| {each['title']} (`{name}`) | {each['setting']} | "
+        + ", ".join(
+            f"{package} {found}" for package, found in versions[each["environment"]].items()
+        )
+        + " |"
+        for name, each in machine["servers"].items()
+    ]
+    return "\n".join(["| Server | How it was run | Packages |", "| --- | --- | --- |", *rows])
 
 
 def replaced(text: str, name: str, part: str) -> str:

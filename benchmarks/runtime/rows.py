@@ -151,6 +151,12 @@ ROWS: Final = (
 """Every row, in the order of the table. Numbers are those of the targets; letters split a row."""
 
 
+NUMBERS: Final = frozenset(
+    number for row in ROWS for number in (row.number, row.number.rstrip("abcd"))
+)
+"""How rows can be asked for: `5` for all of its parts, or `5a`."""
+
+
 def rows_for(numbers: frozenset[str]) -> tuple[Row, ...]:
     """The rows asked for by number, `5` or `5a`; all of them where nothing is asked for."""
     return tuple(

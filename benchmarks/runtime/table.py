@@ -144,7 +144,8 @@ def details(records: Sequence[Record], names: Mapping[str, str]) -> str:
         )
         for (server,), group in sorted(starts.items())
     ]
-    return f"{_table(_LOADS, load_rows)}\n{_table(_STARTS, start_rows)}"
+    tables = [(_LOADS, load_rows), (_STARTS, start_rows)]
+    return "\n".join(_table(head, rows) for head, rows in tables if rows)
 
 
 def noise(records: Sequence[Record]) -> tuple[float, float]:

@@ -128,6 +128,23 @@ def test_a_page_without_a_run_says_so() -> None:
     assert set(parts([]).values()) == {"No run is committed yet."}
 
 
+def test_a_page_tells_of_the_run() -> None:
+    server = {"title": "Rival 1.0", "setting": "one worker", "environment": "rival"}
+    machine = {
+        "kind": "machine", "date": "2026-01-02", "cores": 2, "cpu": "a CPU", "system": "Linux",
+        "seconds": 2, "versions": {"rival": {"numpy": "2.0"}}, "servers": {"rival": server},
+    }  # fmt: skip
+    records = [
+        machine, load(Series("slipway-digits", "per_second", "digits-json-c8"), 1, 600.0),
+        load(Series("mlserver", "per_second", "digits-json-c8"), 1, 100.0),
+    ]  # fmt: skip
+    found = parts(records)
+    assert "2 cores of a CPU, Linux; 2 rounds of 2 s a load" in found["machine"]
+    assert "| 6.00 (6.00 to 6.00) |" in found["ratios"]
+    assert "| Rival 1.0 (`rival`) | one worker | numpy 2.0 |" in found["settings"]
+    assert "| digits-json-c8 | slipway-digits | 600 |" in found["figures"]
+
+
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="got 0, expected 1"):
         replaced("# A page", "ratios", "x")
