@@ -221,6 +221,8 @@ SERVING: Final = {
                option=_BATCHED),
         Server("mlserver-minilm", "MLServer 1.7.1, one model", "mlserver",
                "the same with minilm alone", _mlserver, ("minilm",)),
+        Server("mlserver-digits", "MLServer 1.7.1, one model", "mlserver",
+               "the same with digits alone", _mlserver, ("digits",)),
         Server("kserve", "KServe SDK 0.21.0", "kserve",
                "custom model; 1 worker, latency and access logs off", _kserve),
         Server("triton", "Triton core (pytriton 0.7.0)", "triton",

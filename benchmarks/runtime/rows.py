@@ -139,6 +139,12 @@ ROWS: Final = (
           Series("slipway-minilm", "start_s"), Series("mlserver-minilm", "start_s"), 0.6, 0.4),
     _informs("17b", "start to first answer of 4 models: four processes of ours at once, one of "
              "theirs", Series("slipway-four", "start_s"), Series("mlserver", "start_s")),
+    _informs(
+        "17c",
+        "start to first answer, one process with one small model (digits) each",
+        Series("slipway-digits", "start_s"),
+        Series("mlserver-digits", "start_s"),
+    ),
     _most("18a", "PSS, one process with the largest model (minilm) each",
           Series("slipway-minilm", "pss_mb"), Series("mlserver-minilm", "pss_mb"), 0.85, 0.72),
     _most("18b", "PSS, one process with one small model (digits)",
