@@ -44,13 +44,16 @@ def parts(records: Sequence[Record]) -> dict[str, str]:
 def described(records: Sequence[Record]) -> str:
     """Tell where and when a run was made, and how quiet it was."""
     machine = records[0]
-    middle, most = noise(records)
+    other = noise(records)
     count = 1 + max((int(record.get("round", 0)) for record in records), default=0)
-    return (
+    taken = (
         f"Taken on {machine['date']}: {machine['cores']} cores of {machine['cpu']}, "
-        f"{machine['system']}; {count} rounds of {machine['seconds']} s a load.\n"
-        f"Other work used {middle:.2f} cores at the median of all loads, {most:.2f} at most."
+        f"{machine['system']}; {count} rounds of {machine['seconds']} s a load."
     )
+    if other is None:
+        return taken
+    middle, most = other
+    return f"{taken}\nOther work used {middle:.2f} cores at the median of all loads, {most:.2f} at most."
 
 
 def settings(machine: Record) -> str:

@@ -148,10 +148,10 @@ def details(records: Sequence[Record], names: Mapping[str, str]) -> str:
     return "\n".join(_table(head, rows) for head, rows in tables if rows)
 
 
-def noise(records: Sequence[Record]) -> tuple[float, float]:
-    """Median and maximum over all loads of the cores that other work used."""
+def noise(records: Sequence[Record]) -> tuple[float, float] | None:
+    """Median and maximum over all loads of the cores that other work used; None without loads."""
     found = [float(record["noise_cores"]) for record in records if record["kind"] == "load"]
-    return (median(found), max(found)) if found else (0.0, 0.0)
+    return (median(found), max(found)) if found else None
 
 
 def _grouped(

@@ -12,13 +12,14 @@ from benchmarks.runtime.errors import NotAvailable
 from benchmarks.runtime.launches import SERVING
 from benchmarks.runtime.processes import free_ports, started
 
-# Two processes; the child ignores SIGTERM, and each says that it is there.
+# Two processes with 20 MB each of their own; the child ignores SIGTERM, and each says that it is
+# there.
 FAMILY = """
 import os, signal, sys
 child = os.fork() == 0
 if child:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-sum(range(3_000_000))
+held = os.urandom(20_000_000)
 print("ready", flush=True)
 signal.pause()
 """
@@ -30,7 +31,7 @@ def test_all_of_a_session_are_measured_and_ended(tmp_path: Path) -> None:
             processes.require_alive()
         assert len(processes.pids()) == 2
         assert processes.cpu_s() > 0
-        assert 5 < processes.pss_mb() < 200
+        assert 40 < processes.pss_mb() < 100
     assert processes.pids() == []
 
 

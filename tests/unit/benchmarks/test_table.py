@@ -94,6 +94,7 @@ def test_details_tell_every_load_and_every_start() -> None:
     assert "| digits-json-c8 | Rival | 100 | 200 | 1 | 2 | 0 | 0.1 |" in text
     assert "| Rival (`rival`) | 1.5 | 200 | 1 |" in text
     assert noise(records) == (0.1, 0.1)
+    assert noise([start]) is None
 
 
 @pytest.mark.parametrize(
