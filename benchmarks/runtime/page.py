@@ -53,7 +53,8 @@ def described(records: Sequence[Record]) -> str:
     if other is None:
         return taken
     middle, most = other
-    return f"{taken}\nOther work used {middle:.2f} cores at the median of all loads, {most:.2f} at most."
+    told = f"{middle:.2f} cores at the median of all loads, {most:.2f} at most"
+    return f"{taken}\nOther work used {told}."
 
 
 def settings(machine: Record) -> str:
