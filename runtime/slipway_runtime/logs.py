@@ -64,18 +64,17 @@ class LineQueue(logging.handlers.QueueHandler):
         self._logger: Final = logging.getLogger(name)
         self._writer: Final = _Writer(waiting, *logging.getLogger().handlers)
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Take the logger over, whatever the level of others: it is a stream of its own."""
         self._logger.handlers[:] = [self]
         self._logger.propagate = False
         self._logger.setLevel(logging.INFO)
         self._writer.start()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write what waits; for as long as the reader takes."""
         self._logger.handlers[:] = []
         self._writer.stop()
-        super().close()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Leave the work to the thread: the fields are plain values that nobody changes."""

@@ -97,11 +97,11 @@ class AccessLog:
 
     def open(self) -> None:
         """Write from a thread from now on."""
-        self._lines.open()
+        self._lines.start()
 
     def close(self) -> None:
         """Write what waits; for as long as the reader takes."""
-        self._lines.close()
+        self._lines.finish()
 
     def wants(self, exchange: Exchange) -> bool:
         """Tell whether a finished request gets a line; to be asked once for each."""

@@ -30,14 +30,15 @@ class Exchange:
     """Of the model that was asked; None where none was."""
     id: str | None = None
     """What the client calls this inference, in the body."""
-    status: int = 0
+    # What follows is known at the end, and set by `Telemetry.end` where somebody watches.
+    status: int = field(init=False)
     """Of HTTP; over gRPC, the one of the same outcome."""
-    grpc_status: str = ""
-    error: str = ""
+    grpc_status: str = field(init=False)
+    error: str = field(init=False)
     """The class of what went wrong: messages quote the client's data."""
-    duration_s: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
+    duration_s: float = field(init=False)
+    bytes_in: int = field(init=False)
+    bytes_out: int = field(init=False)
     """Both of the payload, before it is compressed for the way back."""
 
     def header(self, name: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 from typing import Any
 
@@ -12,15 +13,22 @@ from hypothesis import strategies as st
 from slipway_runtime.inference.timing import Timing
 from slipway_runtime.logs import JSONFormatter, LineQueue
 from slipway_runtime.monitoring.access_log import AccessLog, Share, line
-from slipway_runtime.monitoring.exchange import Exchange
+from slipway_runtime.monitoring.exchange import Exchange, Headers
 from slipway_runtime.monitoring.trace_context import SpanIds
+from tests.unit.repository.files import REPOSITORY
 
 NASTY = "a\nb\r\x1b[31m\x9b1m%s%n{0}\u2028\u202e\x00\\\"'\ud800" + "x" * 1_000_000
 
 
-def exchange(status: int = 200, **more: Any) -> Exchange:
-    known = {"headers": [], "verb": "POST", "duration_s": 0.0012345}
-    return Exchange("rest", "/v2/models/{model}/infer", **{**known, "status": status, **more})
+def exchange(
+    status: int = 200, *, headers: Headers = (), timing: Timing | None = None, **ended: Any
+) -> Exchange:
+    made = Exchange("rest", "/v2/models/{model}/infer", headers, "POST", timing)
+    made.status, made.duration_s, made.error, made.grpc_status = status, 0.0012345, "", ""
+    made.bytes_in = made.bytes_out = 0
+    for name, value in ended.items():
+        setattr(made, name, value)
+    return made
 
 
 def access_log(*, sample: float = 0, errors_per_s: float = 2, now: Any = lambda: 0.0) -> AccessLog:
@@ -101,6 +109,22 @@ def test_a_line_says_all_that_is_known() -> None:
     }
 
 
+def test_the_guide_names_every_field() -> None:
+    guide = (REPOSITORY / "docs/guides/logs-and-traces.md").read_text()
+    table = guide.split("| Field | What it says |")[1].split("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[:40])}
+    told = exchange(
+        400,
+        grpc_status="OK",
+        error="QueueFull",
+        headers=[(b"x-request-id", b"r-1")],
+        timing=Timing(enqueued_s=1.0, started_s=1.5, execution_s=0.5, rows=8),
+        id="i-1",
+    )
+    whole = {*line(told, SpanIds(1, 2)), "time", "model", "version", "revision", "suppressed"}
+    assert named == whole
+
+
 def test_without_a_span_the_callers_trace_is_named() -> None:
     parent = b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-00"
     assert line(exchange(headers=[(b"traceparent", parent)]), None)["trace_id"] == "ab" * 16
@@ -151,7 +175,7 @@ def stuck() -> Any:
 
 def test_a_reader_who_is_away_holds_nobody_up(stuck: Stuck) -> None:
     lines = LineQueue("tests.access", 3)
-    lines.open()
+    lines.start()
     log = logging.getLogger("tests.access")
     log.info("first")
     assert stuck.taken.wait(10)
@@ -159,5 +183,5 @@ def test_a_reader_who_is_away_holds_nobody_up(stuck: Stuck) -> None:
         log.info("%d", number)
     assert lines.dropped == 7
     stuck.back.set()
-    lines.close()
+    lines.finish()
     assert stuck.lines == ["first", "0", "1", "2"]
