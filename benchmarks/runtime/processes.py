@@ -16,6 +16,7 @@ from typing import Final
 
 from benchmarks.runtime.errors import NotAvailable
 from benchmarks.runtime.launches import Ports
+from devcluster.progress import wait_until
 
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
@@ -99,7 +100,7 @@ def busy_s() -> float:
 
 
 def _end(processes: Processes) -> None:
-    """Ask, wait, then kill what is left of the session."""
+    """Ask, wait, then kill what is left of the session, and wait until it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(processes.leader.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,6 +109,8 @@ def _end(processes: Processes) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     processes.leader.wait()
+    # What still dies would take the core from the next server.
+    wait_until(lambda: not processes.pids(), "a server's processes to end", timeout_s=_STOP_S)
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""The API page: three files that need no other host (docs/decisions/0013)."""
+"""The API page: three files that need no other host (docs/decisions/0014)."""

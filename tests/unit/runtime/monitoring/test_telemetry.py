@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+import grpc
 import pytest
 
 from slipway_runtime.inference.timing import Timing
@@ -20,6 +21,8 @@ from tests.unit.runtime import models
 from tests.unit.runtime.collector import Collector, Span, collector
 from tests.unit.runtime.hostile import INFER, asked, body, plain, request
 from tests.unit.runtime.processes import Serving, pod_folder, runtime, serving
+from tests.unit.runtime.protocols.calls import infer
+from tests.unit.runtime.protocols.calls import request as grpc_request
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -247,6 +250,22 @@ def test_a_call_over_grpc_is_told_in_its_own_terms(receiver: Collector) -> None:
         "rpc.response.status_code": "UNAVAILABLE",
         "error.type": "ModelNotReady",
     }
+
+
+def test_grpc_continues_its_callers_trace(server: Serving, receiver: Collector) -> None:
+    values = {"fp32_contents": [1, 1, 1, 1]}
+    sent = grpc_request("x", "FP32", [1, 4], contents=values, id="over-grpc")
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer(channel, sent, metadata=[("traceparent", TRACEPARENT)])
+    span = only(receiver, slipway_request_id="over-grpc")
+    assert (span.trace_id, span.parent_id) == (TRACE, PARENT)
+    assert span.attributes["rpc.response.status_code"] == "OK"
+    [told] = lines(server, 1, id="over-grpc")
+    assert (told["protocol"], told["trace_id"], told["bytes_in"]) == (
+        "grpc",
+        TRACE,
+        sent.ByteSize(),
+    )
 
 
 def test_the_standard_sampler_decides(receiver: Collector) -> None:
