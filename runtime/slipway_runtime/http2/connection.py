@@ -172,9 +172,7 @@ class Connection:
     def reset(self, stream: Stream, code: Code) -> None:
         """End a stream at once, and tell the peer."""
         self._forget(stream)
-        self._dropped[stream.id] = None
-        if len(self._dropped) > _REMEMBERED:
-            self._dropped.popitem(last=False)
+        self._drop(stream.id)
         self._write(frames.rst_stream(stream.id, code))
         self._end_if_done()
 
@@ -291,6 +289,7 @@ class Connection:
         self._last_id = stream_id
         if self._is_leaving:
             self._heads.decoded(block)  # not answered: the peer knows, and asks elsewhere
+            self._drop(stream_id)
             return
         head = self._heads.read(block)
         if len(self._streams) >= MAX_STREAMS:
@@ -439,7 +438,7 @@ class Connection:
         self._calm.spend_refused()
         stream = self._streams.get(stream_id)
         if stream is None:
-            self._dropped[stream_id] = None
+            self._drop(stream_id)
             self._write(frames.rst_stream(stream_id, code))
             return
         self.reset(stream, code)
@@ -489,7 +488,7 @@ class Connection:
         self._write(frame(frames.HEADERS, flags, stream.id, trailers))
         if not stream.is_read:
             # The answer is complete without the rest of the request: do not send it.
-            self._dropped[stream.id] = None
+            self._drop(stream.id)
             self._write(frames.rst_stream(stream.id, Code.NO_ERROR))
         self._end_if_done()
 
@@ -512,6 +511,12 @@ class Connection:
         stream.waiting_bytes = 0
         if stream.on_closed is not None:
             stream.on_closed()
+
+    def _drop(self, stream_id: int) -> None:
+        """Expect more of a stream that has ended, and ignore it."""
+        self._dropped[stream_id] = None
+        if len(self._dropped) > _REMEMBERED:
+            self._dropped.popitem(last=False)
 
     def _credit_connection(self, size: int) -> None:
         self._uncredited += size

@@ -42,6 +42,7 @@ _MIN_RATE: Final = 1_024
 """Bytes a second, on average, that a message must come with after its head start."""
 _ENOUGH_WAITING_BYTES: Final = 256 * 1024
 _OK: Final = framing.trailers(Status.OK)
+_UNIMPLEMENTED: Final = framing.trailers(Status.UNIMPLEMENTED)
 
 
 class Context:
@@ -211,6 +212,25 @@ class Call:
         if not is_compressed:
             return size
         return inflated_limit(size, self.calls.limits.max_message_bytes)
+
+
+class ForeignCall(Call):
+    """A request that is none of gRPC: read to its end, and told so."""
+
+    __slots__ = ()
+
+    def __init__(self, calls: Calls, stream: Stream, context: Context) -> None:
+        super().__init__(calls, stream, context)
+        calls.expect(self)
+
+    def received(self, chunk: bytes) -> None:
+        """Read on."""
+        self.stream.credit(len(chunk))
+
+    def ended(self) -> None:
+        """Answer in HTTP's words."""
+        self.calls.receiving.pop(self, None)
+        self.stream.answer(framing.NOT_GRPC, framing.NOT_GRPC_BODY, _UNIMPLEMENTED)
 
 
 class UnaryCall(Call):

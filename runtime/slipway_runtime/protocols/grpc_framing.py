@@ -21,7 +21,6 @@ PREFIX_BYTES: Final = 5
 _PREFIX: Final = struct.Struct(">BI")
 _STATUS_200: Final = b"\x88"
 """`:status 200` in HPACK's static table."""
-_STATUS_415: Final = literal(b":status", b"415")
 _TYPE: Final = b"application/grpc"
 _TIMEOUT: Final = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNITS_S: Final[Mapping[bytes, float]] = MappingProxyType(
@@ -43,8 +42,9 @@ def is_grpc(head: RequestHead) -> bool:
     return head.method == b"POST" and kind.startswith(_TYPE)
 
 
-NOT_GRPC: Final = _STATUS_415
-"""The whole answer to one that is not."""
+NOT_GRPC: Final = literal(b":status", b"415") + literal(b"content-type", b"text/plain")
+NOT_GRPC_BODY: Final = b"content-type: expected application/grpc\n"
+"""The answer to one that is not."""
 
 
 def timeout_s(head: RequestHead) -> float | None:

@@ -46,6 +46,7 @@ from slipway_runtime.protocols.grpc_calls import (
     CallLimits,
     Calls,
     Context,
+    ForeignCall,
     Method,
     One,
     Streaming,
@@ -145,8 +146,7 @@ class GrpcServer:
     def _accept(self, stream: Stream, head: RequestHead) -> Receiver:
         """Take a call, or refuse it before its message comes."""
         if not framing.is_grpc(head):
-            stream.finish(framing.NOT_GRPC)
-            return _NOBODY
+            return ForeignCall(self._calls, stream, Context(head, None))
         try:
             return self._call(stream, head)
         except ServingError as err:
