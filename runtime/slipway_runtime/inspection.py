@@ -73,4 +73,5 @@ def requests(signature: Signature, base: str, name: str) -> Iterator[str]:
 
 
 def _line(kind: str, spec: TensorSpec) -> str:
-    return f"{kind:10} {spec.name}  {spec.datatype}  {list(spec.shape)}"
+    name = spec.name if spec.name.isprintable() else repr(spec.name)  # a terminal obeys some
+    return f"{kind:10} {name}  {spec.datatype}  {list(spec.shape)}"

@@ -116,6 +116,13 @@ def _run(command: list[str]) -> str:
     return subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stdout
 
 
+def test_names_of_a_hostile_model_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    model = models.saved(models.negating("\x1b[2J'\n"), tmp_path / "m.onnx")
+    done = runtime("inspect", model)
+    assert (done.returncode, "\x1b" in done.stdout) == (0, False)
+    assert 'input      "\\x1b[2J\'\\n"  FP32  [-1, 2]\n' in done.stdout
+
+
 def test_a_large_request_is_given_in_python_only(tmp_path: Path) -> None:
     large = models.identity("FP32", shape=[1, 3, 224, 224])
     done = runtime("inspect", models.saved(large, tmp_path / "m.onnx"))
