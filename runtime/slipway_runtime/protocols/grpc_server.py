@@ -121,7 +121,11 @@ class GrpcServer:
             )
         )
         self._methods: Final = _methods(
-            dataplane, metrics, telemetry, Subject(dataplane, metrics, release), repository
+            dataplane,
+            metrics,
+            telemetry,
+            Subject(dataplane, metrics, release, repository),
+            repository,
         )
         self._listener: Final = Http2Listener(
             self._accept,

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import grpc
 import httpx
+import numpy as np
 import pytest
 from onnx import helper
 
@@ -33,6 +35,7 @@ from tests.unit.runtime.processes import (
     serving,
     serving_document,
 )
+from tests.unit.runtime.protocols import calls
 
 LOAD: Final = "/v2/repository/models/m/load"
 UNLOAD: Final = "/v2/repository/models/m/unload"
@@ -419,3 +422,51 @@ async def test_the_doors_of_grpc(loaded: tuple[DataPlane, Repository, Path]) -> 
     dataplane.start_draining()
     with pytest.raises(ModelNotReady, match="draining"):
         await grpc_repository.load(load(model_name="digits"), dataplane, repository)
+
+
+def test_grpc_loads_and_unloads_too(tmp_path: Path) -> None:
+    path = models.saved(negating("FP32"), tmp_path / "m.onnx")
+    request = calls.request("x", "FP32", [1, 1], model="m", contents={"fp32_contents": [3]})
+
+    def answered(channel: grpc.Channel) -> list[float]:
+        raw: bytes = calls.infer(channel, request).raw_output_contents[0]
+        values: list[float] = np.frombuffer(raw, np.float32).tolist()
+        return values
+
+    load, unload = pb.RepositoryModelLoadRequest, pb.RepositoryModelUnloadRequest
+    with repository(path) as (server, client), grpc.insecure_channel(server.grpc) as channel:
+        assert answered(channel) == [-3]
+        replaced(path, content_of(doubling()))
+        calls.call(
+            channel, "RepositoryModelLoad", load(model_name="m"), pb.RepositoryModelLoadResponse
+        )
+        assert answered(channel) == [6]
+        replaced(path, b"garbage")
+        with pytest.raises(grpc.RpcError, match="the one before goes on; model: it cannot be"):
+            calls.call(
+                channel, "RepositoryModelLoad", load(model_name="m"), pb.RepositoryModelLoadResponse
+            )
+        found = calls.call(
+            channel, "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse
+        )
+        assert "model_repository" in found.extensions
+        calls.call(
+            channel,
+            "RepositoryModelUnload",
+            unload(model_name="m"),
+            pb.RepositoryModelUnloadResponse,
+        )
+        assert calls.refusal(channel, request) == (
+            "UNAVAILABLE",
+            "model 'm' is unloaded; load it first",
+        )
+        assert client.get("/v2/health/ready").status_code == 503
+
+
+def test_grpc_of_pods_has_no_such_door(affine_model: Path) -> None:
+    load = pb.RepositoryModelLoadRequest(model_name="affine")
+    with serving(affine_model) as server, grpc.insecure_channel(server.grpc) as channel:
+        server.wait_for("ready")
+        with pytest.raises(grpc.RpcError) as caught:
+            calls.call(channel, "RepositoryModelLoad", load, pb.RepositoryModelLoadResponse)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
