@@ -1,4 +1,4 @@
-"""The OpenAPI description of inference, which FastAPI does not see: that of the model served.
+"""The OpenAPI description of what FastAPI does not see: inference, of the model served; refusals.
 
 Pure. While nothing is loaded it describes any model. Every request has an example that can be sent.
 
@@ -8,7 +8,8 @@ Serving, "RESTful API"; datatypes from `inference/datatypes.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from slipway_runtime.inference.datatypes import DTYPES, kind_of
@@ -20,6 +21,7 @@ from slipway_runtime.protocols.examples import (
     v1_request,
     v2_request,
 )
+from slipway_runtime.protocols.predict import TorchServe
 
 _TENSOR: Final[dict[str, Any]] = {
     "type": "object",
@@ -29,7 +31,7 @@ _TENSOR: Final[dict[str, Any]] = {
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "datatype": {"type": "string", "enum": list(DTYPES)},
         "parameters": {
-            "type": "object",
+            "type": ["object", "null"],
             "description": "With `binary_data_size` the bytes of the tensor follow the JSON.",
         },
         "data": {"type": "array", "items": {}, "description": "Row-major, nested or flat."},
@@ -39,15 +41,19 @@ _REQUEST: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string"},
-        "parameters": {"type": "object"},
+        # Generated clients write null for what is left out.
+        "id": {"type": ["string", "null"]},
+        "parameters": {"type": ["object", "null"]},
         "inputs": {"type": "array", "items": _TENSOR},
         "outputs": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {
                 "type": "object",
                 "required": ["name"],
-                "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+                "properties": {
+                    "name": {"type": "string"},
+                    "parameters": {"type": ["object", "null"]},
+                },
             },
         },
     },
@@ -82,7 +88,7 @@ _ERRORS: Final = {
 
 _V1: Final[dict[str, Any]] = {
     "type": "object",
-    "properties": {"instances": {"type": "array", "items": {}}, "inputs": {}},
+    "properties": {"instances": {"type": ["array", "null"], "items": {}}, "inputs": {}},
 }
 _PLAIN: Final[dict[str, Any]] = {"oneOf": [{"type": "object"}, {"type": "array", "items": {}}]}
 _PREDICTIONS: Final[dict[str, Any]] = {
@@ -94,6 +100,8 @@ _PREDICTION: Final[dict[str, Any]] = {
     "properties": {"prediction": {}, "outputs": {"type": "object"}},
 }
 _JSON: Final = "application/json"
+_UNHEALTHY: Final = {"500": {"description": "loading or draining"}}
+_PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
 def infer_paths(name: str, version: str, signature: Signature | None) -> dict[str, dict[str, Any]]:
@@ -118,30 +126,52 @@ def infer_paths(name: str, version: str, signature: Signature | None) -> dict[st
         "/v1/models/{model}/versions/{version}:predict": asked.at(v1, "model", "version"),
         "/predict": asked.at(plain),
         "/v1/predict": asked.at(plain),
-        "/predictions/{model}": asked.at(torchserve, "model"),
-        "/predictions/{model}/{version}": asked.at(torchserve, "model", "version"),
+        "/predictions/{model}": asked.at(torchserve, "model", verbs=TorchServe.verbs),
+        "/predictions/{model}/{version}": asked.at(
+            torchserve, "model", "version", verbs=TorchServe.verbs
+        ),
     }
 
 
-def with_values(paths: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
-    """Other paths of the same server, with the only value of each of their parameters."""
-
-    def told(parameter: dict[str, Any]) -> dict[str, Any]:
-        value = values.get(parameter["name"])
-        return parameter if value is None else {**parameter, "schema": _only(value)}
-
-    def operation(described: dict[str, Any]) -> dict[str, Any]:
-        parameters = [told(each) for each in described.get("parameters", ())]
-        return {**described, **({"parameters": parameters} if parameters else {})}
-
+def other_paths(paths: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """Other paths of the same server: the only value of each of their parameters, and refusals."""
     return {
-        path: {verb: operation(described) for verb, described in verbs.items()}
+        path: {verb: _other(path, verb, told, values) for verb, told in verbs.items()}
         for path, verbs in paths.items()
     }
 
 
-def _only(value: str) -> dict[str, Any]:
-    return {"type": "string", "enum": [value]}
+def _other(path: str, verb: str, told: Mapping[str, Any], values: Mapping[str, str]) -> Any:
+    parameters = [_parameter(name, values) for name in _PARAMETER.findall(path)]
+    # FastAPI tells of a status 422, which is never answered, and of no other refusal.
+    answers = {code: answer for code, answer in told["responses"].items() if code != "422"}
+    unhealthy = _UNHEALTHY if path == "/ping" else {}
+    return {
+        **told,
+        **({"parameters": parameters} if parameters else {}),
+        "responses": {**answers, **_refusals(_refusal_codes(path, verb)), **unhealthy},
+    }
+
+
+def _refusal_codes(path: str, verb: str) -> Iterator[str]:
+    if verb == "post":
+        yield from ("400", "408", "413")
+    if "{model}" in path:
+        yield "404"
+    if "{model}" in path or path.endswith("/ready"):
+        yield "503"
+
+
+def _refusals(codes: Iterable[str]) -> dict[str, Any]:
+    return {
+        code: {"description": _ERRORS[code], "content": {_JSON: {"schema": _ERROR}}}
+        for code in codes
+    }
+
+
+def _parameter(name: str, values: Mapping[str, str]) -> dict[str, Any]:
+    schema = {"type": "string", "enum": [values[name]]}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 class _Asked:
@@ -162,24 +192,20 @@ class _Asked:
         body = {"schema": request}
         if self._signature and elements(self._signature) <= MAX_WRITTEN:
             body["example"] = example(self._signature)
-        failures = {
-            code: {"description": text, "content": {_JSON: {"schema": _ERROR}}}
-            for code, text in _ERRORS.items()
-        }
         answer = {"description": "the outputs", "content": {_JSON: {"schema": response}}}
         return {
             "summary": summary,
             "requestBody": {"required": True, "content": {_JSON: body}},
-            "responses": {"200": answer, **failures},
+            "responses": {"200": answer, **_refusals(_ERRORS)},
         }
 
-    def at(self, operation: dict[str, Any], *parameters: str) -> dict[str, Any]:
+    def at(
+        self, operation: dict[str, Any], *parameters: str, verbs: Iterable[str] = ("POST",)
+    ) -> dict[str, Any]:
         """An operation under a path with these parameters; each has one value."""
-        named = [
-            {"name": name, "in": "path", "required": True, "schema": _only(self._values[name])}
-            for name in parameters
-        ]
-        return {"post": {**operation, **({"parameters": named} if named else {})}}
+        named = [_parameter(name, self._values) for name in parameters]
+        whole = {**operation, **({"parameters": named} if named else {})}
+        return {verb.lower(): whole for verb in verbs}
 
 
 def _v2_schema(signature: Signature | None) -> dict[str, Any]:
@@ -194,10 +220,10 @@ def _v2_schema(signature: Signature | None) -> dict[str, Any]:
     wanted = {
         "type": "object",
         "required": ["name"],
-        "properties": {"name": {"enum": names}, "parameters": {"type": "object"}},
+        "properties": {"name": {"enum": names}, "parameters": {"type": ["object", "null"]}},
     }
     properties = {**_REQUEST["properties"], "inputs": inputs}
-    properties["outputs"] = {"type": "array", "items": wanted, "maxItems": len(names)}
+    properties["outputs"] = {"type": ["array", "null"], "items": wanted, "maxItems": len(names)}
     return {**_REQUEST, "properties": properties}
 
 

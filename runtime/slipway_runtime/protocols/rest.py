@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ from slipway_runtime.inference.request import LABEL
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import codec_json, described, described_v1
 from slipway_runtime.protocols.body import BodyLimit
-from slipway_runtime.protocols.openapi import infer_paths, with_values
+from slipway_runtime.protocols.openapi import infer_paths, other_paths
 from slipway_runtime.protocols.repository_parameters import check_load, check_unload
 from slipway_runtime.protocols.v1 import LATEST
 from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
@@ -40,6 +40,14 @@ _PAGE: Final = {
 _PAGE_POLICY: Final = "default-src 'self'; img-src data:; frame-ancestors 'none'"
 """Nothing from another host, nothing inline: names of a hostile model stay text."""
 _SMALL_BODY: Final = BodyLimit(64 * 1024, 10.0, "the server")
+
+
+async def _version(request: Request) -> str | None:
+    """The version that a path names; FastAPI would look for one with a default in the query."""
+    return request.path_params.get("version")
+
+
+Version = Annotated[str | None, Depends(_version)]
 
 
 def client_app(
@@ -77,13 +85,13 @@ def client_app(
 
     @app.get("/v2/models/{model}/stats", summary="Statistics of a model")
     @app.get("/v2/models/{model}/versions/{version}/stats", summary="Statistics of a version")
-    async def model_statistics(model: str, version: str | None = None) -> Response:
+    async def model_statistics(model: str, version: Version) -> Response:
         dataplane.check_name(model, version)
         return await statistics()
 
     @app.get("/v2/models/{model}/config", summary="Model configuration")
     @app.get("/v2/models/{model}/versions/{version}/config", summary="Configuration of a version")
-    async def model_config(model: str, version: str | None = None) -> Response:
+    async def model_config(model: str, version: Version) -> Response:
         dataplane.check_name(model, version)
         return JSONResponse(described.model_config(dataplane))
 
@@ -99,13 +107,13 @@ def client_app(
 
     @app.get("/v2/models/{model}", summary="Model metadata")
     @app.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
-    async def model_metadata(model: str, version: str | None = None) -> Response:
+    async def model_metadata(model: str, version: Version) -> Response:
         dataplane.check_name(model, version)
         return JSONResponse(described.model_metadata(dataplane))
 
     @app.get("/v2/models/{model}/ready", summary="Model ready")
     @app.get("/v2/models/{model}/versions/{version}/ready", summary="Version of a model ready")
-    async def model_ready(model: str, version: str | None = None) -> Response:
+    async def model_ready(model: str, version: Version) -> Response:
         dataplane.check_name(model, version)
         return _readiness(dataplane, {"name": model})
 
@@ -157,7 +165,7 @@ def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
 
     @app.get("/v1/models/{model}", summary="Model status (V1)")
     @app.get("/v1/models/{model}/versions/{version}", summary="Status of a version (V1)")
-    async def v1_status(model: str, version: str | None = None) -> Response:
+    async def v1_status(model: str, version: Version) -> Response:
         dataplane.check_name(model, None if version == LATEST else version)
         status = described_v1.model_status(dataplane)
         if status["ready"]:
@@ -170,14 +178,14 @@ def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
 
     @app.get("/v1/models/{model}/metadata", summary="Model metadata (V1)")
     @app.get("/v1/models/{model}/versions/{version}/metadata", summary="Version's metadata (V1)")
-    async def v1_metadata(model: str, version: str | None = None) -> Response:
+    async def v1_metadata(model: str, version: Version) -> Response:
         dataplane.check_name(model, None if version == LATEST else version)
         return JSONResponse(described_v1.model_metadata(dataplane))
 
     @app.post("/v1/models/{model}:{verb}", include_in_schema=False)
     @app.post("/v1/models/{model}/versions/{version}:{verb}", include_in_schema=False)
     @app.post("/v1/models/{model}/labels/{version}:{verb}", include_in_schema=False)
-    async def not_served(model: str, verb: str, version: str | None = None) -> Response:
+    async def not_served(model: str, verb: str, version: Version) -> Response:
         if verb not in ("classify", "regress", "explain"):
             raise HTTPException(HTTPStatus.NOT_FOUND)
         raise NotServed(f"method {shown(verb)}: not served, expected predict")
@@ -233,9 +241,9 @@ def _description(document: dict[str, Any], dataplane: DataPlane) -> dict[str, An
     only = {"model": name, "version": version}
     about = f"Model {name}, version {version}, {dataplane.state.lower()}."
     return {
-        **document,
+        "openapi": document["openapi"],
         "info": {**document["info"], "description": about},
-        "paths": {**ours, **with_values(document["paths"], only)},
+        "paths": {**ours, **other_paths(document["paths"], only)},
     }
 
 

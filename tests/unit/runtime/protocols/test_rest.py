@@ -432,6 +432,19 @@ def test_the_admin_port_tells_what_is_served(admin: httpx.Client) -> None:
     }
 
 
+def test_the_description_tells_of_refusals_as_they_are(admin: httpx.Client) -> None:
+    document = admin.get("/openapi.json").json()
+    readiness = document["paths"]["/v2/models/{model}/versions/{version}/ready"]["get"]
+    assert set(readiness["responses"]) == {"200", "404", "503"}
+    assert [parameter["name"] for parameter in readiness["parameters"]] == ["model", "version"]
+    assert set(document["paths"]["/predictions/{model}"]) == {"post", "put"}
+    assert "422" not in json.dumps(document)
+
+
+def test_a_version_is_asked_for_in_the_path_only(client: httpx.Client) -> None:
+    assert client.get("/v2/models/digits", params={"version": "8"}).status_code == 200
+
+
 def test_what_is_tried_on_the_admin_port_is_no_traffic(admin: httpx.Client) -> None:
     def counted() -> list[str]:
         lines = admin.get("/metrics").text.splitlines()
