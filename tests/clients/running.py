@@ -40,6 +40,19 @@ ELEMENTS: Mapping[str, list[Any]] = {
 }
 """Elements that are easily lost on the way, of every datatype that goes in every form."""
 
+SERVER = {
+    "name": "slipway",
+    "version": "0.1.0",
+    "extensions": [
+        "binary_tensor_data",
+        "classification",
+        "parameters",
+        "statistics",
+        "model_configuration",
+    ],
+}
+"""What the server tells of itself; its repository is closed."""
+
 MODELS = {
     "affine": models.affine,
     "echoes": lambda: models.identity(*ELEMENTS),

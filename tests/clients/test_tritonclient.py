@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.clients.running import BFLOAT, HALF, INFINITY, NAN, Servers, echoed, same, tensor
+from tests.clients.running import BFLOAT, HALF, INFINITY, NAN, SERVER, Servers, echoed, same, tensor
 
 FLAVOURS = ("http", "http-aio", "grpc", "grpc-aio")
 ROWS = tensor("x", "FP32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8.5])
 UNORDERED = tensor("x", "FP32", [1, 4], [NAN, INFINITY, 0, -INFINITY])
 HALVES = [tensor("a", "FP32", [2, 1], [1, 2]), tensor("b", "FP32", [2, 1], [3, 4])]
+
+ENDLESS = [tensor("n", "INT64", [1], [2**40])]
 
 INFERENCES: Mapping[str, dict[str, Any]] = {
     "every datatype": {"server": "echoes", "inputs": echoed()},
@@ -124,11 +126,6 @@ OVER_GRPC: Mapping[str, dict[str, Any]] = {
         "inputs": [tensor("n", "INT64", [1], [3])],
     },
 }
-ENDLESS = {
-    "server": "counting",
-    "inputs": [tensor("n", "INT64", [1], [2**40])],
-    "client_timeout": 0.3,
-}
 REFUSED: Mapping[str, tuple[dict[str, Any], str, str, str]] = {
     "an unknown input": (
         {"inputs": [tensor("y", "FP32", [1, 4], [1] * 4)]},
@@ -161,7 +158,12 @@ REFUSED: Mapping[str, tuple[dict[str, Any], str, str, str]] = {
         "NOT_FOUND",
         "version '9' is not served, expected '1'",
     ),
-    "no time": ({"inputs": [ROWS], "timeout": 1}, "504", "DEADLINE_EXCEEDED", ""),
+    "more work than the request has time for": (
+        {"server": "counting", "inputs": ENDLESS, "timeout": 300_000},
+        "504",
+        "DEADLINE_EXCEEDED",
+        "no answer within the request timeout of 0.",
+    ),
 }
 TOLD: Mapping[str, tuple[dict[str, Any], Any]] = {
     "server live": ({"method": "is_server_live"}, True),
@@ -173,21 +175,7 @@ TOLD: Mapping[str, tuple[dict[str, Any], Any]] = {
     ),
 }
 DOCUMENTS: Mapping[str, tuple[dict[str, Any], Any]] = {
-    "server": (
-        {"method": "get_server_metadata"},
-        {
-            "name": "slipway",
-            "version": "0.1.0",
-            "extensions": [
-                "binary_tensor_data",
-                "classification",
-                "parameters",
-                "statistics",
-                "model_configuration",
-                "model_repository",
-            ],
-        },
-    ),
+    "server": ({"method": "get_server_metadata"}, SERVER),
     "model": (
         {"method": "get_model_metadata", "model_name": "affine", "model_version": "1"},
         {
@@ -272,7 +260,8 @@ def steps(flavour: str) -> dict[str, Any]:
     made["counted"] = {"call": "infer", "server": "affine", "inputs": [ROWS]}
     made["after"] = {**statistics, "model_version": "1"}
     if flavour.startswith("grpc"):
-        made = {"endless": {"call": "infer", **ENDLESS}, **made}
+        endless = {"server": "counting", "inputs": ENDLESS, "client_timeout": 0.3}
+        made = {"endless": {"call": "infer", **endless}, **made}
         made["stream"] = {"call": "stream", "server": "affine", "requests": STREAM}
         made["stream in gzip"] = {**made["stream"], "compression_algorithm": "gzip"}
     if not flavour.endswith("aio"):
