@@ -102,6 +102,10 @@ fmt: $(STAMP) ## Format the code
 bench-soak: $(STAMP) ## Load a server with everything for ten minutes: does it keep what it gets?
 	@$(PY) -m benchmarks.soak
 
+.PHONY: bench-attack
+bench-attack: $(STAMP) ## Attack a server in fifteen ways: how much later are good clients answered?
+	@$(PY) -m benchmarks.attack
+
 ##@ Generating
 .PHONY: crd
 crd: $(STAMP) ## Write the CRD from its types, and copy it into the chart

@@ -1,0 +1,120 @@
+"""`python -m benchmarks.attack [--seconds S] [--turns N] [--only WORD]`.
+
+Exit status 0 if no attack costs good clients more than it may.
+
+Cores: the server has one for itself, as a pod's CPU limit would give it; the good client has the
+other, and the attacker shares that one at the lowest priority: it would be on another machine, and
+what it takes must not be taken from who measures. What it sends is bounded by its rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.attack import attackers
+from benchmarks.attack.attackers import Attack, Target
+from benchmarks.attack.client import GrpcClient, RestClient, measure, pinned
+from benchmarks.attack.verdict import Cost, Turns, cost, table
+from tests.unit.runtime import models
+from tests.unit.runtime.processes import Serving, serving
+
+SETTLE_S: Final = 0.5
+"""Between turns: what an attack has left behind is cleared away, and it is under way."""
+
+
+def main() -> int:
+    """Serve, attack, measure, judge."""
+    summary, _, _ = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attack", description=summary)
+    parser.add_argument("--seconds", type=float, default=3, help="of a turn (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=4, help="of each kind (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="WORD", help="attacks whose name has it")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    chosen = [each for each in attackers.attacks() if options.only in each.name]
+    with tempfile.TemporaryDirectory() as folder:
+        model = models.saved(models.affine(1, 3), Path(folder) / "digits.onnx")
+        with serving(model) as server:
+            server.wait_for("ready")
+            _pin(server, cores[0])
+            pinned(cores[-1])
+            costs = []
+            for attack in chosen:
+                found = costs_of(attack, server, cores[-1], options.turns, options.seconds)
+                print(table(found), flush=True)
+                costs += found
+    failed = [each for each in costs if not each.is_passed]
+    print(f"{len(costs) - len(failed)} passed, {len(failed)} failed, on {len(cores)} cores")
+    return 1 if failed or not costs else 0
+
+
+def costs_of(
+    attack: Attack, server: Serving, core: int, turns: int, duration_s: float
+) -> list[Cost]:
+    """Measure in turns, alone and attacked, so that the machine's moods meet both."""
+    target = Target(server.url.removeprefix("http://"), server.grpc)
+    clients: list[RestClient | GrpcClient] = [RestClient(target.http), GrpcClient(target.grpc)]
+    alone: list[list[Turns]] = [[] for _ in clients]
+    attacked: list[list[Turns]] = [[] for _ in clients]
+
+    def measured(into: list[list[Turns]]) -> None:
+        with ThreadPoolExecutor(len(clients)) as pool:
+            running = [pool.submit(measure, c.ask, c.close, duration_s) for c in clients]
+            for turn, each in zip(into, running, strict=True):
+                turn.append(each.result())
+
+    for client in clients:  # connected, and warm
+        measure(client.ask, client.close, SETTLE_S)
+    for _ in range(turns):
+        measured(alone)
+        with attacking(attack, target, core):
+            measure(clients[0].ask, clients[0].close, SETTLE_S)
+            measured(attacked)
+        measure(clients[0].ask, clients[0].close, SETTLE_S)
+    for client in clients:
+        client.close()
+    return [
+        cost(attack.name, client.name, _together(quiet), _together(loud))
+        for client, quiet, loud in zip(clients, alone, attacked, strict=True)
+    ]
+
+
+def _together(turns: list[Turns]) -> Turns:
+    return Turns(
+        [each for turn in turns for each in turn.latencies_s], sum(turn.failures for turn in turns)
+    )
+
+
+@contextmanager
+def attacking(attack: Attack, target: Target, core: int) -> Iterator[None]:
+    """Attack from a process of its own for as long as the block runs."""
+    process = multiprocessing.get_context("fork").Process(
+        target=attackers.run, args=(attack, target, core), daemon=True
+    )
+    process.start()
+    try:
+        yield
+        if not process.is_alive():
+            raise RuntimeError(f"{attack.name}: the attacker ended by itself")
+    finally:
+        process.kill()
+        process.join()
+
+
+def _pin(server: Serving, core: int) -> None:
+    """Every thread that the server has: those to come inherit it."""
+    for thread in Path(f"/proc/{server.process.pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

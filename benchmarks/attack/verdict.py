@@ -1,0 +1,92 @@
+"""Judge what an attack costs good clients. Pure.
+
+Latencies of all turns alone and of all turns beside the attack are put together; the verdict is on
+the ratio of their 99th percentiles, and on no good request having failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+MAX_RATIO: Final = 2.0
+MIN_LATENCIES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Latencies of a good client, in seconds, and the number of its failures."""
+
+    latencies_s: Sequence[float]
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One attack's cost for one kind of good client."""
+
+    attack: str
+    client: str
+    alone_p50_s: float
+    attack_p50_s: float
+    alone_p99_s: float
+    attack_p99_s: float
+    failures: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times the 99th percentile is what it is alone."""
+        return self.attack_p99_s / self.alone_p99_s
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether good clients are answered, all, and at most so much later."""
+        return self.ratio <= MAX_RATIO and not self.failures
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent do not exceed.
+
+    >>> percentile([3.0, 1.0, 2.0, 4.0], 50)
+    2.0
+    """
+    ordered = sorted(values)
+    return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
+
+
+def cost(attack: str, client: str, alone: Turns, attacked: Turns) -> Cost:
+    """Hold turns beside an attack against turns alone.
+
+    Raises:
+        ValueError: too few answers for a 99th percentile.
+    """
+    for turns in (alone, attacked):
+        if len(turns.latencies_s) < MIN_LATENCIES:
+            raise ValueError(
+                f"{attack}, {client}: {len(turns.latencies_s)} answers, "
+                f"expected {MIN_LATENCIES} or more"
+            )
+    return Cost(
+        attack,
+        client,
+        percentile(alone.latencies_s, 50),
+        percentile(attacked.latencies_s, 50),
+        percentile(alone.latencies_s, 99),
+        percentile(attacked.latencies_s, 99),
+        alone.failures + attacked.failures,
+    )
+
+
+def table(costs: Sequence[Cost]) -> str:
+    """The costs as text, in milliseconds, each with its verdict."""
+    heads = ("p50", "attack", "p99", "attack", "ratio")
+    lines = [f"{'':34}{'client':8}" + "".join(f"{head:>9}" for head in heads)]
+    for each in costs:
+        times = (each.alone_p50_s, each.attack_p50_s, each.alone_p99_s, each.attack_p99_s)
+        columns = "".join(f"{1000 * time:9.2f}" for time in times)
+        verdict = "pass" if each.is_passed else "FAIL"
+        failed = f" ({each.failures} failures)" if each.failures else ""
+        lines.append(f"{each.attack:34}{each.client:8}{columns}{each.ratio:9.2f} {verdict}{failed}")
+    return "\n".join(lines)
