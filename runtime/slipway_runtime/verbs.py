@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -71,7 +72,20 @@ def run_serve(args: Namespace) -> int:
         _serve(args, settings)
     except SlipwayError as err:
         return _refused(err)
+    _leave_loading()
     return 0
+
+
+def _leave_loading() -> None:
+    """End at once where a signal has come while the model was loading.
+
+    Its thread is inside ONNX Runtime, where the end of the interpreter would abort the process.
+    """
+    from slipway_runtime.inference.threads import is_under_way
+
+    if is_under_way():
+        logging.shutdown()
+        os._exit(0)
 
 
 def _serve(args: Namespace, settings: Settings) -> None:

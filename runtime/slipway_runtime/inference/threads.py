@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 Result = TypeVar("Result")
+
+_NAME: Final = "load"
 
 
 async def in_thread(call: Callable[[], Result]) -> Result:
@@ -35,5 +37,10 @@ async def in_thread(call: Callable[[], Result]) -> Result:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=work, name="load", daemon=True).start()
+    threading.Thread(target=work, name=_NAME, daemon=True).start()
     return await future
+
+
+def is_under_way() -> bool:
+    """Whether a slow call goes on that nobody may be waiting for any more."""
+    return any(thread.name == _NAME for thread in threading.enumerate())

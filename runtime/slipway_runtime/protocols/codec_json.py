@@ -192,8 +192,10 @@ def _parsed_slowly(body: bytes) -> Any:
         )
     except UnicodeDecodeError as err:
         raise InvalidRequest("body: no valid UTF-8") from err
-    except ValueError as err:
+    except json.JSONDecodeError as err:
         raise InvalidRequest(f"body: no valid JSON ({err})") from err
+    except ValueError as err:  # the words are for whoever could change the interpreter's limit
+        raise InvalidRequest("body: no valid JSON (a number is too long)") from err
 
 
 def _check_depth(body: bytes) -> None:
@@ -207,7 +209,7 @@ def _check_depth(body: bytes) -> None:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
+        raise InvalidRequest("body: no valid JSON (a key occurs twice in one object)")
     return content
 
 

@@ -265,7 +265,12 @@ class InferEndpoint:
             content = inflate(body, head.coding, limit.max_bytes) if head.coding else body
             return dialect.decode(content, head, signature)
 
-        if head.json_bytes is not None and head.json_bytes > self._json_limit.max_bytes:
+        # One that is larger than its own body is wrong, and not too large: the codec says so.
+        if (
+            head.json_bytes is not None
+            and head.json_bytes > self._json_limit.max_bytes
+            and (head.coding is not None or head.json_bytes <= len(body))
+        ):
             raise RequestTooLarge(
                 f"inference-header-content-length: got {head.json_bytes}, expected at most "
                 f"{self._json_limit.max_bytes}; serving.maxJSONBytes sets the limit"

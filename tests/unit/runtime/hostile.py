@@ -163,6 +163,15 @@ def bomb() -> Any:
     )
 
 
+def slow(trips: int) -> Any:
+    """The model `counting`, with so many trips on top: its warm-up on a zero takes its time."""
+    model = models.counting()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([trips], np.int64), "trips0"))
+    model.graph.node.insert(0, helper.make_node("Add", ["n", "trips0"], ["m"]))
+    model.graph.node[1].input[0] = "m"
+    return model
+
+
 def two_rows() -> Any:
     """Fails on a value over 1e6 in the batch: a request that poisons those it runs with."""
     return models.model_of(

@@ -16,6 +16,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -24,8 +25,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.unit.runtime import models
+from tests.unit.runtime import http2, models
 from tests.unit.runtime.hostile import (
+    ECHOED,
     GOOD,
     REMOVED,
     asked,
@@ -34,10 +36,12 @@ from tests.unit.runtime.hostile import (
     connected,
     echo,
     echoes,
+    memory_bounded,
     plain,
     received,
     request,
     resident_bytes,
+    slow,
     tensor,
     two_rows,
 )
@@ -48,10 +52,11 @@ ELSEWHERE: Final = {
     "B56": "test_server.py: a drain under load fails nobody",
     "B57": "test_server.py: signals while loading, twice, thrice; fetch has its own tests",
     "B60": "test_hostile_models.py",
-    "B61 B62 B63 B64": "gRPC: tested with its server, in tests/unit/runtime/protocols",
+    "B61 B62 B63": "test_hostile_grpc.py",
+    "B64": "test_hostile_http2.py, with the other attacks on a connection",
     "B67": "traces are off here: monitoring/test_telemetry.py and test_trace_context.py",
     "B68": "authentication is a part of its own; the admin port is apart (test_rest.py)",
-    "B70": "test_codec_json.py and test_codec_binary.py: all tensors are native and contiguous",
+    "B70": "inference/test_session.py and protocols/test_codec_binary.py",
 }
 
 
@@ -91,57 +96,89 @@ def binary(header: str, tail: bytes = b"", **changes: Any) -> bytes:
     )
 
 
+def number(text: bytes) -> bytes:
+    """A request whose last number is written like this."""
+    return request(body=plain(data=[1, 1, 1, 123]).replace(b"123", text))
+
+
+def gzipped(content: bytes) -> bytes:
+    return request(body=content, headers=(("Content-Encoding", "gzip"),))
+
+
+def deflated(content: bytes) -> bytes:
+    return request(body=content, headers=(("Content-Encoding", "deflate"),))
+
+
 ROW = struct.pack("<4f", 1, 1, 1, 1)
 DEEP = b"[" * 100_000
 
 REFUSED = [
     # JSON, model name, version
-    ("B1 empty", request(body=b""), 400, "body: empty"),
-    ("B1 {}", request(body=b"{}"), 400, "inputs"),
-    ("B1 []", request(body=b"[]"), 400, "expected"),
-    ("B1 null", request(body=b"null"), 400, "expected"),
-    ("B1 a string", request(body=b'"x"'), 400, "expected"),
-    ("B1 a number", request(body=b"123"), 400, "expected"),
-    ("B2 truncated", request(body=body()[:-2]), 400, ""),
-    ("B2 trailing garbage", request(body=body() + b"}"), 400, ""),
-    ("B2 UTF-16", request(body=body().decode().encode("utf-16")), 400, ""),
-    ("B2 a lone surrogate", request(body=b'{"id": "\\ud800", "inputs": []}'), 400, ""),
-    ("B2 invalid UTF-8", request(body=b'{"id": "\xff", "inputs": []}'), 400, ""),
+    ("B1 empty", request(body=b""), 400, "body: empty, expected an object with 'inputs'"),
+    ("B1 {}", request(body=b"{}"), 400, "inputs: missing"),
+    ("B1 []", request(body=b"[]"), 400, "expected an object with 'inputs'"),
+    ("B1 null", request(body=b"null"), 400, "expected an object with 'inputs'"),
+    ("B1 a string", request(body=b'"x"'), 400, "expected an object with 'inputs'"),
+    ("B1 a number", request(body=b"123"), 400, "expected an object with 'inputs'"),
+    ("B2 truncated", request(body=body()[:-2]), 400, "body: no valid JSON"),
+    ("B2 trailing garbage", request(body=body() + b"}"), 400, "body: no valid JSON"),
+    ("B2 UTF-16", request(body=body().decode().encode("utf-16")), 400, "body: no valid UTF-8"),
+    (
+        "B2 a lone surrogate",
+        request(body=body(id="X").replace(b'"X"', b'"\\ud800"')),
+        400,
+        "expected valid Unicode",
+    ),
+    (
+        "B2 invalid UTF-8",
+        request(body=body(id="X").replace(b'"X"', b'"\xff"')),
+        400,
+        "body: no valid UTF-8",
+    ),
     ("B4 1,100 deep", request(body=b'{"inputs": ' + b"[" * 1100), 400, "nesting depth"),
     ("B4 100,000 deep", request(body=DEEP), 400, "nesting depth"),
     ("B4 closed again", request(body=DEEP + b"]" * 100_000), 400, "nesting depth"),
-    ("B5 5,000 digits", request(body=plain(data=[0]).replace(b"[0]", b"1" * 5000)), 400, ""),
+    ("B5 5,000 digits", number(b"1" * 5000), 400, "body: no valid JSON (a number is too long)"),
+    ("B5 1e999", number(b"1e999"), 400, "input 'x': data[3] is inf, expected a number"),
+    ("B5 -1e999", number(b"-1e999"), 400, "input 'x': data[3] is -inf, expected a number"),
+    ("B5 1E400", number(b"1E400"), 400, "input 'x': data[3] is inf, expected a number"),
+    ("B5 3e39 for FP32", number(b"3e39"), 400, "input 'x': data[3] is 3e+39, expected a number"),
     (
-        "B5 1e999",
-        request(body=plain(data=[1, 1, 1, 123]).replace(b"123", b"1e999")),
-        400,
-        "",
+        "B6 an unknown model",
+        request(path="/v2/models/x/infer", body=body()),
+        404,
+        "model 'x': unknown",
     ),
-    ("B6 an unknown model", request(path="/v2/models/x/infer", body=body()), 404, "unknown"),
-    ("B6 version abc", request(path="/v2/models/digits/versions/abc/infer"), 404, "version"),
-    ("B6 version -1", request(path="/v2/models/digits/versions/-1/infer"), 404, "version"),
-    ("B6 version 0", request(path="/v2/models/digits/versions/0/infer"), 404, "version"),
+    (
+        "B6 version abc",
+        request(path="/v2/models/digits/versions/abc/infer"),
+        404,
+        "version 'abc' is",
+    ),
+    ("B6 version -1", request(path="/v2/models/digits/versions/-1/infer"), 404, "version '-1' is"),
+    ("B6 version 0", request(path="/v2/models/digits/versions/0/infer"), 404, "version '0' is"),
     (
         "B6 version 10^30",
         request(path=f"/v2/models/digits/versions/{10**30}/infer"),
         404,
-        "version",
+        "version '1000000",
     ),
-    ("B7 ../x", request(path="/v2/models/../x/infer"), 404, ""),
-    ("B7 %2e%2e", request(path="/v2/models/%2e%2e/infer"), 404, ""),
+    ("B7 ../x", request(path="/v2/models/../x/infer"), 404, "path '/v2/models/../x/infer'"),
+    ("B7 %2e%2e", request(path="/v2/models/%2e%2e/infer"), 404, "model '..'"),
     ("B7 a%2Fb", request(path="/v2/models/a%2Fb/infer"), 404, "model 'a/b'"),
     ("B7 %00", request(path="/v2/models/%00/infer"), 404, r"'\x00'"),
-    ("B7 ..;", request(path="/v2/models/..;/infer"), 404, ""),
-    ("B7 300 characters", request(path=f"/v2/models/{'x' * 300}/infer"), 404, ""),
-    ("B7 blank", request(path="/v2/models/%20/infer"), 404, ""),
-    ("B7 no name", request(path="/v2/models//infer"), 404, ""),
-    ("B7 decomposed", request(path="/v2/models/e%CC%81/infer"), 404, ""),
+    ("B7 ..;", request(path="/v2/models/..;/infer"), 404, "model '..;'"),
+    ("B7 300 characters", request(path=f"/v2/models/{'x' * 300}/infer"), 404, "model 'xxxx"),
+    ("B7 blank", request(path="/v2/models/%20/infer"), 404, "model ' '"),
+    ("B7 no name", request(path="/v2/models//infer"), 404, "model ''"),
+    ("B7 composed", request(path="/v2/models/%C3%A9/infer"), 404, "model '\u00e9'"),
+    ("B7 decomposed", request(path="/v2/models/e%CC%81/infer"), 404, "model 'e\u0301'"),
     # Request fields and tensors
     ("B9 no name", request(body=plain(name=REMOVED)), 400, "inputs[0].name"),
     ("B9 no shape", request(body=plain(shape=REMOVED)), 400, "inputs[0].shape"),
     ("B9 no datatype", request(body=plain(datatype=REMOVED)), 400, "inputs[0].datatype"),
     ("B9 no data", request(body=plain(data=REMOVED)), 400, "inputs[0].data"),
-    ("B9 name is a number", request(body=plain(name=1)), 400, ""),
+    ("B9 name is a number", request(body=plain(name=1)), 400, "inputs[0].name: got 1"),
     ("B9 shape is a word", request(body=plain(shape="1,4")), 400, "shape"),
     ("B9 datatype is a list", request(body=plain(datatype=["FP32"])), 400, "datatype"),
     ("B9 data is a word", request(body=plain(data="1111")), 400, "data"),
@@ -164,22 +201,27 @@ REFUSED = [
     ("B13 a long word", request(body=plain(datatype="F" * 1_000_000)), 400, "datatype"),
     ("B14 rank", request(body=plain(shape=[4])), 400, "rank 1"),
     ("B14 a dimension", request(body=plain(shape=[2, 2])), 400, "expected [-1, 4]"),
-    ("B14 [-1, 4]", request(body=plain(shape=[-1, 4])), 400, "shape"),
-    ("B14 [2, -5]", request(body=plain(shape=[2, -5])), 400, "shape"),
-    ("B14 [1.0, 4]", request(body=plain(shape=[1.0, 4])), 400, "shape"),
-    ("B14 ['1', 4]", request(body=plain(shape=["1", 4])), 400, "shape"),
-    ("B14 [true, 4]", request(body=plain(shape=[True, 4])), 400, "shape"),
+    ("B14 [-1, 4]", request(body=plain(shape=[-1, 4])), 400, "expected a list of integers"),
+    ("B14 [2, -5]", request(body=plain(shape=[2, -5])), 400, "expected a list of integers"),
+    ("B14 [1.0, 4]", request(body=plain(shape=[1.0, 4])), 400, "expected a list of integers"),
+    ("B14 ['1', 4]", request(body=plain(shape=["1", 4])), 400, "expected a list of integers"),
+    ("B14 [true, 4]", request(body=plain(shape=[True, 4])), 400, "expected a list of integers"),
     ("B14 []", request(body=plain(shape=[])), 400, "rank 0"),
-    ("B14 null", request(body=plain(shape=None)), 400, "shape"),
-    ("B15 [2^62, 4]", request(body=plain(shape=[2**62, 4])), 400, "shape"),
-    ("B15 a product that wraps", request(body=plain(shape=[2**60 + 2, 2**4])), 400, "shape"),
+    ("B14 null", request(body=plain(shape=None)), 400, "expected a list of integers"),
+    ("B15 [2^62, 4]", request(body=plain(shape=[2**62, 4])), 400, "is too large"),
+    ("B15 a product that wraps", request(body=plain(shape=[2**60 + 2, 2**4])), 400, "is too large"),
     ("B15 1,000 dimensions", request(body=plain(shape=[1] * 1000)), 400, "shape"),
-    ("B15 [0, 2^63]", request(body=plain(shape=[0, 2**63])), 400, "shape"),
+    ("B15 [0, 2^63]", request(body=plain(shape=[0, 2**63])), 400, "is too large"),
     ("B16 fewer", request(body=plain(data=[1, 1, 1])), 400, "expected 4"),
     ("B16 more", request(body=plain(data=[1] * 5)), 400, "expected 4"),
     ("B16 none", request(body=plain(data=[])), 400, "expected 4"),
-    ("B17 ragged", request(body=plain(shape=[2, 4], data=[[1] * 3, [1] * 5])), 400, "data"),
-    ("B17 mixed", request(body=plain(shape=[2, 4], data=[[1] * 4, 1, 1, 1, 1])), 400, "data"),
+    (
+        "B17 ragged",
+        request(body=plain(shape=[2, 4], data=[[1] * 3, [1] * 5])),
+        400,
+        "data is ragged",
+    ),
+    ("B17 mixed", request(body=plain(shape=[2, 4], data=[[1] * 4, 1, 1, 1, 1])), 400, "is ragged"),
     ("B18 a word for FP32", request(body=plain(data=["1", 1, 1, 1])), 400, "data[0]"),
     ("B18 null for FP32", request(body=plain(data=[None, 1, 1, 1])), 400, "data[0]"),
     ("B24 no columns", request(body=plain(shape=[1, 0], data=[])), 400, "shape"),
@@ -190,12 +232,21 @@ REFUSED = [
         400,
         "outputs: tensor 'scores'",
     ),
-    ("B26 65 of them", request(body=body(outputs=[{"name": "scores"}] * 65)), 400, "outputs"),
+    ("B26 65 of them", request(body=body(outputs=[{"name": "scores"}] * 65)), 400, "outputs: got"),
     ("B26 no list", request(body=body(outputs={"name": "scores"})), 400, "outputs"),
-    ("B27 1 MB", request(body=body(id="x" * 1_000_000)), 400, "id"),
-    ("B27 a number", request(body=body(id=5)), 400, "id"),
-    ("B28 nested", request(body=body(parameters={"a": {"b": 1}})), 400, "parameters"),
-    ("B28 a list", request(body=body(parameters=[1])), 400, "parameters"),
+    ("B27 1 MB", request(body=body(id="x" * 1_000_000)), 400, "id: got 'xxx"),
+    ("B27 a number", request(body=body(id=5)), 400, "id: got 5, expected a string"),
+    ("B28 nested", request(body=body(parameters={"a": {"b": 1}})), 400, "parameters.a: got {"),
+    ("B28 a list", request(body=body(parameters=[1])), 400, "parameters: got [1], expected an"),
+    ("B28 a list in it", request(body=body(parameters={"a": [1]})), 400, "parameters.a: got [1]"),
+    ("B28 null in it", request(body=body(parameters={"a": None})), 400, "parameters.a: got None"),
+    (
+        "B28 a reserved name, mistyped",
+        request(body=body(parameters={"binary_data_output": "true"})),
+        400,
+        "parameters.binary_data_output: got 'true', expected true or false",
+    ),
+    ("B28 a timeout, mistyped", request(body=body(parameters={"timeout": "x"})), 400, "timeout"),
     (
         "B28 10,000 keys",
         request(body=body(parameters={f"k{n}": 1 for n in range(10_000)})),
@@ -205,7 +256,7 @@ REFUSED = [
     # Binary extension and content encodings
     ("B29 -1", binary("-1", ROW), 400, "inference-header-content-length"),
     ("B29 abc", binary("abc", ROW), 400, "inference-header-content-length"),
-    ("B29 99999999999", binary("99999999999", ROW), (400, 413), "inference-header"),
+    ("B29 99999999999", binary("99999999999", ROW), 400, "inference-header-content-length: got 9"),
     ("B29 beyond the body", binary("500", ROW), 400, "inference-header-content-length"),
     ("B29 a float", binary("10.5", ROW), 400, "inference-header-content-length"),
     (
@@ -220,32 +271,51 @@ REFUSED = [
         400,
         "inference-header-content-length",
     ),
-    ("B30 the tail is short", binary("", ROW[:8]), 400, ""),
-    ("B30 the tail is long", binary("", ROW + b"more"), 400, ""),
-    ("B30 not the shape's", binary("", ROW, shape=[2, 4]), 400, ""),
-    ("B30 negative", binary("", ROW, parameters={"binary_data_size": -1}), 400, ""),
-    ("B30 2^63", binary("", ROW, parameters={"binary_data_size": 2**63}), 400, ""),
-    ("B30 a word", binary("", ROW, parameters={"binary_data_size": "16"}), 400, ""),
-    ("B30 missing", binary("", ROW, parameters={}), 400, ""),
-    ("B31 data twice", binary("", ROW, data=[1, 1, 1, 1]), 400, ""),
     (
-        "B35 truncated gzip",
-        request(body=gzip.compress(body())[:-9], headers=(("Content-Encoding", "gzip"),)),
+        "B30 the tail is short",
+        binary("", ROW[:8]),
         400,
-        "",
+        "binary_data_size: got 16, expected at most the 8 bytes",
+    ),
+    ("B30 the tail is long", binary("", ROW + b"more"), 400, "body: 4 bytes after the last tensor"),
+    ("B30 not the shape's", binary("", ROW, shape=[2, 4]), 400, "16 bytes of data, expected 32"),
+    (
+        "B30 negative",
+        binary("", ROW, parameters={"binary_data_size": -1}),
+        400,
+        "binary_data_size: got -1",
     ),
     (
-        "B35 a gzip bomb",
-        request(body=gzip.compress(b" " * 50_000_000), headers=(("Content-Encoding", "gzip"),)),
-        413,
-        "",
+        "B30 2^63",
+        binary("", ROW, parameters={"binary_data_size": 2**63}),
+        400,
+        "binary_data_size: got 9223372036854775808",
     ),
     (
-        "B35 a deflate bomb",
-        request(body=zlib.compress(b" " * 50_000_000), headers=(("Content-Encoding", "deflate"),)),
-        413,
-        "",
+        "B30 a word",
+        binary("", ROW, parameters={"binary_data_size": "16"}),
+        400,
+        "binary_data_size: got '16'",
     ),
+    ("B30 missing", binary("", ROW, parameters={}), 400, "inputs[0].data: missing"),
+    (
+        "B31 data twice",
+        binary("", ROW, data=[1, 1, 1, 1]),
+        400,
+        "has both data and binary_data_size",
+    ),
+    ("B35 truncated gzip", gzipped(gzip.compress(body())[:-9]), 400, "its gzip data is cut off"),
+    ("B35 truncated deflate", deflated(zlib.compress(body())[:-3]), 400, "deflate data is cut off"),
+    (
+        "B35 data behind gzip",
+        gzipped(gzip.compress(body()) + b"more"),
+        400,
+        "4 bytes after its gzip",
+    ),
+    ("B35 nested gzip", gzipped(gzip.compress(gzip.compress(body()))), 400, "body: no valid UTF-8"),
+    ("B35 no gzip", gzipped(body()), 400, "body: "),
+    ("B35 a gzip bomb", gzipped(gzip.compress(b" " * 50_000_000)), 413, "decompresses to more"),
+    ("B35 a deflate bomb", deflated(zlib.compress(b" " * 50_000_000)), 413, "decompresses to more"),
     ("B35 br", request(body=b"x", headers=(("Content-Encoding", "br"),)), 415, "'br'"),
     (
         "B35 gzip, gzip",
@@ -276,7 +346,7 @@ REFUSED = [
             body=b"1\r\n \r\n" * 65_537 + b"0\r\n\r\n", headers=(("Transfer-Encoding", "chunked"),)
         ),
         400,
-        "",
+        "body: no valid JSON",
     ),
     (
         "B39 Content-Length and chunks",
@@ -298,7 +368,7 @@ REFUSED = [
         "B39 xchunked",
         request(body=b"{}", headers=(("Transfer-Encoding", "xchunked"),)),
         400,
-        "",
+        "no valid HTTP",
     ),
     (
         "B39 a bad chunk",
@@ -318,14 +388,23 @@ REFUSED = [
     ("B41 200 KB of header", b"GET /v2 HTTP/1.1\r\nA: " + b"x" * 200_000, 431, "head"),
     ("B41 5,000 headers", b"GET /v2 HTTP/1.1\r\n" + b"A: b\r\n" * 5000, 431, "head"),
     ("B41 100 KB of path", b"GET /" + b"x" * 100_000, 414, "path"),
-    ("B42 a byte of control in Host", b"GET /v2 HTTP/1.1\r\nHost: a\x00b\r\n\r\n", 400, ""),
+    ("B42 NUL in Host", b"GET /v2 HTTP/1.1\r\nHost: a\x00b\r\n\r\n", 400, "no valid HTTP"),
     ("B43 the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "no valid HTTP"),
-    ("B43 CONNECT", b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, ""),
+    (
+        "B43 frames of gRPC",
+        http2.PREFACE + http2.settings() + http2.headers(1),
+        400,
+        "no valid HTTP",
+    ),
+    ("B43 CONNECT", b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "CONNECT: this is no proxy"),
     ("B43 a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "no valid HTTP"),
     ("B46 PUT", request("PUT", body=body()), 405, "expected POST"),
     ("B46 OPTIONS", request("OPTIONS"), 405, "expected POST"),
     ("B46 TRACE", request("TRACE"), 405, "expected POST"),
+    ("B46 DELETE", request("DELETE", body=body()), 405, "expected POST"),
+    ("B46 PROPFIND", request("PROPFIND", body=body()), 405, "expected POST"),
     ("B46 GET on infer", request("GET"), 405, "expected POST"),
+    # The parser knows a list of verbs, and nothing can be routed by another.
     ("B46 an unknown verb", b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "no valid HTTP"),
     ("B47 a trailing slash", request("GET", "/v2/models/digits/"), 404, "unknown"),
     ("B47 a double slash", request("GET", "//v2"), 404, "unknown"),
@@ -334,7 +413,17 @@ REFUSED = [
     ("B66 lines in a model's name", request(path="/v2/models/a%0Ab%1B/infer"), 404, r"'a\nb\x1b'"),
     ("B69 /docs", request("GET", "/docs"), 404, "unknown"),
     ("B69 /openapi.json", request("GET", "/openapi.json"), 404, "unknown"),
+    ("B69 /redoc", request("GET", "/redoc"), 404, "unknown"),
     ("B69 /debug", request("GET", "/debug"), 404, "unknown"),
+    ("B69 /debug/pprof", request("GET", "/debug/pprof"), 404, "unknown"),
+    ("B69 /metrics", request("GET", "/metrics"), 404, "unknown"),
+    ("B69 /status", request("GET", "/status"), 404, "unknown"),
+    (
+        "B66 1 MB of header",
+        request(body=body(), headers=(("User-Agent", "x" * 1_000_000),)),
+        431,
+        "head: expected at most",
+    ),
 ]
 
 
@@ -342,18 +431,65 @@ REFUSED = [
     ("raw", "status", "message"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED]
 )
 def test_it_is_refused_and_the_server_serves_on(
-    server: Serving, raw: bytes, status: int | tuple[int, ...], message: str
+    server: Serving, raw: bytes, status: int, message: str
 ) -> None:
-    reply = asked(server, raw)
-    assert reply.status in (status if isinstance(status, tuple) else (status,)), reply
+    # Twice what came, and some room for the parser; nothing of what was only announced.
+    with memory_bounded(server, 8 + 2 * len(raw) / 2**20):
+        reply = asked(server, raw)
+    assert reply.status == status, reply
     assert message in reply.error
     assert ("allow" in reply.headers) == (reply.status == 405)
+    assert "location" not in reply.headers
     assert served(server)
 
 
+CLOSING = ("B37", "B39", "B40", "B41", "B42 NUL", "B43", "B46 an unknown")
+
+
+@pytest.mark.parametrize(
+    "raw", [pytest.param(row[1], id=row[0]) for row in REFUSED if row[0].startswith(CLOSING)]
+)
+def test_b37_b39_who_breaks_http_is_closed(server: Serving, raw: bytes) -> None:
+    """What follows on the connection cannot be told apart from what was refused."""
+    with connected(server) as sock:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(raw)
+        assert received(sock).headers["connection"] == "close"
+        with suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+
+
+def test_b37_what_is_announced_as_too_large_is_refused_before_it_comes(server: Serving) -> None:
+    length = (("Content-Length", "1048577"),)
+    with connected(server) as sock, memory_bounded(server, 1):
+        sock.sendall(request(headers=length))
+        reply = received(sock)
+    assert (reply.status, reply.headers["connection"]) == (413, "close")
+    assert "serving.maxJSONBytes" in reply.error
+
+
+def test_b40_a_byte_at_a_time_is_too_slow(server: Serving) -> None:
+    """It comes within every pause that a client may make, and never at the rate it has to."""
+    with connected(server) as sock:
+        sock.sendall(request(headers=(("Content-Length", "100000"),)))
+        sock.settimeout(0.1)
+        while True:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(b"x")
+            with suppress(TimeoutError):
+                if sock.recv(1, socket.MSG_PEEK):
+                    break
+        sock.settimeout(10)
+        assert received(sock).status == 408
+
+
 SERVED = [
+    ("B5 1e0", number(b"1e0")),
+    (
+        "B28 reserved names of what we have not",
+        request(body=body(parameters={"sequence_id": 5, "priority": 3, "headers": "", "": 1})),
+    ),
     ("B2 a byte order mark", request(body=b"\xef\xbb\xbf" + body())),
-    ("B5 -0", request(body=plain(data=[1, 1, 1, 1]).replace(b"[1, 1, 1, 1]", b"[1, 1, 1, 1e0]"))),
     ("B17 nested as its shape", request(body=plain(data=[[1, 1, 1, 1]]))),
     ("B17 nested otherwise, as many", request(body=plain(data=[[1, 1], [1, 1]]))),
     ("B26 an empty list is all", request(body=body(outputs=[]))),
@@ -431,6 +567,7 @@ def outputs(reply: Any) -> dict[str, Any]:
         pytest.param({"INT64": [2**53 + 1]}, "out_INT64", [2**53 + 1], id="B19 2^53+1"),
         pytest.param({"UINT64": [2**64 - 1]}, "out_UINT64", [2**64 - 1], id="B19 2^64-1"),
         pytest.param({"INT32": [1.0]}, "out_INT32", [1], id="B18 1.0 is an integer"),
+        pytest.param({"INT8": [-0]}, "out_INT8", [0], id="B5 -0 is an integer"),
         pytest.param({"FP32": [-1.0]}, "log", ["NaN"], id="B21 the model answers NaN"),
         pytest.param({"FP32": [0.0]}, "log", ["-Infinity"], id="B21 the model answers infinity"),
         pytest.param(
@@ -448,7 +585,7 @@ def test_values_survive(
     echoing: Serving, sent: dict[str, Any], output: str, expected: list[Any]
 ) -> None:
     found = outputs(asked(echoing, request(body=echo(**sent))))[output]
-    assert found == expected or [v if v is not None else "NaN" for v in found] == expected
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -468,7 +605,16 @@ def test_values_survive(
 def test_values_are_not_bent(echoing: Serving, sent: dict[str, Any]) -> None:
     reply = asked(echoing, request(body=echo(**sent)))
     assert reply.status == 400, reply
-    assert "data[0]" in reply.error
+    [datatype] = sent
+    assert reply.error.startswith(f"input 'in_{datatype}': data[0] is ")
+
+
+@pytest.mark.parametrize("missing", ECHOED)
+def test_b10_an_input_that_is_missing_is_named(echoing: Serving, missing: str) -> None:
+    document = json.loads(echo())
+    document["inputs"] = [e for e in document["inputs"] if e["name"] != f"in_{missing}"]
+    reply = asked(echoing, request(body=json.dumps(document).encode()))
+    assert (reply.status, f"'in_{missing}'" in reply.error) == (400, True)
 
 
 def test_b11_inputs_come_in_any_order(echoing: Serving) -> None:
@@ -478,17 +624,37 @@ def test_b11_inputs_come_in_any_order(echoing: Serving) -> None:
     assert outputs(reply)["out_INT64"] == [5]
 
 
-def test_b20_bare_tokens_are_served_or_refused(echoing: Serving) -> None:
-    raw = echo(FP32=[1]).replace(b'"data": [1]', b'"data": [NaN]', 1)
-    assert asked(echoing, request(body=raw)).status in (200, 400)
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity"])
+def test_b20_bare_tokens_are_read_as_tritonclient_sends_them(echoing: Serving, token: str) -> None:
+    raw = echo(FP32=[1]).replace(b'"data": [1]', b'"data": [%s]' % token.encode(), 1)
+    assert outputs(asked(echoing, request(body=raw)))["out_FP32"] == [token]
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "\u00e9\U0001f600", "x" * 256, '"; --'])
-def test_b27_an_id_is_echoed_exactly_or_refused(echoing: Serving, name: str) -> None:
+def test_b20_tokens_are_no_integers(echoing: Serving) -> None:
+    raw = echo(INT64=["T"]).replace(b'["T"]', b"[NaN]")
+    reply = asked(echoing, request(body=raw))
+    assert (reply.status, "input 'in_INT64': data[0]" in reply.error) == (400, True)
+
+
+def test_b5_a_negative_zero_keeps_its_sign(echoing: Serving) -> None:
+    raw = echo(FP32=["Z"]).replace(b'["Z"]', b"[-0.0]")
+    assert str(outputs(asked(echoing, request(body=raw)))["out_FP32"]) == "[-0.0]"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\u00e9\U0001f600", "x" * 256, '"; --', "%s\x1b[31m"])
+def test_b27_an_id_is_echoed_exactly(echoing: Serving, name: str) -> None:
     reply = asked(echoing, request(body=echo(id=name)))
-    assert reply.status in (200, 400)
-    if reply.status == 200:
-        assert reply.document.get("id", "") == name
+    assert (reply.status, reply.document["id"]) == (200, name)
+
+
+def test_b27_an_id_that_is_empty_or_missing_is_no_id(echoing: Serving) -> None:
+    for raw in (echo(id=""), echo().replace(b', "id": "e"', b"")):
+        assert asked(echoing, request(body=raw)).document.get("id", "") == ""
+
+
+def test_b27_an_id_above_256_characters_is_refused(echoing: Serving) -> None:
+    reply = asked(echoing, request(body=echo(id="x" * 257)))
+    assert (reply.status, "at most 256 characters" in reply.error) == (400, True)
 
 
 def test_b23_ten_megabytes_are_over_the_limit_of_json(echoing: Serving) -> None:
@@ -512,9 +678,10 @@ def test_b32_words_in_binary_are_checked(tmp_path: Path, echoing: Serving, raw: 
     words["parameters"] = {"binary_data_size": len(raw)}
     text = json.dumps(document).encode()
     headers = (("Inference-Header-Content-Length", str(len(text))),)
-    reply = asked(echoing, request(body=text + raw, headers=headers))
+    with memory_bounded(echoing, 4):
+        reply = asked(echoing, request(body=text + raw, headers=headers))
     assert reply.status == 400, reply
-    assert "in_BYTES" in reply.error
+    assert "input 'in_BYTES'" in reply.error
 
 
 def test_b33_booleans_in_binary_are_0_or_1(echoing: Serving) -> None:
@@ -524,38 +691,66 @@ def test_b33_booleans_in_binary_are_0_or_1(echoing: Serving) -> None:
     flags["parameters"] = {"binary_data_size": 1}
     text = json.dumps(document).encode()
     headers = (("Inference-Header-Content-Length", str(len(text))),)
-    assert asked(echoing, request(body=text + b"\x02", headers=headers)).status == 400
+    reply = asked(echoing, request(body=text + b"\x02", headers=headers))
+    assert (reply.status, "input 'in_BOOL'" in reply.error) == (400, True)
 
 
-def test_b3_of_two_equal_keys_one_counts(server: Serving) -> None:
-    twice = b'{"inputs": [], "inputs": ' + json.dumps([tensor()]).encode() + b"}"
-    statuses = {asked(server, request(body=twice)).status for _ in range(3)}
-    assert statuses in ({200}, {400})
+def test_b29_a_raw_body_needs_a_model_of_one_input(echoing: Serving) -> None:
+    headers = (("Inference-Header-Content-Length", "0"),)
+    reply = asked(echoing, request(body=bytes(4), headers=headers))
+    assert (reply.status, "needs a model of 1 input" in reply.error) == (400, True)
+
+
+def test_b30_one_size_of_two_is_missing(echoing: Serving) -> None:
+    document = json.loads(echo())
+    for each in document["inputs"][:2]:
+        del each["data"]
+    document["inputs"][0]["parameters"] = {"binary_data_size": 4}
+    text = json.dumps(document).encode()
+    headers = (("Inference-Header-Content-Length", str(len(text))),)
+    reply = asked(echoing, request(body=text + bytes(12), headers=headers))
+    assert (reply.status, "inputs[1].data: missing" in reply.error) == (400, True)
+
+
+@pytest.mark.parametrize("last", [b"[1, 1, 1, 1]", b"[1, 1, 1, NaN]"])
+def test_b3_equal_keys_are_read_alike_by_both_parsers(server: Serving, last: bytes) -> None:
+    """A document with a token goes another way; which of two keys counts must not depend on it."""
+    good = plain().replace(b"[1, 1, 1, 1]", last)
+    twice = b'{"inputs": [], ' + good[1:]
+    expected = asked(server, request(body=twice)).status
+    assert expected == 400
 
 
 def test_b8_a_model_that_is_loading_is_not_ready(tmp_path: Path) -> None:
-    model = models.saved(models.counting(), tmp_path / "digits.onnx")
+    """Its warm-up takes minutes: it is loading whenever it is asked."""
+    model = models.saved(slow(10**7), tmp_path / "digits.onnx")
     config, store = pod_folder(tmp_path, model, serving={"warmup": {"requests": 1000}})
     with serving("--config", config, "--model-dir", store, host="127.0.0.1") as loading:
-        for path in ("/v2/health/ready", "/v2/models/digits/ready"):
-            reply = asked(loading, request("GET", path))
-            if reply.status != 200:  # it may have been quick
-                assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-        reply = asked(loading, request(body=json.dumps(COUNTED).encode()))
-        assert reply.status in (200, 503)
-        assert reply.status == 200 or reply.headers["retry-after"] == "1"
+        for method, path in LOADING:
+            reply = asked(loading, request(method, path, json.dumps(COUNTED).encode()), method)
+            assert (reply.status, reply.headers["retry-after"]) == (503, "1"), path
+            assert "model 'digits' is loading" in reply.document["error"]
+        assert asked(loading, request("GET", "/v2/health/live"), "GET").status == 200
+        assert loading.stop() == 0, "loading does not keep a signal waiting"
 
 
+LOADING = [
+    ("GET", "/v2/health/ready"),
+    ("GET", "/v2/models/digits/ready"),
+    ("GET", "/v1/models/digits"),
+    ("POST", "/v2/models/digits/infer"),
+    ("POST", "/v1/models/digits:predict"),
+    ("POST", "/predict"),
+]
 COUNTED = infer_body("n", "INT64", [1], [1])
 ENDLESS = json.dumps(infer_body("n", "INT64", [1], [10**9])).encode()
 
 
 def test_b38_a_million_chunks_cost_no_memory(server: Serving) -> None:
-    before = resident_bytes(server)
     raw = request(body=b"1\r\n \r\n" * 1_000_000, headers=(("Transfer-Encoding", "chunked"),))
     raw += b"0\r\n\r\n"
-    assert asked(server, raw).status in (400, 413)
-    assert resident_bytes(server) - before < 16 * 2**20
+    with memory_bounded(server, 8):
+        assert asked(server, raw).status == 400
 
 
 def test_b40_who_connects_and_says_nothing_is_closed(server: Serving) -> None:
@@ -573,6 +768,17 @@ def test_b44_ten_thousand_requests_on_one_connection(server: Serving) -> None:
             sock.sendall(request("GET", "/v2/health/live") * rounds)
             for _ in range(rounds):
                 assert received_line(sock) == b"HTTP/1.1 200 OK"
+
+
+def test_b44_pipelined_requests_are_answered_in_order(server: Serving) -> None:
+    with connected(server) as sock:
+        sock.sendall(b"".join(request(body=body(id=str(number))) for number in range(50)))
+        found = b""
+        while found.count(b'"outputs"') < 50:
+            piece = sock.recv(65_536)
+            assert piece, found
+            found += piece
+    assert re.findall(rb'"id":"(\d+)"', found) == [b"%d" % number for number in range(50)]
 
 
 def received_line(sock: socket.socket) -> bytes:
@@ -605,11 +811,13 @@ def test_b45_continue_is_sent_only_where_the_body_is_wanted(server: Serving) -> 
         assert received(sock).status == 200
     with connected(server) as sock:
         sock.sendall(request(headers=(*expect, ("Content-Length", "99999999"))))
+        assert sock.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 413"
         assert received(sock).status == 413
 
 
 def test_b46_head_is_refused_without_a_body(server: Serving) -> None:
-    assert asked(server, request("HEAD"), "HEAD").status == 405
+    reply = asked(server, request("HEAD"), "HEAD")
+    assert (reply.status, reply.headers["allow"], reply.body) == (405, "POST", b"")
     assert served(server)
 
 
@@ -680,6 +888,11 @@ def test_b52_overload_is_refused_at_once_and_what_is_accepted_is_answered(
         replies = list(pool.map(one, range(50)))
     assert {status for status, _, _ in replies} == {200, 429}
     assert sum(status == 200 for status, _, _ in replies) >= 5
+    # Refused in a moment; the slowest of 50 threads measures this machine and not the server.
+    refusals = sorted(took for status, _, took in replies if status == 429)
+    answers = sorted(took for status, _, took in replies if status == 200)
+    assert refusals[0] < 0.05
+    assert refusals[len(refusals) // 2] < answers[-1] / 2
     for status, retry_after, _ in replies:
         assert (status == 429) == (retry_after is not None)
     assert asked(counting, request(body=json.dumps(COUNTED).encode())).status == 200
@@ -693,8 +906,8 @@ def test_b58_a_bomb_of_memory_ends_its_own_request_only(tmp_path: Path) -> None:
             reply = asked(
                 running, request(body=json.dumps(infer_body("n", "INT64", [1], [size])).encode())
             )
-            assert reply.status in (400, 500), reply
-            assert reply.error
+            assert reply.status == 500, reply
+            assert reply.error.startswith("inference failed: ")
         reply = asked(running, request(body=json.dumps(COUNTED).encode()))
         assert (reply.status, reply.document["outputs"][0]["data"]) == (200, [1.0])
         assert running.stop(signal.SIGTERM) == 0
@@ -737,18 +950,22 @@ def test_b65_names_and_paths_of_clients_make_no_series(server: Serving) -> None:
         text = httpx.get(f"{server.admin}/metrics", trust_env=False).text
         return sum(not line.startswith("#") for line in text.splitlines())
 
-    def flood(begin: int, count: int) -> None:
+    def flood(numbers: range) -> None:
         with connected(server) as sock:
-            for number in range(begin, begin + count):
-                sock.sendall(request(path=f"/v2/models/m{number}/infer", body=b"{}"))
-                received_line(sock)
-                agent = (("User-Agent", f"agent-{number}"),)
-                sock.sendall(request("GET", f"/nowhere/{number}", headers=agent))
-                received_line(sock)
+            for begin in numbers[::100]:
+                batch = range(begin, begin + 100)
+                sock.sendall(b"".join(odd(number) for number in batch))
+                for _ in range(2 * len(batch)):
+                    received_line(sock)
 
-    flood(0, 10)
+    def odd(number: int) -> bytes:
+        agent = (("User-Agent", f"agent-{number}"),)
+        nowhere = request("GET", f"/nowhere/{number}", headers=agent)
+        return request(path=f"/v2/models/m{number}/infer", body=b"{}") + nowhere
+
+    flood(range(100))
     before = series()
-    flood(10, 1000)
+    flood(range(100, 5100))
     assert series() == before
 
 

@@ -50,6 +50,16 @@ def test_strings_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert result.tolist() == words.tolist()
 
 
+def test_b70_tensors_may_lie_in_memory_as_they_like(tmp_path: Path) -> None:
+    """ONNX Runtime misreads what is not native; all decoders make native tensors, in any order."""
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    model = session(models.identity("FP32", shape=("n", "m")), tmp_path)
+    for tensor in (whole.T, whole[::-1], whole[:, ::2], np.asfortranarray(whole)):
+        [found] = model.run({"in_FP32": tensor}, ["out_FP32"], Cancellation())
+        np.testing.assert_array_equal(found, tensor)
+    assert all(dtype.isnative for dtype in DTYPES.values())
+
+
 def test_a_zipmap_is_refused_with_the_way_to_export_without(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match=r"'output_probability' is seq\(map.*'zipmap': False"):
         session(models.zipmap(), tmp_path)

@@ -347,3 +347,10 @@ def test_classes_are_ranked(
 def test_not_everything_can_be_ranked(tensor: np.ndarray) -> None:
     with pytest.raises(InvalidRequest):
         ranked(TensorSpec("y", "FP32", (-1,)), tensor, OutputForm(classes=1))
+
+
+def test_b70_what_is_written_is_little_endian_and_row_by_row() -> None:
+    whole = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = np.ascontiguousarray(whole.T).tobytes()
+    assert bytes(write_tensor(whole.T)) == expected
+    assert bytes(write_tensor(np.asfortranarray(whole.T))) == expected
