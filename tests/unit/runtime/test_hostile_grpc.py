@@ -142,7 +142,7 @@ REFUSED = [
     ("B61 few bytes", request("x", "FP32", [1, 4], raw=[ROW[:-1]]), "input 'x': 15 bytes of data"),
     ("B61 more bytes", request("x", "FP32", [1, 4], raw=[ROW + b"."]), "input 'x': 17 bytes of"),
     ("B61 an unknown input", request("y", "FP32", [1, 4], raw=[ROW]), "input 'y': unknown"),
-    ("B61 one twice", twice(), "inputs: a tensor occurs twice"),
+    ("B61 one twice", twice(), "inputs: tensor 'x' occurs twice"),
     ("B61 none", pb.ModelInferRequest(model_name="digits"), "inputs: missing"),
     ("B61 another datatype", request("x", "FP64", [1, 4], raw=[ROW * 2]), "input 'x': datatype"),
     ("B61 no datatype", request("x", "FLOAT", [1, 4], raw=[ROW]), "input 'x': datatype"),
