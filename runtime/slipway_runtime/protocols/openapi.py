@@ -170,7 +170,7 @@ def _refusals(codes: Iterable[str]) -> dict[str, Any]:
 
 
 def _parameter(name: str, values: Mapping[str, str]) -> dict[str, Any]:
-    schema = {"type": "string", "enum": [values[name]]}
+    schema = {"type": "string", **({"enum": [values[name]]} if name in values else {})}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
