@@ -345,9 +345,12 @@ class _Inference:
             exchange.revision = model.origin.revision
             asked = await self._decoded(raw, model.signature)
             exchange.id = asked.request.id
+            timeout_s = asked.timeout_s
+            if timeout_s is not None:
+                timeout_s -= perf_counter() - exchange.begun_s
             response = await model.infer(
                 asked.request,
-                timeout_s=shortest(context.remaining_s(), asked.timeout_s),
+                timeout_s=shortest(context.remaining_s(), timeout_s),
                 timing=exchange.timing,
             )
         return self._wire.encode(response, asked, self._identity)

@@ -418,6 +418,7 @@ def test_the_admin_port_tells_what_is_served(admin: httpx.Client) -> None:
     status = admin.get("/status").json()
     assert status.pop("digest").startswith("sha256:")
     assert status.pop("threads") >= 1
+    assert status.pop("tasks") >= 1
     assert status.pop("batching").keys() == {"maxBatchSize", "reason", "gain"}
     assert status == {
         "name": "digits",
