@@ -47,7 +47,7 @@ class Attack:
 
 def run(attack: Attack, target: Target, core: int) -> None:
     """Attack until the process is ended, at the attack's rate, behind everybody else's work."""
-    os.nice(NICE)
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
     os.sched_setaffinity(0, {core})
     next_s = time.monotonic()
     while True:
@@ -151,7 +151,9 @@ def _bad_call(target: Target) -> None:
 
 
 def _numbers(bytes_: int) -> bytes:
-    data = [0.123456789] * (bytes_ // 13)
+    """Numbers of which the last is none: read to the end, and refused."""
+    data: list[float | str] = [0.123456789] * (bytes_ // 13)
+    data[-1] = "x"
     tensor = {"name": "x", "datatype": "FP32", "shape": [len(data), 1], "data": data}
     return json.dumps({"inputs": [tensor]}).encode()
 

@@ -21,6 +21,8 @@ class Turns:
 
     latencies_s: Sequence[float]
     failures: int = 0
+    cpu: float = 0.0
+    """Share of a core that the server used meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Cost:
     alone_p99_s: float
     attack_p99_s: float
     failures: int
+    cpu: float
+    """Share of a core that the server used beside the attack: near 1, it was simply full."""
 
     @property
     def ratio(self) -> float:
@@ -76,17 +80,19 @@ def cost(attack: str, client: str, alone: Turns, attacked: Turns) -> Cost:
         percentile(alone.latencies_s, 99),
         percentile(attacked.latencies_s, 99),
         alone.failures + attacked.failures,
+        attacked.cpu,
     )
 
 
 def table(costs: Sequence[Cost]) -> str:
     """The costs as text, in milliseconds, each with its verdict."""
-    heads = ("p50", "attack", "p99", "attack", "ratio")
+    heads = ("p50", "attack", "p99", "attack", "ratio", "CPU")
     lines = [f"{'':34}{'client':8}" + "".join(f"{head:>9}" for head in heads)]
     for each in costs:
         times = (each.alone_p50_s, each.attack_p50_s, each.alone_p99_s, each.attack_p99_s)
         columns = "".join(f"{1000 * time:9.2f}" for time in times)
         verdict = "pass" if each.is_passed else "FAIL"
         failed = f" ({each.failures} failures)" if each.failures else ""
-        lines.append(f"{each.attack:34}{each.client:8}{columns}{each.ratio:9.2f} {verdict}{failed}")
+        columns += f"{each.ratio:9.2f}{each.cpu:9.2f}"
+        lines.append(f"{each.attack:34}{each.client:8}{columns} {verdict}{failed}")
     return "\n".join(lines)

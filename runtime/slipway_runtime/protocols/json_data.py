@@ -145,13 +145,23 @@ def _first(values: list[Any], is_wrong: Callable[[Any], bool]) -> int:
 def _floats(values: list[Any], datatype: str) -> Tensor:
     dtype = DTYPES[datatype]
     expected = f"a number in the range of {datatype}, 'NaN', 'Infinity' or '-Infinity'"
-    numbers = []
-    for index, value in enumerate(values):
-        number = _float(value)
+    # Words are few, numbers many: only the words are looked at one by one, and what is wrong far
+    # behind costs a client little and us no more.
+    odd = [i for i, value in enumerate(values) if type(value) is not float]
+    numbers, end = list(values), len(values)
+    for index in odd:
+        number = _float(values[index])
         if number is None:
-            raise _WrongElement(index, expected)
-        numbers.append(number)
-    wide = np.array(numbers, np.float64)
+            end = index
+            break
+        numbers[index] = number
+    wide = np.array(numbers[:end], np.float64)
+    infinite = np.isinf(wide)
+    infinite[[index for index in odd if index < end]] = False
+    if infinite.any():
+        end = int(infinite.argmax())
+    if end < len(values):
+        raise _WrongElement(end, expected)
     with np.errstate(over="ignore"):
         narrow = wide.astype(dtype)
     overflowed = np.isinf(narrow) & ~np.isinf(wide)

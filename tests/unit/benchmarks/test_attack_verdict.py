@@ -41,11 +41,11 @@ def test_a_percentile_is_a_value_that_so_many_do_not_exceed(
 
 
 def test_the_table_tells_times_and_verdicts() -> None:
-    found = cost("an attack", "gRPC", ALONE, Turns([0.003] * 500, failures=2))
+    found = cost("an attack", "gRPC", ALONE, Turns([0.003] * 500, failures=2, cpu=0.5))
     line = table([found]).splitlines()[1]
     assert line.split() == [
         *("an", "attack", "gRPC"),
-        *("1.00", "3.00", "1.00", "3.00", "3.00", "FAIL", "(2", "failures)"),
+        *("1.00", "3.00", "1.00", "3.00", "3.00", "0.50", "FAIL", "(2", "failures)"),
     ]
 
 
