@@ -15,12 +15,15 @@ _EMPTY_DATA: Final = 256
 """Not a kind of frame: a DATA frame that neither carries nor ends anything."""
 _REFUSED: Final = 257
 _OTHER: Final = 258
+_UNFINISHED: Final = 259
 _A_SECOND: Final[Mapping[int, tuple[int, str]]] = {
     frames.PING: (64, "PING"),
     frames.SETTINGS: (32, "SETTINGS"),
     frames.PRIORITY: (1_000, "PRIORITY"),
-    # A client that gives up on a request says so; more than this is no client (CVE-2023-44487).
+    # Clients that give up on requests say so, a proxy for many at once. Requests that were given up
+    # before they were complete are an attack's (CVE-2023-44487).
     frames.RST_STREAM: (1_000, "RST_STREAM"),
+    _UNFINISHED: (100, "RST_STREAM of unfinished requests"),
     frames.WINDOW_UPDATE: (50_000, "WINDOW_UPDATE"),
     _EMPTY_DATA: (1_000, "empty DATA"),
     _REFUSED: (1_000, "refused"),
@@ -59,6 +62,10 @@ class Calm:
     def spend_empty(self) -> None:
         """Count a DATA frame that says nothing."""
         self.spend(_EMPTY_DATA)
+
+    def spend_unfinished(self) -> None:
+        """Count a request that its client gave up before it was complete."""
+        self.spend(_UNFINISHED)
 
     def spend_refused(self) -> None:
         """Count a stream that broke a rule, or came too many."""

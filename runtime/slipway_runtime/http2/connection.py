@@ -24,6 +24,8 @@ STREAM_WINDOW: Final = 256 * 1024
 CONNECTION_WINDOW: Final = 4 * 2**20
 MAX_HEAD_FIELDS_BYTES: Final = 16 * 1024
 """What a client is told; the gRPC layer answers those that have more."""
+_FRAMES_A_TURN: Final = 64
+"""Read of a connection before others have their turn: a flood must not hold up everybody."""
 _MAX_BLOCK_BYTES: Final = 64 * 1024
 _MAX_CONTINUATIONS: Final = 16
 _REMEMBERED: Final = 1_024
@@ -76,6 +78,8 @@ class Connection:
         self._is_greeted = False
         self.is_settled = False
         """Whether the peer has sent its preface and settings."""
+        self.has_more = False
+        """Frames wait to be read: call `receive` again, with nothing, once others had a turn."""
         self.is_over = False
         """Nothing is read any more; close once the output is written."""
         self._is_leaving = False
@@ -192,7 +196,13 @@ class Connection:
                 return
             self._is_greeted = True
             at = len(frames.PREFACE)
+        left = _FRAMES_A_TURN
+        self.has_more = False
         while size - at >= frames.HEAD_BYTES:
+            if not left:
+                self.has_more = True
+                break
+            left -= 1
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             if length > frames.MAX_FRAME_BYTES:
                 raise ConnectionProblem(Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
@@ -339,6 +349,8 @@ class Connection:
         self._calm.spend(frames.RST_STREAM)
         stream = self._streams.get(stream_id)
         if stream is not None:
+            if not stream.is_read:
+                self._calm.spend_unfinished()
             self._give_up(stream)
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:

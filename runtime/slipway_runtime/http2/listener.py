@@ -58,6 +58,8 @@ class Http2Protocol(asyncio.Protocol):
         """Whether output is about to be written: from the start, for our settings."""
         self._is_first = True
         self._is_paused = False
+        self._is_busy = False
+        """Whether frames wait that were received and not read."""
         self._ticks = 0
         self._paused_ticks = 0
         self._left_ticks = 0
@@ -80,9 +82,22 @@ class Http2Protocol(asyncio.Protocol):
             if data.startswith(_HTTP1_STARTS):
                 self._refuse_http1(self._transport)
                 return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read some of what has come; the rest once others had a turn."""
         self._is_flushing = True
         self.connection.receive(data)
         self._flush()
+        if not self.connection.has_more:
+            if self._is_busy:
+                self._is_busy = False
+                self._resume_if_idle()
+            return
+        if not self._is_busy and self._transport is not None:
+            self._is_busy = True
+            self._transport.pause_reading()
+        self._loop.call_soon(self._read, b"")
 
     def eof_received(self) -> bool:
         """A client that shuts its side is done."""
@@ -103,8 +118,13 @@ class Http2Protocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._is_paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._resume_if_idle()
+
+    def _resume_if_idle(self) -> None:
+        """Hear of the peer again, unless it does not read, or has said more than was read yet."""
+        transport = self._transport
+        if not (transport is None or transport.is_closing() or self._is_paused or self._is_busy):
+            transport.resume_reading()
 
     def tick(self) -> None:
         """A second has passed."""

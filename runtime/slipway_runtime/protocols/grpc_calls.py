@@ -283,13 +283,7 @@ class UnaryCall(Call):
 
     async def _run(self) -> None:
         try:
-            whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self._chunks.clear()
-            raw = whole[PREFIX_BYTES:]
-            del whole
-            if self._is_compressed:
-                raw = self.inflated(raw)
-            answer = framing.message(await self._answer(raw, self.context))
+            answer = framing.message(await self._answer(self._message(), self.context))
             self.hold(len(answer))
         except ServingError as err:
             self.task = None
@@ -300,6 +294,13 @@ class UnaryCall(Call):
             self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
         else:
             self.stream.answer(framing.HEAD, answer, self.calls.ok())
+
+    def _message(self) -> bytes:
+        """The message, which from now on belongs to who asks."""
+        whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        raw = whole[PREFIX_BYTES:]
+        return self.inflated(raw) if self._is_compressed else raw
 
 
 class StreamingCall(Call):

@@ -99,6 +99,20 @@ def message(payload: bytes) -> bytes:
     return _PREFIX.pack(0, len(payload)) + payload
 
 
+def embedded(field: int, payload: bytes) -> bytes:
+    """A message that holds another one, which is written already.
+
+    >>> embedded(2, b"ab").hex()
+    '12026162'
+    """
+    size, digits = len(payload), bytearray((field << 3 | 2,))
+    while size >= 128:
+        digits.append(size & 127 | 128)
+        size >>= 7
+    digits.append(size)
+    return bytes(digits) + payload
+
+
 def metadata(pairs: Mapping[str, str]) -> bytes:
     """Further fields of the trailers; characters beyond ASCII are escaped."""
     return b"".join(literal(name.encode(), _escaped(value)) for name, value in pairs.items())

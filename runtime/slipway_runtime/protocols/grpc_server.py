@@ -31,6 +31,7 @@ from slipway_runtime.http2.heads import RequestHead
 from slipway_runtime.http2.listener import Http2Limits, Http2Listener
 from slipway_runtime.http2.streams import Receiver, Stream
 from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.inference.model import LoadedModel
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.metrics import Metrics
@@ -279,35 +280,22 @@ class _Inference:
 
     async def one(self, raw: bytes, context: Context) -> bytes:
         """Answer one request."""
-        answer = await self._counted(raw, context)
-        sent: bytes = answer.SerializeToString()
-        return sent
-
-    async def stream(
-        self, messages: AsyncIterator[bytes], context: Context
-    ) -> AsyncIterator[bytes]:
-        """Answer V2 requests in the order they come; a bad one does not end the stream."""
-        async for raw in messages:
-            answer = pb.ModelStreamInferResponse()
-            try:
-                answer.infer_response.MergeFrom(await self._counted(raw, context))
-            except ServingError as err:
-                answer.error_message = clipped_message(str(err))
-            yield answer.SerializeToString()
-
-    async def _counted(self, raw: bytes, context: Context) -> Any:
         exchange = self._telemetry.begin(
             self._wire.label, context.head.path.decode("latin-1")[1:], context.head.fields.items()
         )
         error: ServingError | None = None
-        answer: Message | None = None
+        answer, size = b"", len(raw)
         try:
-            answer = await self._answer(raw, context, exchange)
+            with self._dataplane.using() as model:
+                exchange.revision = model.origin.revision
+                asked = await self._decoded(raw, model.signature)
+                del raw  # its tensors are in `asked`: it need not be held twice while it waits
+                answer = await self._infer(model, asked, context, exchange)
         except asyncio.CancelledError:
             gone = ClientGone.__name__
             self._metrics.rejected(gone)
             self._telemetry.end(
-                exchange, CLIENT_GONE, grpc_status="CANCELLED", error=gone, bytes_in=len(raw)
+                exchange, CLIENT_GONE, grpc_status="CANCELLED", error=gone, bytes_in=size
             )
             raise
         except ServingError as err:
@@ -317,13 +305,43 @@ class _Inference:
             error = InferenceFailed(
                 f"internal error ({type(err).__name__}); the server's log has the cause"
             )
-        self._tell(exchange, error, len(raw), answer)
+        self._tell(exchange, error, size, len(answer))
         if error is not None:
             raise error
         return answer
 
+    async def stream(
+        self, messages: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
+        """Answer V2 requests in the order they come; a bad one does not end the stream."""
+        async for raw in messages:
+            try:
+                found = await self.one(raw, context)
+            except ServingError as err:
+                words = clipped_message(str(err))
+                yield pb.ModelStreamInferResponse(error_message=words).SerializeToString()
+            else:
+                yield framing.embedded(
+                    pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, found
+                )
+
+    async def _infer(
+        self, model: LoadedModel, asked: Asked, context: Context, exchange: Exchange
+    ) -> bytes:
+        exchange.id = asked.request.id
+        timeout_s = asked.timeout_s
+        if timeout_s is not None:
+            timeout_s -= perf_counter() - exchange.begun_s
+        response = await model.infer(
+            asked.request,
+            timeout_s=shortest(context.remaining_s(), timeout_s),
+            timing=exchange.timing,
+        )
+        answer: bytes = self._wire.encode(response, asked, self._identity).SerializeToString()
+        return answer
+
     def _tell(
-        self, exchange: Exchange, error: ServingError | None, size: int, answer: Message | None
+        self, exchange: Exchange, error: ServingError | None, bytes_in: int, bytes_out: int
     ) -> None:
         """Count and log an answer."""
         status = 200 if error is None else status_of(error)
@@ -336,24 +354,9 @@ class _Inference:
             status,
             error=kind,
             grpc_status=(Status.OK if error is None else code_of(error)).name,
-            bytes_in=size,
-            bytes_out=0 if answer is None else answer.ByteSize(),
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
         )
-
-    async def _answer(self, raw: bytes, context: Context, exchange: Exchange) -> Message:
-        with self._dataplane.using() as model:
-            exchange.revision = model.origin.revision
-            asked = await self._decoded(raw, model.signature)
-            exchange.id = asked.request.id
-            timeout_s = asked.timeout_s
-            if timeout_s is not None:
-                timeout_s -= perf_counter() - exchange.begun_s
-            response = await model.infer(
-                asked.request,
-                timeout_s=shortest(context.remaining_s(), timeout_s),
-                timing=exchange.timing,
-            )
-        return self._wire.encode(response, asked, self._identity)
 
     async def _decoded(self, raw: bytes, signature: Signature) -> Asked:
         if len(raw) <= _THREAD_ABOVE_BYTES:

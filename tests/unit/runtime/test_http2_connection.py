@@ -72,6 +72,8 @@ class Server:
     def said(self, data: bytes) -> list[tuple[int, int, int, bytes]]:
         """The frames that answer these bytes: kind, flags, stream, payload."""
         self.connection.receive(data)
+        while self.connection.has_more and not self.is_over():
+            self.connection.receive(b"")
         return frames_of(self.connection.take())
 
 
@@ -275,6 +277,23 @@ def test_too_many_in_a_second_are_too_many(kind: int, payload: bytes, most: int)
     server.connection.tick()
     server.said(frame(kind, 0, 0, payload) * (most + 1))
     assert server.ended_with() is Code.ENHANCE_YOUR_CALM
+
+
+def test_a_flood_is_read_in_turns() -> None:
+    server = greeted()
+    pings = frame(frames.PING, 0, 0, bytes(8)) * 60
+    server.connection.receive(pings + frame(77, 0, 0, b"") * 10)
+    assert server.connection.has_more
+    assert len(frames_of(server.connection.take())) == 60
+    server.connection.receive(b"")
+    assert not server.connection.has_more
+
+
+def test_requests_given_up_before_they_are_complete_are_few() -> None:
+    server, encoder = greeted(), Encoder()
+    for n in range(1, 203, 2):
+        server.said(head(encoder, n) + frames.rst_stream(n, Code.CANCEL))
+        assert (server.ended_with() is None) == (n < 201)
 
 
 def test_an_answer_that_nobody_takes_is_given_up() -> None:
