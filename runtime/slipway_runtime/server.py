@@ -27,6 +27,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from slipway_runtime.allocator import keep_freed_memory
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
@@ -78,6 +79,7 @@ def serve(assignment: Assignment, settings: Settings) -> None:
         ConfigError: a port cannot be had.
         SupplyError: the model cannot be served.
     """
+    keep_freed_memory()
     protocols = assignment.config.serving.protocols
     none: AbstractContextManager[None] = nullcontext()
     with (
