@@ -19,8 +19,7 @@ from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
-from slipway_runtime.supply.fetch import MODEL_FILE, SupplyOptions, supply
-from slipway_runtime.supply.step import patience
+from slipway_runtime.supply.folder import MODEL_FILE
 
 log: Final = logging.getLogger(__name__)
 
@@ -98,6 +97,10 @@ def _document(manifest: Path) -> dict[str, Any]:
 
 def _cached(config: ServingConfig, settings: Settings) -> Path:
     """Fetch into the user's cache; a model whose digest is pinned is fetched once."""
+    # Late: most models on a laptop are files, and an HTTP client is slow to import.
+    from slipway_runtime.supply.fetch import SupplyOptions, supply
+    from slipway_runtime.supply.step import patience
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway" / "models"
     folder = cache / f"{config.namespace}-{config.name}"
     pinned = config.model_copy(update={"digest": config.digest or config.model.digest})

@@ -22,8 +22,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.logs import configure_logging
 from slipway_runtime.settings import Settings, load_settings
-from slipway_runtime.supply.fetch import MODEL_FILE, supplied_digest
-from slipway_runtime.supply.step import end_in, run_step
+from slipway_runtime.supply.folder import MODEL_FILE, supplied_digest
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
@@ -38,6 +37,9 @@ EXIT_USAGE: Final = 2
 
 def run_fetch(args: Namespace) -> int:
     """Fetch the model of a revision; wrong settings, too, end in a termination message."""
+    # Late, as all of them: serving needs no HTTP client, and pays for what is imported.
+    from slipway_runtime.supply.step import end_in, run_step
+
     # Process 1 of a container has no default action for it: without this, SIGTERM is ignored.
     signal.signal(signal.SIGTERM, _end)
     configure_logging("INFO")

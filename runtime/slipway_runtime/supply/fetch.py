@@ -9,13 +9,14 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from slipway_runtime.config import ModelBlock, ServingConfig
-from slipway_runtime.errors import InvalidModel, NotFound
+from slipway_runtime.errors import InvalidModel
 from slipway_runtime.supply.configmap import fetch_configmap
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
 from slipway_runtime.supply.download import fetch_http
+from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file
 from slipway_runtime.supply.oci import fetch_oci
@@ -24,9 +25,6 @@ from slipway_runtime.supply.termination import SupplyResult
 from slipway_runtime.supply.uri import LAPTOP_SCHEMES, SERVED_SCHEMES, redacted, scheme_of
 
 log: Final = logging.getLogger(__name__)
-
-MODEL_FILE: Final = "model.onnx"
-FACTS_FILE: Final = "model.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +63,6 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     }
     facts_file.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return result
-
-
-def supplied_digest(folder: Path) -> str:
-    """Read which digest the supply step has put into a folder.
-
-    Raises:
-        NotFound: it has not run, or not to its end.
-    """
-    try:
-        facts: dict[str, Any] = json.loads((folder / FACTS_FILE).read_text("utf-8"))
-        return str(facts["digest"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise NotFound(
-            f"{FACTS_FILE}: cannot be read in {str(folder)!r}; run `fetch --into` first"
-        ) from err
 
 
 def _present(model: Path, digest: str | None) -> tuple[int, str] | None:
