@@ -34,7 +34,7 @@ REPOSITORY: Final = DOCS.parent
 
 Schema = Mapping[str, Any]
 
-_DETAILS: Final = ("model", "serving", "runtime", "exposure")
+_DETAILS: Final = ("model", "serving", "runtime", "autoscaling", "exposure", "monitoring")
 """Blocks of the spec with a table of their own."""
 
 

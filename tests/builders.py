@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from slipway_operator.api.v1alpha1 import API_VERSION, KIND, parse_spec
 from slipway_operator.kube.apply import marked
 from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.monitoring import POD_MONITOR
 from slipway_operator.plan.names import (
     Manifest,
     Owner,
@@ -145,6 +146,7 @@ class Scene:
         self.children: dict[ChildKey, Manifest] = {}
         self.pods: list[Manifest] = []
         self.mount_failures: dict[str, str] = {}
+        self.missing_kinds = frozenset({POD_MONITOR})
         self.now = NOW
 
     def snapshot(self) -> Snapshot:
@@ -156,6 +158,7 @@ class Scene:
             copy.deepcopy(self.children),
             tuple(copy.deepcopy(self.pods)),
             dict(self.mount_failures),
+            self.missing_kinds,
         )
 
     def after(self, seconds: float) -> Self:

@@ -26,6 +26,8 @@ PLURALS: Final = {
     "ReplicaSet": ("apis/apps/v1", "replicasets"),
     "Job": ("apis/batch/v1", "jobs"),
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "ScaledObject": ("apis/keda.sh/v1alpha1", "scaledobjects"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "ConfigMap": ("api/v1", "configmaps"),
@@ -39,7 +41,7 @@ PLURALS: Final = {
 }
 CHILD_KINDS: Final = (
     "ControllerRevision", "Job", "ConfigMap", "Deployment", "Service", "ServiceAccount",
-    "PodDisruptionBudget",
+    "PodDisruptionBudget", "HorizontalPodAutoscaler",
 )  # fmt: skip
 _CLUSTER_SCOPED: Final = {"Node", "Namespace", "CustomResourceDefinition"}
 

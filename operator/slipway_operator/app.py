@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.discovery import Discovery
 from slipway_operator.engine.elector import Elector, LeaseTimes
 from slipway_operator.engine.events import EventRecorder
 from slipway_operator.engine.reconciler import Reconciler
@@ -50,6 +51,7 @@ class App:
     elector: Elector
     recorder: EventRecorder
     resync: Resync
+    discovery: Discovery
     reconciler: Reconciler
 
 
@@ -79,8 +81,9 @@ def build(settings: Settings, connection: Connection) -> App:
     )
     reconciler = Reconciler(cache, queue, kube, elector, recorder, defaults, metrics.reconciled)
     return App(
-        settings, connection, metrics, kube, cache, queue, elector, recorder, resync, reconciler
-    )
+        settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
+        Discovery(cache, queue, kube), reconciler,
+    )  # fmt: skip
 
 
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
@@ -92,12 +95,14 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     tasks = [asyncio.create_task(app.recorder.run())]
     workers: list[Task] = []
     try:
+        await app.discovery.first()
         objects = await app.resync.first()
         synced.set()
         log.info("caches filled", extra={"objects": objects})
         # Only now: a Lease held by one that cannot act keeps those away that can.
         tasks.append(asyncio.create_task(app.elector.run()))
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
+        tasks.append(asyncio.create_task(app.discovery.run(settings.discovery_s)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app, stop), (*tasks, *workers))
     finally:

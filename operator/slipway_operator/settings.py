@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """Writes that may go at once."""
     resync_s: float = Field(default=600.0, ge=1, le=86_400)
     """Pause between full comparisons of cache and cluster, in seconds."""
+    discovery_s: float = Field(default=30.0, ge=1, le=3_600)
+    """Pause between looks at which kinds of other projects (KEDA) are installed, in seconds."""
     health_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapers come from outside the pod
     """Address that probes and metrics listen on."""
     health_port: int = Field(default=8080, ge=0, le=65_535)

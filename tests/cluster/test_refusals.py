@@ -60,6 +60,29 @@ GOOD = "https://models.example/1.onnx"
         pytest.param(
             {"exposure": {"service": {"loadBalancerClass": "x"}}}, "needs type", id="class"
         ),
+        pytest.param({"autoscaling": {"minReplicas": 11}}, "raise maxReplicas", id="minReplicas"),
+        pytest.param(
+            {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "raise maxReplicas", id="bounds"
+        ),
+        pytest.param({"autoscaling": {"minReplicas": 0}}, "needs autoscaling.keda", id="to zero"),
+        pytest.param(
+            {"autoscaling": {"keda": {"triggers": []}}}, "spec.autoscaling.keda", id="no trigger"
+        ),
+        pytest.param(
+            {"autoscaling": {"keda": {"triggers": [{}], "pollingInterval": "0s"}}},
+            "expected 1s to 1h",
+            id="polling interval",
+        ),
+        pytest.param(
+            {"autoscaling": {"keda": {"triggers": [{}]}, "metrics": [{}]}},
+            "autoscaling.keda.triggers",
+            id="metrics beside keda",
+        ),
+        pytest.param(
+            {"autoscaling": {"external": True, "maxReplicas": 3}},
+            "somebody else decides",
+            id="external and more",
+        ),
     ],
 )
 def test_a_bad_field_is_named(models: Models, spec: dict[str, Any], expected: str) -> None:

@@ -105,6 +105,17 @@ class Track(Block):
     )
 
 
+class CapacityFloor(Block):
+    """The fewest pods that an autoscaler may leave a revision now."""
+
+    stable: int | None = Field(
+        default=None, ge=0, description="stable is the floor of the stable revision."
+    )
+    candidate: int | None = Field(
+        default=None, ge=0, description="candidate is the floor of the candidate."
+    )
+
+
 class Rollout(Block):
     """Where the rollout stands."""
 
@@ -113,6 +124,11 @@ class Rollout(Block):
     since: str = Field(default="", description="since is when this state began.")
     promoted_at: str = Field(
         default="", description="promotedAt is when the stable revision became stable."
+    )
+    capacity_floor: CapacityFloor | None = Field(
+        default=None,
+        description="capacityFloor under autoscaling: while a revision takes over, and for five "
+        "minutes after.",
     )
     reason: str = Field(default="", description="reason the rollout failed.")
     message: str = Field(default="", description="message that belongs to the reason.")

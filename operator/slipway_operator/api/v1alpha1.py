@@ -24,6 +24,7 @@ from slipway_operator.api.fields import (
     rule,
     rules,
 )
+from slipway_operator.api.scaling import Autoscaling
 
 GROUP: Final = "slipway.dev"
 VERSION: Final = "v1alpha1"
@@ -466,6 +467,16 @@ class Exposure(Block):
     )
 
 
+class Monitoring(Block):
+    """How the model is watched."""
+
+    pod_monitor: bool | None = Field(
+        default=None,
+        description="podMonitor makes a PodMonitor, by which the Prometheus Operator scrapes the "
+        "pods. Default true. Live. Where that operator is not installed, nothing is made.",
+    )
+
+
 class Spec(Block):
     """What the user wants."""
 
@@ -492,10 +503,19 @@ class Spec(Block):
         le=1000,
         description="replicas is the number of pods. Default 1. Live: a change starts no "
         "rollout. 0 keeps everything but the pods. It is the field of the scale "
-        "subresource.",
+        "subresource. Under autoscaling that is not external it is ignored, and the status "
+        "says so.",
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None,
+        description="autoscaling lets the number of pods follow the load. Live. When absent, "
+        "there are spec.replicas pods.",
     )
     exposure: Exposure | None = Field(
         default=None, description="exposure says how clients reach the model. Live."
+    )
+    monitoring: Monitoring | None = Field(
+        default=None, description="monitoring says how the model is watched. Live."
     )
     suspend: bool = Field(
         default=False,

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from slipway_operator.api import v1alpha1
 from slipway_operator.kube.apply import is_newer
-from slipway_operator.kube.kinds import Kind, by_name, pruned
+from slipway_operator.kube.kinds import OPTIONAL, Kind, by_name, pruned
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, supply_owner
 
@@ -62,6 +62,8 @@ class Cache:
         # The version at which an object left our sight, by uid: what is older came late. It may be
         # seen again: to a watch with a selector, losing the label looks like a deletion.
         self._gone: OrderedDict[str, int] = OrderedDict()
+        self.missing_kinds = frozenset(kind.kind for kind in OPTIONAL)
+        """Kinds of other projects that the API server is not known to have."""
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -91,8 +93,10 @@ class Cache:
         if owner is None:
             return self._forget(key) if known is not None else None
         before = self._unlink(key) if known is not None else None
-        self._objects[key] = pruned(kind, manifest)
+        self._objects[key] = kept = pruned(kind, manifest)
         self._link(key, owner)
+        if kind.is_measured and known is not None and _says_the_same(kept, known):
+            return None
         return owner if before in (None, owner) else before
 
     def drop(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
@@ -155,7 +159,8 @@ class Cache:
         pods = tuple(m for m in belongings if m["kind"] == "Pod")
         names = {p["metadata"]["name"]: p["metadata"]["uid"] for p in pods}
         events = (m for m in belongings if m["kind"] == "Event")
-        return Snapshot(mdep, now, defaults, children, pods, dict(_messages(events, names)))
+        failures = dict(_messages(events, names))
+        return Snapshot(mdep, now, defaults, children, pods, failures, self.missing_kinds)
 
     def _find_owner(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         namespace = manifest["metadata"]["namespace"]
@@ -195,6 +200,14 @@ class Cache:
 def _version(manifest: Manifest) -> int:
     text = str(manifest["metadata"].get("resourceVersion", ""))
     return int(text) if text.isdigit() else 0
+
+
+def _says_the_same(one: Manifest, other: Manifest) -> bool:
+    def rest(manifest: Manifest) -> Manifest:
+        metadata = {k: v for k, v in manifest["metadata"].items() if k != "resourceVersion"}
+        return {**manifest, "metadata": metadata}
+
+    return rest(one) == rest(other)
 
 
 def _same_life(one: Manifest, other: Manifest) -> bool:

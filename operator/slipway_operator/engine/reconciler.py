@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from slipway_operator.api import v1alpha1
+from slipway_operator.api.managers import FIELD_MANAGER, HANDOVER_MANAGER
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
 from slipway_operator.engine.workqueue import WorkQueue
@@ -27,8 +28,9 @@ from slipway_operator.kube.errors import (
     Throttled,
     Unavailable,
 )
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
+from slipway_operator.kube.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, Kind, kind_of
 from slipway_operator.plan import conditions
+from slipway_operator.plan.children import Resize
 from slipway_operator.plan.names import MANAGED_BY, MANAGER, MODEL
 from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
 from slipway_operator.plan.snapshot import Snapshot
@@ -47,8 +49,8 @@ class Store(Protocol):
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """Read one object."""
 
-    async def apply(self, manifest: Manifest) -> Manifest:
-        """Write an object."""
+    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
+        """Write an object, or the fields of it that a manager is to own."""
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write a status."""
@@ -164,6 +166,9 @@ class Reconciler:
     async def _write(self, snapshot: Snapshot, decided: Plan) -> tuple[bool, list[Problem]]:
         """Apply and delete; refusals of single objects are collected, the rest goes on."""
         wrote, problems = False, []
+        for resize in decided.resize:
+            await self._resize(resize)
+            wrote = True
         for manifest in decided.apply:
             try:
                 wrote |= await self._apply(snapshot, manifest)
@@ -176,6 +181,21 @@ class Reconciler:
         for live in decided.delete:
             wrote |= await self._delete(live)
         return wrote, problems
+
+    async def _resize(self, resize: Resize) -> None:
+        """Write a number of pods as another field manager, so that ours can let go of it."""
+        identity = {k: resize.live["metadata"][k] for k in ("name", "namespace", "uid")}
+        self.leadership.fence()
+        answer = await self.store.apply(
+            {
+                "apiVersion": DEPLOYMENT.api_version,
+                "kind": DEPLOYMENT.kind,
+                "metadata": identity,
+                "spec": {"replicas": resize.replicas},
+            },
+            HANDOVER_MANAGER,
+        )
+        self.cache.put(DEPLOYMENT, answer)
 
     async def _apply(self, snapshot: Snapshot, want: Manifest) -> bool:
         kind = kind_of(want)

@@ -17,13 +17,13 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from slipway_operator import __version__
+from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.kube.connection import Connection
-from slipway_operator.kube.errors import Unavailable, from_response
+from slipway_operator.kube.errors import NotFound, Unavailable, from_response
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
 
 Manifest = dict[str, Any]
 
-FIELD_MANAGER: Final = "slipway-operator"
 PAGE_SIZE: Final = 500
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
@@ -108,6 +108,14 @@ class KubeClient:
         """Read one object."""
         return await self._call("GET", kind, kind.path(namespace, name))
 
+    async def serves(self, kind: Kind) -> bool:
+        """Tell whether the API server has a kind; one of another project may be missing."""
+        try:
+            found = await self._call("GET", kind, kind.group_path)
+        except NotFound:
+            return False
+        return any(r.get("name") == kind.plural for r in found.get("resources") or ())
+
     async def list_all(self, kind: Kind, namespace: str | None = None) -> Listing:
         """Read all objects that the operator watches of a kind, page by page."""
         pages = [page async for page in self._pages(kind, namespace)]
@@ -128,11 +136,11 @@ class KubeClient:
                 return
             query["continue"] = token
 
-    async def apply(self, manifest: Manifest) -> Manifest:
+    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         """Write an object by server-side apply; the answer is the live object."""
         kind, meta = kind_of(manifest), manifest["metadata"]
         path = kind.path(meta["namespace"], meta["name"])
-        return await self._write("PATCH", kind, path, manifest, _APPLY, _apply_query())
+        return await self._write("PATCH", kind, path, manifest, _APPLY, _apply_query(manager))
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write the status of an object; `resourceVersion` in it makes it compare-and-swap."""
@@ -238,5 +246,5 @@ def _parsed(raw: bytes, request: str, status: int) -> Manifest:
     return answer
 
 
-def _apply_query() -> dict[str, str]:
-    return {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+def _apply_query(manager: str = FIELD_MANAGER) -> dict[str, str]:
+    return {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}

@@ -28,6 +28,15 @@ class Kind:
     """Owned by a ModelDeployment and written by the operator."""
     label_selector: str | None = _MANAGED
     field_selector: str | None = None
+    is_optional: bool = False
+    """Of another project, which may not be installed."""
+    is_measured: bool = False
+    """Its status moves with every measurement, and nothing here reads it."""
+
+    @property
+    def group_path(self) -> str:
+        """Path of what the API server has in this group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     @property
     def api_version(self) -> str:
@@ -36,7 +45,7 @@ class Kind:
 
     def path(self, namespace: str | None, name: str | None = None) -> str:
         """Path of one object, of a namespace's objects, or (without namespace) of all."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        root = self.group_path
         if namespace:
             root += f"/namespaces/{quote(namespace, safe='')}"
         path = f"{root}/{self.plural}"
@@ -54,6 +63,15 @@ DEPLOYMENT: Final = Kind("apps", "v1", "Deployment", "deployments")
 SERVICE: Final = Kind("", "v1", "Service", "services")
 SERVICE_ACCOUNT: Final = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 DISRUPTION_BUDGET: Final = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER: Final = Kind(
+    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", is_measured=True
+)
+SCALED_OBJECT: Final = Kind(
+    "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", is_optional=True, is_measured=True
+)
+POD_MONITOR: Final = Kind(
+    "monitoring.coreos.com", "v1", "PodMonitor", "podmonitors", is_optional=True
+)
 POD: Final = Kind("", "v1", "Pod", "pods", is_child=False)
 EVENT: Final = Kind(
     "", "v1", "Event", "events", is_child=False, label_selector=None,
@@ -65,9 +83,10 @@ LEASE: Final = Kind(
 
 KINDS: Final = (
     MODEL_DEPLOYMENT, CONTROLLER_REVISION, JOB, CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT,
-    DISRUPTION_BUDGET, POD, EVENT,
+    DISRUPTION_BUDGET, AUTOSCALER, SCALED_OBJECT, POD_MONITOR, POD, EVENT,
 )  # fmt: skip
 WATCHED: Final = tuple(k for k in KINDS if k.is_watched)
+OPTIONAL: Final = tuple(k for k in KINDS if k.is_optional)
 _BY_KIND: Final = {k.kind: k for k in (*KINDS, LEASE)}
 
 
@@ -95,4 +114,18 @@ def pruned(kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
     kept = {**manifest, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
     if kind is POD:
         kept.pop("spec", None)
+    elif kind is DEPLOYMENT:
+        metadata["managedFields"] = _owners_of_replicas(manifest)
+    elif kind.is_measured:
+        kept.pop("status", None)
     return kept
+
+
+def _owners_of_replicas(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    """Keep of `managedFields` only who owns `spec.replicas`."""
+    entries = deployment["metadata"].get("managedFields") or ()
+    return [
+        {"manager": e.get("manager", "")}
+        for e in entries
+        if "f:replicas" in ((e.get("fieldsV1") or {}).get("f:spec") or {})
+    ]

@@ -13,13 +13,16 @@ from typing import Final
 from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
+from slipway_operator.plan.autoscaler import autoscaler, kind_of_scaler
+from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, record
 from slipway_operator.plan.rollout import Rollout, State, drained_at
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
+from slipway_operator.plan.sizing import Size, bounds, desired_replicas, resized, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
-from slipway_operator.plan.tracks import is_selected
+from slipway_operator.plan.tracks import is_selected, workload_of
 from slipway_operator.plan.workload import (
     deployment,
     disruption_budget,
@@ -34,9 +37,20 @@ ABORTED_LIMIT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """A number of pods to write on behalf of an autoscaler, which owns it afterwards."""
+
+    live: Manifest
+    """The Deployment as it was seen."""
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
 class Children:
     """What ought to exist."""
 
+    resize: tuple[Resize, ...]
+    """Before anything is applied: a Deployment that lets go of `replicas` must not fall to 1."""
     apply: tuple[Manifest, ...]
     """In order: each needs only those before it; the apex Service comes last."""
     keep: frozenset[ChildKey]
@@ -50,7 +64,19 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
     if rollout.supply and rollout.supply.restart:
         keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
-    return Children(tuple(once), frozenset(keep))
+    return Children(tuple(_resizes(snapshot, rollout)), tuple(once), frozenset(keep))
+
+
+def _resizes(snapshot: Snapshot, rollout: Rollout) -> Iterator[Resize]:
+    for revision in _tracks(rollout):
+        live = workload_of(snapshot, revision)
+        replicas = resized(live, _size(snapshot, rollout, revision))
+        if live is not None and replicas is not None:
+            yield Resize(live, replicas)
+
+
+def _tracks(rollout: Rollout) -> list[Revision]:
+    return [r for r in (rollout.stable, rollout.candidate) if r is not None]
 
 
 def _record_names(snapshot: Snapshot, rollout: Rollout) -> Iterator[str]:
@@ -74,14 +100,21 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
     yield service_account(owner)
     for revision in _recorded(rollout):
         yield record(owner, revision)
-    tracks = [r for r in (rollout.stable, rollout.candidate) if r is not None]
+    tracks = _tracks(rollout)
     for revision in (*tracks, *_history(rollout)):
         yield from _supply(snapshot, rollout, revision)
     for revision in tracks:
-        yield from _workload(snapshot, revision, _replicas(snapshot, rollout, revision))
+        yield from _workload(snapshot, spec, revision, _size(snapshot, rollout, revision))
     for revision in _history(rollout):
-        yield from _workload(snapshot, revision, _draining(snapshot, rollout, revision))
+        size = Size(_draining(snapshot, rollout, revision))
+        yield from _workload(snapshot, spec, revision, size)
+    if _is_monitored(spec) and POD_MONITOR not in snapshot.missing_kinds:
+        yield pod_monitor(owner)
     yield apex_service(owner, rollout.apex, spec.exposure)
+
+
+def _is_monitored(spec: Spec) -> bool:
+    return spec.monitoring is None or spec.monitoring.pod_monitor is not False
 
 
 def _recorded(rollout: Rollout) -> Iterator[Revision]:
@@ -122,9 +155,12 @@ def _recorded_spec(revision: Revision) -> Spec | None:
         return None
 
 
-def _replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
-    aborted = rollout.state is State.FAILED and revision is rollout.candidate
-    return _selected_replicas(snapshot, rollout, revision) if aborted else rollout.replicas
+def _size(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Size:
+    if revision is not rollout.candidate:
+        return rollout.sizes.stable
+    if rollout.state is State.FAILED:
+        return Size(_selected_replicas(snapshot, rollout, revision))
+    return rollout.sizes.candidate
 
 
 def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
@@ -143,18 +179,22 @@ def _selected_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision)
 
 
 def _live_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
-    live = snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
-    if live is None or not rollout.replicas:
+    if rollout.size.is_off:
         return 0
-    return int(live["spec"].get("replicas") or 0)
+    return desired_replicas(workload_of(snapshot, revision))
 
 
-def _workload(snapshot: Snapshot, revision: Revision, replicas: int) -> Iterator[Manifest]:
+def _workload(snapshot: Snapshot, spec: Spec, revision: Revision, size: Size) -> Iterator[Manifest]:
     if revision.result is None:  # nothing is deployed that was not verified
         return
     owner = snapshot.owner
     yield serving_configmap(owner, revision)
     yield revision_service(owner, revision)
-    yield deployment(owner, revision, replicas)
-    if replicas > 1:
+    yield deployment(owner, revision, None if size.is_floor else size.replicas)
+    scaling, most = scaler_of(spec), size.replicas
+    if size.is_floor and scaling is not None:
+        most = bounds(scaling)[1]
+        if kind_of_scaler(scaling) not in snapshot.missing_kinds:
+            yield autoscaler(owner, revision.hash, scaling, size.replicas)
+    if most > 1:
         yield disruption_budget(owner, revision.hash)

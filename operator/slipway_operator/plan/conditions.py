@@ -21,6 +21,7 @@ ORDER: Final = (READY, AVAILABLE, RECONCILING, STALLED, MODEL_SUPPLIED)
 
 SERVING: Final = "Serving"
 SUSPENDED: Final = "Suspended"
+SCALED_TO_ZERO: Final = "ScaledToZero"
 ROLLING_OUT: Final = "RollingOut"
 ROLLOUT_ABORTED: Final = "RolloutAborted"
 SUPPLYING: Final = "SupplyingModel"
@@ -32,6 +33,7 @@ NO_SERVICE: Final = "NoService"
 PROGRESS_DEADLINE: Final = "ProgressDeadline"
 INVALID_SPEC: Final = "InvalidSpec"
 INVALID_CHILD: Final = "InvalidPassthrough"
+AUTOSCALER_MISSING: Final = "AutoscalerMissing"
 NAME_CONFLICT: Final = "NameConflict"
 APPLY_FAILED: Final = "ApplyFailed"
 SETTLED: Final = "Settled"
@@ -63,6 +65,7 @@ FAILED_CREATE: Final = "FailedCreate"
 REASONS: Final[Mapping[str, str]] = {
     SERVING: "The revision that the spec asks for serves with all its replicas.",
     SUSPENDED: "There are no pods because `suspend` is true or `replicas` is 0.",
+    SCALED_TO_ZERO: "KEDA has taken the last pod away; a trigger brings the model back.",
     ROLLING_OUT: "A new revision is being prepared; the stable one serves meanwhile.",
     ROLLOUT_ABORTED: "The new revision failed; the stable one goes on serving.",
     SUPPLYING: "The model of the first revision is being fetched and checked.",
@@ -74,6 +77,7 @@ REASONS: Final[Mapping[str, str]] = {
     PROGRESS_DEADLINE: "The pods of a revision did not become ready in time.",
     INVALID_SPEC: "The spec has a field or value that this operator does not know.",
     INVALID_CHILD: "Kubernetes refused an object made from the spec; the message says which field.",
+    AUTOSCALER_MISSING: "`autoscaling.keda` is set, and KEDA is not installed in the cluster.",
     NAME_CONFLICT: "An object that the operator does not own bears a name that it needs.",
     APPLY_FAILED: "A write to the API server failed; it is tried again.",
     SETTLED: "Nothing is left to do.",

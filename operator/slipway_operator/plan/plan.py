@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.children import Children, children
-from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.children import Children, Resize, children
+from slipway_operator.plan.clock import later, parse, timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.rollout import Rollout, State, deadline_of, decide, drained_at
+from slipway_operator.plan.sizing import FLOOR_HOLD_S, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.status import status, view
 
@@ -47,6 +48,7 @@ class Problem:
 class Plan:
     """Everything to do for one ModelDeployment, in this order."""
 
+    resize: tuple[Resize, ...] = ()
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Manifest, ...] = ()
     """Live objects that ought not to exist."""
@@ -63,9 +65,10 @@ def plan(snapshot: Snapshot) -> Plan:
     rollout = decide(snapshot, spec)
     wanted = children(snapshot, spec, rollout)
     return Plan(
+        resize=wanted.resize,
         apply=wanted.apply,
         delete=_superfluous(snapshot, wanted),
-        status=status(view(snapshot, rollout)),
+        status=status(view(snapshot, spec, rollout)),
         requeue_after_s=_requeue(snapshot, rollout, spec),
     )
 
@@ -82,8 +85,10 @@ def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec) -> float | None:
     """When to look again though nothing has changed: a delay of ours runs out."""
     times: list[datetime] = []
     until = drained_at(rollout)
-    if until and any(r.promoted_at for r in rollout.others) and spec.replicas:
+    if until and any(r.promoted_at for r in rollout.others) and not rollout.size.is_off:
         times.append(until)
+    if scaler_of(spec) and rollout.stable and (since := parse(rollout.stable.promoted_at)):
+        times += [t for t in [later(since, FLOOR_HOLD_S)] if t]
     if rollout.state in (State.PREPARING, State.PROMOTING) and (late := deadline_of(snapshot)):
         times.append(late)
     if rollout.supply and rollout.supply.retry_at:

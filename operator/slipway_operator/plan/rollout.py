@@ -22,6 +22,7 @@ from slipway_operator.plan.conditions import PROGRESS_DEADLINE
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.recovery import recovered
 from slipway_operator.plan.revision import Revision, revision_hash
+from slipway_operator.plan.sizing import Size, Sizes, desired_replicas, sizes
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
 from slipway_operator.plan.tracks import (
@@ -62,8 +63,8 @@ class Rollout:
     """Of the candidate, or of the stable revision when there is none."""
     others: tuple[Revision, ...]
     """Every other revision on record, newest first."""
-    replicas: int
-    """Replicas that a serving revision has: 0 when suspended."""
+    sizes: Sizes
+    """How many pods each track has."""
     deadline_passed: bool = False
     """The candidate's pods did not become ready in time, and it was aborted."""
 
@@ -74,6 +75,11 @@ class Rollout:
         if found is None:
             raise ValueError("a rollout has a stable revision or a candidate")
         return found
+
+    @property
+    def size(self) -> Size:
+        """How many pods the revision that the spec asks for has."""
+        return self.sizes.stable if self.candidate is None else self.sizes.candidate
 
     @property
     def apex(self) -> Revision:
@@ -90,20 +96,20 @@ def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
     stable = stable_revision(snapshot, known, desired, spec)
     if stable is not None:  # recovered perhaps: it must outlive the commit of its successor
         known = {**known, stable.hash: stable}
-    replicas = 0 if spec.suspend else spec.replicas
     if stable is not None and stable.hash == desired:
-        return _rest(snapshot, stable, known, replicas)
+        return _rest(snapshot, stable, known, sizes(snapshot, spec, stable))
     candidate = known.get(desired) or recovered(snapshot, desired, desired)
     candidate = candidate or new_revision(snapshot, spec, desired, known, stable)
-    return _advance(snapshot, stable, candidate, known, replicas)
+    both = sizes(snapshot, spec, stable, candidate)
+    return _advance(snapshot, stable, candidate, known, both)
 
 
-def _rest(snapshot: Snapshot, stable: Revision, known: Records, replicas: int) -> Rollout:
+def _rest(snapshot: Snapshot, stable: Revision, known: Records, both: Sizes) -> Rollout:
     checked = supply(snapshot, stable)
     if checked.result is not None:
         stable = stable.resolved(checked.result)
     rest = others(known, stable, None)
-    return Rollout(State.IDLE, stable.hash, stable, None, checked, rest, replicas)
+    return Rollout(State.IDLE, stable.hash, stable, None, checked, rest, both)
 
 
 def _advance(
@@ -111,17 +117,17 @@ def _advance(
     stable: Revision | None,
     candidate: Revision,
     known: Records,
-    replicas: int,
+    both: Sizes,
 ) -> Rollout:
     checked = supply(snapshot, candidate)
     if checked.result is not None:
         candidate = candidate.resolved(checked.result)
     rest = others(known, stable, candidate)
-    rollout = Rollout(State.PREPARING, candidate.hash, stable, candidate, checked, rest, replicas)
+    rollout = Rollout(State.PREPARING, candidate.hash, stable, candidate, checked, rest, both)
     if stable is not None and checked.is_terminal:
         return replace(rollout, state=State.FAILED)
     workload = workload_of(snapshot, candidate)
-    if workload is not None and _may_serve(snapshot, stable, workload, replicas):
+    if workload is not None and _may_serve(snapshot, stable, workload, both.candidate):
         if not is_selected(snapshot, candidate):
             return replace(rollout, state=State.PROMOTING)
         return _commit(snapshot, rollout, candidate, known)
@@ -130,14 +136,12 @@ def _advance(
     return rollout
 
 
-def _may_serve(
-    snapshot: Snapshot, stable: Revision | None, workload: Manifest, replicas: int
-) -> bool:
+def _may_serve(snapshot: Snapshot, stable: Revision | None, workload: Manifest, size: Size) -> bool:
     """All pods are ready; or some are, and the stable revision has none (fix forward)."""
-    if is_complete(workload, replicas):
+    if is_complete(workload, size):
         return True
     is_down = stable is not None and not available(workload_of(snapshot, stable))
-    return bool(is_down and replicas and available(workload))
+    return bool(is_down and not size.is_off and available(workload))
 
 
 def _commit(snapshot: Snapshot, rollout: Rollout, candidate: Revision, known: Records) -> Rollout:
@@ -149,18 +153,27 @@ def _commit(snapshot: Snapshot, rollout: Rollout, candidate: Revision, known: Re
         stable=promoted,
         candidate=None,
         others=others(known, promoted, None),
+        # What it was prepared with it keeps; with the next pass the status tells that floor.
+        sizes=Sizes(rollout.sizes.candidate, rollout.sizes.candidate),
     )
 
 
-def is_complete(workload: Manifest, replicas: int) -> bool:
-    """Tell whether a Deployment has exactly `replicas` pods, all of its template and available."""
+def is_complete(workload: Manifest, size: Size) -> bool:
+    """Tell whether a Deployment has the pods of a size, all of its template and available.
+
+    Above a floor an autoscaler adds pods all the time: those that are starting are not missing.
+    """
     status = workload.get("status") or {}
+    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+        return False
+    wanted, ready = size.replicas, available(workload)
+    if size.is_floor:
+        return desired_replicas(workload) >= wanted and ready >= wanted
     return (
-        status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
-        and workload["spec"].get("replicas") == replicas
-        and status.get("replicas", 0) == replicas
-        and status.get("updatedReplicas", 0) == replicas
-        and available(workload) == replicas
+        workload["spec"].get("replicas") == wanted
+        and status.get("replicas", 0) == wanted
+        and status.get("updatedReplicas", 0) == wanted
+        and ready == wanted
     )
 
 

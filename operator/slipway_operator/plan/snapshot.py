@@ -27,6 +27,8 @@ class Snapshot:
     """Serving pods and those of the supply step."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Pod name to the kubelet's message: Events of reason FailedMount."""
+    missing_kinds: frozenset[str] = frozenset()
+    """Kinds of other projects that are not installed."""
 
     @property
     def owner(self) -> Owner:

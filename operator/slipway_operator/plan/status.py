@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan import conditions as c
+from slipway_operator.plan.autoscaler import SCALED_OBJECT, kind_of_scaler
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
@@ -24,10 +26,16 @@ from slipway_operator.plan.pods import (
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
+from slipway_operator.plan.sizing import bounds, desired_replicas, is_held, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available, workload_of
 
 _SHORT: Final = 4
+_ASLEEP: Final = "scaled to zero by KEDA; one of its triggers brings the model back"
+_MISSING: Final = (
+    f"spec.autoscaling.keda: the cluster has no kind {SCALED_OBJECT!r} of keda.sh/v1alpha1, so"
+    " nothing scales the pods; install KEDA, or remove spec.autoscaling.keda"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,31 @@ class View:
     candidate: Manifest | None
     failure: PodFailure | None
     """Of the revision that the spec asks for."""
+    spec: Spec
+
+    @property
+    def current(self) -> Manifest | None:
+        """The Deployment of the revision that the spec asks for."""
+        return self.candidate if self.rollout.candidate else self.stable
+
+    @property
+    def wanted(self) -> int:
+        """Pods that the revision which the spec asks for is to have now."""
+        size = self.rollout.size
+        moved = desired_replicas(self.current) if size.is_floor else 0
+        return max(size.replicas, moved)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether an autoscaler has taken the last pod away, as it may."""
+        size = self.rollout.size
+        return size.is_floor and self.wanted == 0 and self.current is not None
+
+    @property
+    def scaler_is_missing(self) -> bool:
+        """Whether the kind that is to scale the pods is not installed."""
+        scaling = scaler_of(self.spec)
+        return scaling is not None and kind_of_scaler(scaling) in self.snapshot.missing_kinds
 
     @property
     def serving(self) -> int:
@@ -56,16 +89,16 @@ class View:
     @property
     def is_off(self) -> bool:
         """Suspended, or zero replicas."""
-        return self.rollout.replicas == 0
+        return self.rollout.size.is_off
 
 
-def view(snapshot: Snapshot, rollout: Rollout) -> View:
+def view(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> View:
     """Gather what the status is made from."""
     stable = workload_of(snapshot, rollout.stable) if rollout.stable else None
     candidate = workload_of(snapshot, rollout.candidate) if rollout.candidate else None
     failure = first_failure(snapshot, serving_pods(snapshot, rollout.current.hash))
     failure = failure or refused_pods(candidate if rollout.candidate else stable)
-    return View(snapshot, rollout, stable, candidate, failure)
+    return View(snapshot, rollout, stable, candidate, failure, spec)
 
 
 def status(seen: View) -> dict[str, Any]:
@@ -116,10 +149,14 @@ def _ready(seen: View) -> Condition:
         return Condition(c.READY, False, c.ROLLOUT_ABORTED, _aborted_text(seen))
     if rollout.state is State.IDLE and seen.is_off:
         return Condition(c.READY, True, c.SUSPENDED, _off_text(seen))
-    if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.replicas):
+    if seen.scaler_is_missing:
+        return Condition(c.READY, False, c.AUTOSCALER_MISSING, _MISSING)
+    if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.size):
+        if seen.sleeps:
+            return Condition(c.READY, True, c.SCALED_TO_ZERO, _ASLEEP)
         text = (
             f"revision {label(rollout.current)} serves with"
-            f" {available(seen.stable)} of {rollout.replicas} replicas"
+            f" {available(seen.stable)} of {seen.wanted} replicas{_scaled_text(seen)}"
         )
         return Condition(c.READY, True, c.SERVING, text)
     reason, text = _progress(seen)
@@ -134,10 +171,9 @@ def _progress(seen: View) -> tuple[str, str]:
     if supply and supply.result is None:
         reason = c.SUPPLYING if supply.reason == c.FETCHING else c.MODEL_NOT_SUPPLIED
         return reason, f"revision {label(current)}: {supply.message}"
-    workload = seen.candidate if seen.rollout.candidate else seen.stable
     text = (
-        f"revision {label(current)}: {available(workload)} of"
-        f" {seen.rollout.replicas} replicas are ready"
+        f"revision {label(current)}: {available(seen.current)} of"
+        f" {seen.wanted} replicas are ready{_scaled_text(seen)}"
     )
     if seen.failure is None:
         return c.PODS_NOT_READY, text
@@ -147,9 +183,19 @@ def _progress(seen: View) -> tuple[str, str]:
     )
 
 
+def _scaled_text(seen: View) -> str:
+    scaling = scaler_of(seen.spec)
+    if scaling is None or not seen.rollout.size.is_floor:
+        return ""
+    lowest, highest = bounds(scaling)
+    return f" (autoscaled from {lowest} to {highest}; spec.replicas is ignored)"
+
+
 def _available(seen: View) -> Condition:
     if seen.is_off:
         return Condition(c.AVAILABLE, False, c.SUSPENDED, _off_text(seen))
+    if seen.serving == 0 and seen.sleeps:
+        return Condition(c.AVAILABLE, False, c.SCALED_TO_ZERO, _ASLEEP)
     if seen.serving == 0:
         return Condition(c.AVAILABLE, False, c.NO_PODS, "no pod is ready, requests fail")
     if not seen.has_apex:
@@ -171,6 +217,8 @@ def _stalled(seen: View) -> Condition:
         return Condition(c.STALLED, True, c.ROLLOUT_ABORTED, _aborted_text(seen))
     if supply and supply.result is None and supply.is_terminal:
         return Condition(c.STALLED, True, supply.reason, supply.message)
+    if seen.scaler_is_missing and not seen.is_off:
+        return Condition(c.STALLED, True, c.AUTOSCALER_MISSING, _MISSING)
     if not rollout.stable and not seen.is_off:
         if seen.failure and seen.failure.is_stuck:
             return Condition(c.STALLED, True, seen.failure.reason, seen.failure.message)
@@ -224,7 +272,7 @@ def _summary(seen: View, ready: Condition) -> dict[str, str]:
         "ready": "True" if ready.status else "False",
         "stable": label(rollout.stable) if rollout.stable else "",
         "candidate": label(rollout.candidate) if rollout.candidate else "",
-        "replicas": f"{counts}/{rollout.replicas}",
+        "replicas": f"{counts}/{seen.wanted}",
     }
 
 
@@ -287,11 +335,24 @@ def _rollout(seen: View, findings: list[Condition], now: str) -> dict[str, Any]:
     }
     if rollout.stable and rollout.stable.promoted_at:
         report["promotedAt"] = rollout.stable.promoted_at
+    if floors := _floors(seen):
+        report["capacityFloor"] = floors
     if rollout.state is State.FAILED:
         cause = rollout.supply.reason if rollout.supply else ""
         report["reason"] = c.PROGRESS_DEADLINE if rollout.deadline_passed else cause
         report["message"] = findings[0].message
     return report
+
+
+def _floors(seen: View) -> dict[str, int]:
+    """The floors that outlive a pass: of a rollout, and of the time after it."""
+    rollout = seen.rollout
+    floors = {}
+    if rollout.stable and rollout.sizes.stable.is_floor and is_held(seen.snapshot, rollout.stable):
+        floors["stable"] = rollout.sizes.stable.replicas
+    if rollout.candidate and rollout.sizes.candidate.is_floor:
+        floors["candidate"] = rollout.sizes.candidate.replicas
+    return floors
 
 
 def _history(rollout: Rollout) -> list[dict[str, Any]]:

@@ -108,8 +108,14 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
     return {"metadata": metadata, "spec": pod}
 
 
-def deployment(owner: Owner, revision: Revision, replicas: int) -> Manifest:
-    """Render a revision's Deployment from its stored template; the digest stands in its pods."""
+def deployment(owner: Owner, revision: Revision, replicas: int | None) -> Manifest:
+    """Render a revision's Deployment from its stored template; the digest stands in its pods.
+
+    Args:
+        owner: the ModelDeployment.
+        revision: it must be resolved.
+        replicas: None leaves the field to an autoscaler.
+    """
     if revision.result is None:
         raise ValueError(f"revision {revision.hash}: not resolved, so it has no Deployment")
     notes = {
@@ -124,7 +130,7 @@ def deployment(owner: Owner, revision: Revision, replicas: int) -> Manifest:
     metadata = dict(template.get("metadata") or {})
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **notes}
     manifest["spec"] = {
-        "replicas": replicas,
+        **({} if replicas is None else {"replicas": replicas}),
         "revisionHistoryLimit": 1,
         "progressDeadlineSeconds": PROGRESS_DEADLINE_S,
         "selector": {"matchLabels": revision_selector(owner.name, revision.hash)},

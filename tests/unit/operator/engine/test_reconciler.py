@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
 from slipway_operator.engine.reconciler import Reconciler
@@ -57,7 +58,7 @@ class Store:
             raise NotFound(404, "NotFound", name)
         return copy.deepcopy(self.objects[kind.kind, name])
 
-    async def apply(self, manifest: Manifest) -> Manifest:
+    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         key = self._enter("apply", manifest)
         known = self.objects.get(key, {"metadata": {"uid": f"uid-{self._version}"}})
         stored = copy.deepcopy(manifest)
@@ -376,7 +377,7 @@ def test_a_hanging_api_server_ends_a_reconcile() -> None:
     async def main() -> None:
         operator = Operator()
 
-        async def hang(manifest: Manifest) -> Manifest:
+        async def hang(manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
             await asyncio.sleep(1_000)
             return manifest
 

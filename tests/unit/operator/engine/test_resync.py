@@ -53,7 +53,7 @@ def test_the_first_fills_the_cache_and_asks_for_every_model() -> None:
 def test_the_first_tries_until_it_succeeds() -> None:
     async def main() -> None:
         parts = Parts()
-        kinds = 10  # asked in each pass
+        kinds = len(WATCHED)  # asked in each pass
         parts.lister.errors = [Unavailable(0, "NoAnswer", "refused") for _ in range(6 * kinds)]
         start = asyncio.get_running_loop().time()
         assert await parts.resync.first() == 1

@@ -50,6 +50,14 @@ class Rollouts(RuleBasedStateMachine):
     def scale(self, replicas: int) -> None:
         self._change(replicas=replicas)
 
+    @rule(autoscaling=st.sampled_from([None, {}, {"minReplicas": 2, "maxReplicas": 4}]))
+    def change_autoscaling(self, autoscaling: dict[str, Any] | None) -> None:
+        self._change(autoscaling=autoscaling)
+
+    @rule(wish=st.integers(0, 6))
+    def load(self, wish: int) -> None:
+        self.world.autoscale(wish)
+
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:
         self._change(suspend=suspend)

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from slipway_operator.plan import children, rollout
+from slipway_operator.plan import children, rollout, sizing
 from slipway_operator.plan.plan import Plan, plan
+from slipway_operator.plan.sizing import Size
 from slipway_operator.plan.snapshot import Snapshot
 from tests.builders import spec_of
 from tests.unit.operator.plan.machine import URIS, Rollouts
@@ -76,6 +77,35 @@ def test_a_crash_after_any_write_of_any_pass_of_a_rollout_is_made_good(
     assert world.condition("Ready") == ("True", "Serving")
 
 
+@pytest.mark.parametrize("fuse", range(8))
+def test_a_crash_while_the_number_of_pods_changes_hands_costs_no_pod(fuse: int) -> None:
+    world = World(spec_of(URIS[0], replicas=3))
+    world.settle()
+    world.change(spec_of(URIS[0], replicas=3, autoscaling={}))
+    world.reconcile(fuse)  # the laws of the world are checked at every write
+    world.settle()
+    assert [d["spec"]["replicas"] for d in world.deployments()] == [3]
+    world.autoscale(2)
+    world.settle()
+    assert [d["spec"]["replicas"] for d in world.deployments()] == [2]
+
+
+def test_a_candidate_gets_as_many_pods_as_the_load_has_called_for() -> None:
+    world = World(spec_of(URIS[0], autoscaling={"minReplicas": 2, "maxReplicas": 9}))
+    world.settle()
+    world.autoscale(7)
+    world.settle()
+    world.change(spec_of(URIS[1], autoscaling={"minReplicas": 2, "maxReplicas": 9}))
+    world.settle()
+    assert sorted(d["spec"]["replicas"] for d in world.deployments()) == [0, 7]
+    world.autoscale(1)
+    assert sorted(d["spec"]["replicas"] for d in world.deployments()) == [0, 7]
+    world.tick(300)
+    world.settle()
+    world.autoscale(1)
+    assert sorted(d["spec"]["replicas"] for d in world.deployments()) == [0, 2]
+
+
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -114,7 +144,7 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
     "mutate",
     [
         pytest.param(
-            _function(rollout, "is_complete", lambda workload, replicas: True),
+            _function(rollout, "is_complete", lambda workload, size: True),
             id="promotes before all pods are ready",
         ),
         pytest.param(
@@ -130,8 +160,16 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
             id="scales down what the apex selects",
         ),
         pytest.param(
-            _function(children, "_replicas", lambda found, revision, *rest: 0),
+            _function(children, "_size", lambda *found: Size(0)),
             id="scales the stable revision down",
+        ),
+        pytest.param(
+            _function(children, "_resizes", lambda *found: ()),
+            id="lets go of the number of pods without a handover",
+        ),
+        pytest.param(
+            _function(sizing, "desired_replicas", lambda workload: 0),
+            id="promotes a candidate with fewer pods than the stable revision",
         ),
         pytest.param(
             _function(children, "_history", lambda found: []), id="forgets what served before"

@@ -12,16 +12,21 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from slipway_operator.api.managers import FIELD_MANAGER, HANDOVER_MANAGER
+from slipway_operator.api.scaling import Autoscaling
 from slipway_operator.api.status import Status
 from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.kube.apply import is_applied, marked
-from slipway_operator.plan.children import key
+from slipway_operator.plan.autoscaler import HPA
+from slipway_operator.plan.children import Resize, key
 from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.monitoring import POD_MONITOR
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner, supply_labels
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.revision import read, revision_hash
 from slipway_operator.plan.rollout import SCALE_DOWN_DELAY_S, is_complete
 from slipway_operator.plan.service import selected_revision
+from slipway_operator.plan.sizing import Size, bounds, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
 from tests.builders import DEFAULTS, NOW, failure_message, mdep, result_of, success_message
@@ -30,6 +35,8 @@ BAD_MODEL: Final = "bad-model"
 """A URI with this in it never passes its checks."""
 BAD_PODS: Final = "bad-pods"
 """The pods of a model with this in its URI never become ready."""
+
+HPA_CONTROLLER: Final = "kube-controller-manager"
 
 Planner = Callable[[Snapshot], Plan]
 
@@ -68,6 +75,7 @@ class World:
         return Snapshot(
             copy.deepcopy(self.mdep), self.now, DEFAULTS,
             copy.deepcopy(self.objects), tuple(copy.deepcopy(self.pods)),
+            missing_kinds=frozenset({POD_MONITOR}),
         )  # fmt: skip
 
     def reconcile(self, fuse: int | None = None) -> bool:
@@ -84,6 +92,9 @@ class World:
 
     def _carry_out(self, decided: Plan) -> bool:
         wrote = False
+        for resize in decided.resize:
+            self._resize(resize)
+            wrote = True
         for want in decided.apply:
             live = self.objects.get(key(want))
             if live is None or not is_applied(live, want):
@@ -106,10 +117,44 @@ class World:
         meta["resourceVersion"] = self._next_version()
         if known and "status" in known:
             stored["status"] = known["status"]
+        if want["kind"] == "Deployment":
+            self._own_replicas(known, stored)
         self._check_write(known, stored)
         self.objects[key(want)] = stored
         if known is None and want["kind"] == "Job":
             self.supplied.append(want["metadata"]["labels"][REVISION])
+
+    def _own_replicas(self, known: Manifest | None, stored: Manifest) -> None:
+        """Server-side apply: a field that its last owner drops goes back to its default."""
+        owners = {m["manager"] for m in known["metadata"]["managedFields"]} if known else set()
+        before = known["spec"]["replicas"] if known else 1
+        if "replicas" in stored["spec"]:
+            same = stored["spec"]["replicas"] == before
+            owners = {*owners, FIELD_MANAGER} if same else {FIELD_MANAGER}
+        else:
+            was_ours = FIELD_MANAGER in owners
+            owners -= {FIELD_MANAGER}
+            stored["spec"]["replicas"] = 1 if was_ours and not owners else before
+        stored["metadata"]["managedFields"] = [{"manager": m} for m in sorted(owners)]
+
+    def _resize(self, resize: Resize) -> None:
+        self._burn()
+        live = self.objects[key(resize.live)]
+        changed = copy.deepcopy(live)
+        self._set_replicas(changed, resize.replicas, HANDOVER_MANAGER)
+        self._check_write(live, changed)
+        self.objects[key(live)] = changed
+
+    def _set_replicas(self, live: Manifest, replicas: int, manager: str) -> None:
+        meta, same = live["metadata"], live["spec"]["replicas"] == replicas
+        kept = meta["managedFields"] if same else []
+        if manager not in [m["manager"] for m in kept] and (
+            manager == HANDOVER_MANAGER or not same
+        ):
+            kept = [*kept, {"manager": manager}]
+        meta |= {"managedFields": kept, "resourceVersion": self._next_version()}
+        meta["generation"] += not same
+        live["spec"]["replicas"] = replicas
 
     def _delete(self, live: Manifest) -> None:
         self._burn()
@@ -130,7 +175,7 @@ class World:
     def _commit(self, stable: str) -> None:
         if stable != self.stable and stable != self._selected_before:
             raise BrokenLaw(f"{stable} became stable before the apex selected it")
-        if stable != self.stable and BAD_PODS in self._uri(stable) and self._replicas():
+        if stable != self.stable and BAD_PODS in self._uri(stable) and not self._size().is_off:
             raise BrokenLaw(f"{stable} became stable though its pods are never ready")
         self.stable = stable
 
@@ -160,11 +205,13 @@ class World:
         if known and known["spec"]["template"] != want["spec"]["template"]:
             raise BrokenLaw("the pods of a revision were changed")
         before = known["spec"]["replicas"] if known else 0
-        if want["spec"]["replicas"] < min(before, self._replicas()):
+        # Under autoscaling nobody but the autoscaler takes pods away.
+        needed = before if self._scaler() else self._size().replicas
+        if want["spec"]["replicas"] < min(before, needed):
             self._check_off(want["metadata"]["labels"][REVISION], "scaled down")
 
     def _check_off(self, revision: str, what: str) -> None:
-        if not self._replicas():
+        if self._size().is_off:
             if what == "deleted" and revision == self.stable:
                 raise BrokenLaw("the stable revision was deleted")
             return
@@ -177,7 +224,7 @@ class World:
         if not self.stable or revision == self.stable:
             return
         workload = self.deployment(revision)
-        if workload is None or not is_complete(workload, self._replicas()):
+        if workload is None or not is_complete(workload, self._needed()):
             raise BrokenLaw(f"the apex selects {revision}, whose pods are not all ready")
 
     def _may_drain(self) -> set[str]:
@@ -198,9 +245,25 @@ class World:
             if up and revision not in tracks | draining:
                 raise BrokenLaw(f"{revision} has pods and no role")
 
-    def _replicas(self) -> int:
+    def _size(self) -> Size:
+        """What the spec asks for at least."""
         spec = parse_spec(self.mdep["spec"])
-        return 0 if spec.suspend else spec.replicas
+        if spec.suspend:
+            return Size(0)
+        scaling = scaler_of(spec)
+        return Size(spec.replicas) if scaling is None else Size(bounds(scaling)[0], True)
+
+    def _needed(self) -> Size:
+        """What a candidate needs to take over: under autoscaling, as many pods as the stable."""
+        size, stable = self._size(), self.deployment(self.stable)
+        scaling = self._scaler()
+        if not size.is_floor or scaling is None or stable is None:
+            return size
+        return Size(min(max(size.replicas, stable["spec"]["replicas"]), bounds(scaling)[1]), True)
+
+    def _scaler(self) -> Autoscaling | None:
+        spec = parse_spec(self.mdep["spec"])
+        return None if spec.suspend else scaler_of(spec)
 
     # --- what is there
 
@@ -217,6 +280,10 @@ class World:
     def deployment(self, revision: str) -> Manifest | None:
         """A revision's Deployment."""
         return self.objects.get(("Deployment", f"{self.owner.name}-{revision}"))
+
+    def deployments(self) -> list[Manifest]:
+        """Every revision's Deployment."""
+        return [o for (kind, _), o in self.objects.items() if kind == "Deployment"]
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
@@ -271,6 +338,20 @@ class World:
             status = live.get("status") or {}
             if kind == "Deployment" and status.get("availableReplicas"):
                 status["availableReplicas"] -= 1
+
+    def _run_autoscaler(self, scaler: Manifest, wish: int) -> None:
+        """Move a Deployment as the real controller does: one at zero it leaves alone."""
+        live = self.objects.get(("Deployment", scaler["spec"]["scaleTargetRef"]["name"]))
+        if live is None or not live["spec"]["replicas"]:
+            return
+        lowest, highest = scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]
+        self._set_replicas(live, min(max(wish, lowest), highest), HPA_CONTROLLER)
+
+    def autoscale(self, wish: int) -> None:
+        """Let the load ask for a number of pods of every revision that is autoscaled."""
+        for (kind, _), live in list(self.objects.items()):
+            if kind == HPA:
+                self._run_autoscaler(live, wish)
 
     def _run_job(self, job: Manifest, *, stumbles: bool) -> None:
         if job.get("status"):
@@ -330,7 +411,7 @@ class World:
         if pending or decided.delete or decided.status != self.mdep["status"]:
             raise BrokenLaw("the plan of an applied plan is not empty")
         spec = parse_spec(self.mdep["spec"])
-        if BAD_MODEL in spec.model.uri or (BAD_PODS in spec.model.uri and self._replicas()):
+        if BAD_MODEL in spec.model.uri or (BAD_PODS in spec.model.uri and not self._size().is_off):
             self._check_failed()
         elif self.condition("Ready")[0] != "True" or self.selected() != self.desired:
             raise BrokenLaw(f"not Ready: {self.mdep['status']['message']}")
