@@ -142,6 +142,17 @@ class KubeClient:
         path = kind.path(meta["namespace"], meta["name"])
         return await self._write("PATCH", kind, path, manifest, _APPLY, _apply_query(manager))
 
+    async def judged(self, manifest: Manifest) -> Manifest:
+        """Let the API server judge an object without storing it; the answer has its defaults.
+
+        Raises:
+            ApiError: it would refuse the object.
+        """
+        kind, meta = kind_of(manifest), manifest["metadata"]
+        path = kind.path(meta["namespace"], meta["name"])
+        query = {**_apply_query("slipway-plan"), "dryRun": "All"}
+        return await self._call("PATCH", kind, path, query, manifest, _APPLY)
+
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write the status of an object; `resourceVersion` in it makes it compare-and-swap."""
         kind, meta = kind_of(manifest), manifest["metadata"]

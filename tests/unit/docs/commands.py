@@ -23,6 +23,7 @@ import yaml
 from benchmarks.runtime.__main__ import parser as benchmark_parser
 from devcluster.__main__ import parser as devcluster_parser
 from slipway_operator.api import v1alpha1
+from slipway_operator.cli import command as slipway
 from slipway_operator.kube.kinds import KINDS, LEASE
 from slipway_runtime import __main__ as runtime
 from tests.unit.docs.pages import Block
@@ -107,6 +108,13 @@ def _runtime(words: Sequence[str], saved: set[str]) -> Iterator[str]:
     yield from _parsed(runtime.build_parser().parse_args, words)
     for word in words:
         if word.endswith((".onnx", ".yaml")):
+            yield from _file(word, saved)
+
+
+def _slipway(words: Sequence[str], saved: set[str]) -> Iterator[str]:
+    yield from _parsed(slipway.parser().parse_args, words)
+    for word in words:
+        if word.endswith(".yaml"):
             yield from _file(word, saved)
 
 
@@ -251,5 +259,6 @@ _JUDGES: Final[dict[str, Judge]] = {
     "oras": _oras,
     "pip": _pip,
     "python": _python,
+    "slipway": _slipway,
     "slipway-runtime": _runtime,
 }
