@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from slipway_operator.api.v1alpha1 import API_VERSION, KIND, parse_spec
 from slipway_operator.kube.apply import marked
+from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.monitoring import POD_MONITOR
 from slipway_operator.plan.names import (
@@ -146,6 +147,7 @@ class Scene:
         self.children: dict[ChildKey, Manifest] = {}
         self.pods: list[Manifest] = []
         self.mount_failures: dict[str, str] = {}
+        self.capacity: Capacity | None = None
         self.missing_kinds = frozenset({POD_MONITOR})
         self.now = NOW
 
@@ -158,6 +160,7 @@ class Scene:
             copy.deepcopy(self.children),
             tuple(copy.deepcopy(self.pods)),
             dict(self.mount_failures),
+            self.capacity,
             self.missing_kinds,
         )
 

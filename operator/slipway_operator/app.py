@@ -20,8 +20,10 @@ from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.discovery import Discovery
 from slipway_operator.engine.elector import Elector, LeaseTimes
 from slipway_operator.engine.events import EventRecorder
+from slipway_operator.engine.metering import Metering
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
+from slipway_operator.engine.scrape import Scraper
 from slipway_operator.engine.watch import build_registry, kopf_settings
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.client import KubeClient, TokenBucket
@@ -52,6 +54,8 @@ class App:
     recorder: EventRecorder
     resync: Resync
     discovery: Discovery
+    metering: Metering
+    scraper: Scraper
     reconciler: Reconciler
 
 
@@ -80,9 +84,11 @@ def build(settings: Settings, connection: Connection) -> App:
         settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
     )
     reconciler = Reconciler(cache, queue, kube, elector, recorder, defaults, metrics.reconciled)
+    scraper = Scraper()
+    metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
     return App(
         settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
-        Discovery(cache, queue, kube), reconciler,
+        Discovery(cache, queue, kube), metering, scraper, reconciler,
     )  # fmt: skip
 
 
@@ -103,6 +109,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         tasks.append(asyncio.create_task(app.elector.run()))
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
         tasks.append(asyncio.create_task(app.discovery.run(settings.discovery_s)))
+        tasks.append(asyncio.create_task(app.metering.run(settings.metering_s)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app, stop), (*tasks, *workers))
     finally:
@@ -161,5 +168,6 @@ async def _end(
     await asyncio.gather(*workers, *tasks, return_exceptions=True)
     await app.elector.release()
     await runner.cleanup()
+    await app.scraper.close()
     await app.kube.close()
     log.info("ended")

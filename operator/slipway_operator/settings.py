@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """Pause between full comparisons of cache and cluster, in seconds."""
     discovery_s: float = Field(default=30.0, ge=1, le=3_600)
     """Pause between looks at which kinds of other projects (KEDA) are installed, in seconds."""
+    metering_s: float = Field(default=15.0, ge=1, le=300)
+    """Pause between readings of the pods of models with a latency objective, in seconds."""
     health_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapers come from outside the pod
     """Address that probes and metrics listen on."""
     health_port: int = Field(default=8080, ge=0, le=65_535)

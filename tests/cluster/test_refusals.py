@@ -79,6 +79,14 @@ GOOD = "https://models.example/1.onnx"
             id="metrics beside keda",
         ),
         pytest.param(
+            {"autoscaling": {"latencyObjective": {"target": "0s"}}}, "expected 1ms", id="target"
+        ),
+        pytest.param(
+            {"autoscaling": {"latencyObjective": {"target": "1s", "percentile": 100}}},
+            "percentile",
+            id="percentile",
+        ),
+        pytest.param(
             {"autoscaling": {"external": True, "maxReplicas": 3}},
             "somebody else decides",
             id="external and more",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from slipway_operator.engine.scrape import parsed
 from slipway_runtime.monitoring.metrics import BATCH_EDGES, DURATION_EDGES_S
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import serving
@@ -86,3 +87,11 @@ def test_rows_and_requests_are_counted(scraped: str) -> None:
     assert values["slipway_requests_total", "404"] == 50
     assert values["slipway_batch_size_sum", None] == 2
     assert values["slipway_output_total", "0"] == 2
+
+
+def test_the_operator_reads_the_load_from_them(scraped: str) -> None:
+    found = parsed(scraped)
+    assert (found.requests, found.inferences, found.executions) == (1, 1, 1)
+    assert 0 < found.execution_s == found.busy_s
+    assert found.answered == 52
+    assert found.execution_buckets[-1] == (float("inf"), 1)

@@ -21,8 +21,31 @@ from slipway_operator.api.fields import (
 )
 
 _ALONE = " && ".join(
-    f"!has(self.{name})" for name in ("minReplicas", "maxReplicas", "metrics", "behavior", "keda")
+    f"!has(self.{name})"
+    for name in ("minReplicas", "maxReplicas", "metrics", "behavior", "keda", "latencyObjective")
 )
+
+
+class LatencyObjective(Block):
+    """Scaling by what users notice."""
+
+    percentile: int | None = Field(
+        default=None,
+        ge=50,
+        le=99,
+        description="percentile of the requests that must be answered within target. Default 99. "
+        "Live.",
+    )
+    target: Duration = Field(
+        description="target is the latency that the percentile is to stay under, in a pod, such "
+        "as 50ms. Required. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('1ms') && duration(self) <= duration('10m')",
+                "autoscaling.latencyObjective.target: expected 1ms to 10m",
+            )
+        ),
+    )
 
 
 class Keda(Block):
@@ -107,6 +130,12 @@ class Autoscaling(Block):
         default=None,
         description="behavior of the HorizontalPodAutoscaler, as in autoscaling/v2: how fast it "
         "may move. Default: Kubernetes' own. Live.",
+    )
+    latency_objective: LatencyObjective | None = Field(
+        default=None,
+        description="latencyObjective raises the fewest pods to what keeps a percentile of the "
+        "latency under a target, from the measured rate of requests and the measured time of an "
+        "execution; status.capacity tells them. Live. metrics or keda may add more pods.",
     )
     keda: Keda | None = Field(
         default=None,

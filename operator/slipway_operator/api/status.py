@@ -134,6 +134,25 @@ class Rollout(Block):
     message: str = Field(default="", description="message that belongs to the reason.")
 
 
+class CapacityReport(Block):
+    """What the latency objective needs, and from which measurement that follows."""
+
+    arrival_rate: str = Field(
+        alias="lambda",
+        description="lambda is the requests per second that came, all pods together.",
+    )
+    service_rate: str = Field(
+        alias="mu", description="mu is the requests that a pod computes per second of work."
+    )
+    utilization_percent: int = Field(
+        ge=0, le=100, description="utilizationPercent is the share of time that pods computed."
+    )
+    recommended: int = Field(
+        ge=1, description="recommended is the number of pods that keeps the objective."
+    )
+    reason: str = Field(description="reason says what is expected of them.")
+
+
 class HistoryEntry(Block):
     """A revision that served before."""
 
@@ -201,6 +220,11 @@ class Status(Block):
         default=None, description="candidate is the revision being prepared."
     )
     rollout: Rollout | None = Field(default=None, description="rollout tells where it stands.")
+    capacity: CapacityReport | None = Field(
+        default=None,
+        description="capacity tells what autoscaling.latencyObjective needs. It is written when "
+        "recommended changes, at most once a minute.",
+    )
     history: list[HistoryEntry] = Field(
         default=[],
         description="history of revisions that served, newest first.",

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from slipway_operator.api import v1alpha1
 from slipway_operator.kube.apply import is_newer
 from slipway_operator.kube.kinds import OPTIONAL, Kind, by_name, pruned
+from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, supply_owner
 
@@ -64,6 +65,8 @@ class Cache:
         self._gone: OrderedDict[str, int] = OrderedDict()
         self.missing_kinds = frozenset(kind.kind for kind in OPTIONAL)
         """Kinds of other projects that the API server is not known to have."""
+        self.capacities: dict[ObjectKey, Capacity] = {}
+        """What latency objectives need, as it was last told."""
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -71,6 +74,10 @@ class Cache:
     def model_deployments(self) -> list[ObjectKey]:
         """All ModelDeployments."""
         return [ObjectKey(k.namespace, k.name) for k in self._objects if k.kind == v1alpha1.KIND]
+
+    def pods(self, key: ObjectKey) -> list[Manifest]:
+        """All pods of a ModelDeployment."""
+        return [self._objects[k] for k in sorted(self._owned.get(key, ())) if k.kind == "Pod"]
 
     def get(self, key: CacheKey) -> Manifest | None:
         """Find an object."""
@@ -159,8 +166,9 @@ class Cache:
         pods = tuple(m for m in belongings if m["kind"] == "Pod")
         names = {p["metadata"]["name"]: p["metadata"]["uid"] for p in pods}
         events = (m for m in belongings if m["kind"] == "Event")
+        capacity = self.capacities.get(key)
         failures = dict(_messages(events, names))
-        return Snapshot(mdep, now, defaults, children, pods, failures, self.missing_kinds)
+        return Snapshot(mdep, now, defaults, children, pods, failures, capacity, self.missing_kinds)
 
     def _find_owner(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         namespace = manifest["metadata"]["namespace"]

@@ -17,9 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from slipway_operator.api.fields import seconds
 from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.api.scaling import Autoscaling
 from slipway_operator.api.v1alpha1 import Spec
+from slipway_operator.plan.capacity import Objective
 from slipway_operator.plan.clock import later, parse
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.revision import Revision
@@ -30,6 +32,7 @@ FLOOR_HOLD_S: Final = 300
 """The scale-down stabilisation of a HorizontalPodAutoscaler, in which it forgets idle pods."""
 _MIN_REPLICAS: Final = 1
 _MAX_REPLICAS: Final = 10
+_PERCENTILE: Final = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,31 @@ def sizes(
     if scaling is None:
         return Sizes(Size(spec.replicas), Size(spec.replicas))
     lowest, highest = bounds(scaling)
-    floor = max(lowest, _held(snapshot, stable))
+    floor = max(lowest, _held(snapshot, stable), recommended(snapshot, spec))
     need = max(1, floor, desired_replicas(workload_of(snapshot, stable) if stable else None))
     need = max(need, _announced(snapshot, candidate))
     if candidate is not None:
         floor = max(1, floor)  # nothing is scaled to zero while a rollout runs
     return Sizes(Size(min(floor, highest), True), Size(min(need, highest), True))
+
+
+def objective_of(spec: Spec) -> Objective | None:
+    """Read the latency objective; None without one, or without pods to keep it."""
+    scaling = None if spec.suspend else scaler_of(spec)
+    wanted = scaling.latency_objective if scaling else None
+    if scaling is None or wanted is None:
+        return None
+    percentile = wanted.percentile or _PERCENTILE
+    return Objective(percentile, seconds(wanted.target), bounds(scaling)[1])
+
+
+def recommended(snapshot: Snapshot, spec: Spec) -> int:
+    """Pods that the latency objective needs, as last told; 0 when there is none."""
+    if objective_of(spec) is None:
+        return 0
+    if snapshot.capacity is not None:
+        return snapshot.capacity.recommended
+    return int((snapshot.status.get("capacity") or {}).get("recommended") or 0)
 
 
 def _held(snapshot: Snapshot, stable: Revision | None) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.names import Manifest, Owner
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -27,6 +28,8 @@ class Snapshot:
     """Serving pods and those of the supply step."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Pod name to the kubelet's message: Events of reason FailedMount."""
+    capacity: Capacity | None = None
+    """What the latency objective needs; None when it was not measured yet."""
     missing_kinds: frozenset[str] = frozenset()
     """Kinds of other projects that are not installed."""
 

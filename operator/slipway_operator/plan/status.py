@@ -26,7 +26,7 @@ from slipway_operator.plan.pods import (
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
-from slipway_operator.plan.sizing import bounds, desired_replicas, is_held, scaler_of
+from slipway_operator.plan.sizing import bounds, desired_replicas, is_held, objective_of, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available, workload_of
 
@@ -127,6 +127,8 @@ def status(seen: View) -> dict[str, Any]:
         report |= _model(rollout.stable)
     if rollout.candidate:
         report["candidate"] = _track(rollout.candidate, seen.candidate, seen, weight=0)
+    if capacity := _capacity(seen):
+        report["capacity"] = capacity
     if history := _history(rollout):
         report["history"] = history
     if last := _last_failure(seen, now):
@@ -353,6 +355,22 @@ def _floors(seen: View) -> dict[str, int]:
     if rollout.candidate and rollout.sizes.candidate.is_floor:
         floors["candidate"] = rollout.sizes.candidate.replicas
     return floors
+
+
+def _capacity(seen: View) -> dict[str, Any] | None:
+    """What was told last stays until something else is told: it is no gauge."""
+    if objective_of(seen.spec) is None:
+        return None
+    found, old = seen.snapshot.capacity, seen.snapshot.status.get("capacity")
+    if found is None or (old and old.get("recommended") == found.recommended):
+        return old
+    return {
+        "lambda": f"{found.arrival_rate:.1f}",
+        "mu": f"{found.service_rate:.1f}",
+        "utilizationPercent": found.utilization_percent,
+        "recommended": found.recommended,
+        "reason": found.reason,
+    }
 
 
 def _history(rollout: Rollout) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from slipway_operator.api.managers import FIELD_MANAGER
+from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.plan import plan
 from slipway_operator.plan.sizing import Size, resized
@@ -199,3 +201,56 @@ def test_a_budget_goes_with_what_may_have_several_pods() -> None:
     alone = _scaled(maxReplicas=1)
     kinds = [m["kind"] for m in plan(Scene(alone).serving(alone).snapshot()).apply]
     assert "PodDisruptionBudget" not in kinds
+
+
+OBJECTIVE = {"latencyObjective": {"target": "50ms"}, "maxReplicas": 8}
+NEEDS = Capacity(41.2, 18.04, 76, 3, "p99 of 38 ms is expected, the target is 50 ms")
+TOLD = {
+    "lambda": "41.2", "mu": "18.0", "utilizationPercent": 76, "recommended": 3,
+    "reason": "p99 of 38 ms is expected, the target is 50 ms",
+}  # fmt: skip
+
+
+def _objective(**scaling: Any) -> Scene:
+    return Scene(_scaled(**OBJECTIVE, **scaling)).serving(_scaled(**OBJECTIVE, **scaling))
+
+
+@pytest.mark.parametrize(
+    ("needs", "told", "expected"),
+    [
+        pytest.param(None, None, 1, id="nothing measured yet"),
+        pytest.param(NEEDS, None, 3, id="as measured"),
+        pytest.param(None, TOLD, 3, id="after a restart, as told before"),
+        pytest.param(replace(NEEDS, recommended=2), TOLD, 2, id="what is new wins"),
+        pytest.param(replace(NEEDS, recommended=20), None, 8, id="never above maxReplicas"),
+    ],
+)
+def test_the_latency_objective_moves_the_floor(
+    needs: Capacity | None, told: dict[str, Any] | None, expected: int
+) -> None:
+    scene = _objective()
+    scene.capacity = needs
+    scene.status({**scene.mdep["status"], **({"capacity": told} if told else {})})
+    assert _bounds(_autoscalers(scene)[0]) == (expected, 8)
+
+
+def test_the_higher_floor_is_written_at_once() -> None:
+    scene = _objective()
+    scene.capacity = NEEDS
+    assert [r.replicas for r in plan(scene.snapshot()).resize] == [3]
+
+
+def test_the_capacity_is_told_when_the_recommendation_changes_and_only_then() -> None:
+    scene = _objective()
+    scene.capacity = NEEDS
+    assert (plan(scene.snapshot()).status or {})["capacity"] == TOLD
+    scene.status({**scene.mdep["status"], "capacity": TOLD})
+    scene.capacity = replace(NEEDS, arrival_rate=45.0, utilization_percent=80)
+    assert (plan(scene.snapshot()).status or {})["capacity"] == TOLD
+
+
+def test_without_an_objective_there_is_no_capacity() -> None:
+    scene = Scene(_scaled()).serving(_scaled())
+    scene.status({**scene.mdep["status"], "capacity": TOLD})
+    assert "capacity" not in (plan(scene.snapshot()).status or {})
+    assert _bounds(_autoscalers(scene)[0]) == (1, 10)

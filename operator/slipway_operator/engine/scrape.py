@@ -1,0 +1,109 @@
+"""Reading the counters of a serving pod, straight from its admin port; no Prometheus is needed.
+
+A pod runs an image of the user's choice: its answer is bounded in bytes and time, is followed
+nowhere else, and what cannot be read is no reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from slipway_operator.plan.metering import Reading
+
+MAX_BYTES: Final = 1 << 20
+TIMEOUT_S: Final = 2.0
+_AT_ONCE: Final = 32
+
+
+class NoReading(Exception):
+    """A pod did not answer with its counters."""
+
+
+class Scraper:
+    """Reads pods, a bounded number of them at a time."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES) -> None:
+        self._timeout_s, self._max_bytes = timeout_s, max_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def read(self, host: str, port: int) -> Reading:
+        """Read one pod.
+
+        Raises:
+            NoReading: it does not answer in time, or with something else.
+        """
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{port}/metrics"
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.get(url, allow_redirects=False) as answer,
+            ):
+                if answer.status != 200:
+                    raise NoReading(f"{url}: status {answer.status}, expected 200")
+                return parsed(await self._text(answer, url))
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise NoReading(f"{url}: {type(error).__name__}: {error}") from error
+
+    async def _text(self, answer: aiohttp.ClientResponse, url: str) -> str:
+        found = bytearray()
+        async for chunk in answer.content.iter_any():
+            found += chunk
+            if len(found) > self._max_bytes:
+                raise NoReading(f"{url}: more than {self._max_bytes} bytes")
+        return found.decode()
+
+
+def parsed(text: str) -> Reading:
+    """Read the counters out of Prometheus' text format; the names are those of `docs/metrics.md`.
+
+    Raises:
+        ValueError: it is not that format, or a counter is missing.
+    """
+    sums: dict[str, float] = {}
+    buckets: dict[float, float] = {}
+    for name, labels, value in _samples(text):
+        if name == "slipway_execution_duration_seconds_bucket":
+            edge = float(labels["le"])
+            buckets[edge] = buckets.get(edge, 0.0) + value
+        elif name != "slipway_requests_total" or not _is_clients_mistake(labels.get("code", "")):
+            sums[name] = sums.get(name, 0.0) + value
+    try:
+        return Reading(
+            requests=sums.get("slipway_requests_total", 0.0),  # without a request there is none
+            inferences=sums["slipway_queue_duration_seconds_count"],
+            queue_s=sums["slipway_queue_duration_seconds_sum"],
+            executions=sums["slipway_execution_duration_seconds_count"],
+            execution_s=sums["slipway_execution_duration_seconds_sum"],
+            busy_s=sums["slipway_busy_seconds_total"],
+            answered=sums.get("slipway_request_duration_seconds_count", 0.0),
+            request_s=sums.get("slipway_request_duration_seconds_sum", 0.0),
+            execution_buckets=tuple(sorted(buckets.items())),
+        )
+    except KeyError as missing:
+        raise ValueError(f"no sample of {missing}") from None
+
+
+def _samples(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    for family in text_string_to_metric_families(text):
+        if family.name.startswith("slipway_"):
+            for sample in family.samples:
+                yield sample.name, sample.labels, sample.value
+
+
+def _is_clients_mistake(code: str) -> bool:
+    """A request that never reached the model; 429 did not for want of capacity."""
+    return code.startswith("4") and code != "429"
