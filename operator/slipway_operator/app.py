@@ -83,7 +83,9 @@ def build(settings: Settings, connection: Connection) -> App:
     defaults = RuntimeDefaults(
         settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
     )
-    reconciler = Reconciler(cache, queue, kube, elector, recorder, defaults, metrics.reconciled)
+    reconciler = Reconciler(
+        cache, queue, kube, elector, recorder, defaults, observe=metrics.reconciled
+    )
     scraper = Scraper()
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
     return App(

@@ -164,6 +164,34 @@ def test_what_kubernetes_refuses_of_a_passed_block_is_told_in_its_words(
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"runtime": {"env": [{"valu": "x"}]}}, "valu", id="of the pods"),
+        pytest.param({"autoscaling": {"metrics": [{"typo": 1}]}}, "typo", id="of the autoscaler"),
+    ],
+)
+def test_it_is_told_before_the_model_has_been_fetched(
+    models: Models, script: Script, spec: Manifest, expected: str
+) -> None:
+    script.supply = None  # the supply step never ends
+    models.apply(**spec)
+    stalled = eventually(
+        lambda: (
+            found
+            if (found := condition(models.get(), "Stalled")) and found["status"] == "True"
+            else None
+        ),
+        "Stalled",
+        timeout_s=5,
+    )
+    assert stalled["reason"] == "InvalidPassthrough"
+    assert expected in stalled["message"]
+    models.apply()
+    eventually(lambda: (condition(models.get(), "Stalled") or {}).get("status") == "False", "good")
+
+
+@pytest.mark.usefixtures("operator")
 def test_external_is_the_scale_subresource(models: Models) -> None:
     _ready(models, replicas=1, autoscaling={"external": True})
     assert models.kubectl("scale", "mdep/m", "--replicas=3").returncode == 0

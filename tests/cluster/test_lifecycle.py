@@ -74,8 +74,10 @@ def test_the_digest_stands_in_the_pods(models: Models) -> None:
 
 @pytest.mark.parametrize("kind", [*CHILD_KINDS, "apex Service"])
 def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: str) -> None:
-    scaled = {"minReplicas": 2} if kind == "HorizontalPodAutoscaler" else None
-    models.apply(replicas=2, autoscaling=scaled)
+    scaled: Manifest = (
+        {"autoscaling": {"minReplicas": 2}} if kind == "HorizontalPodAutoscaler" else {}
+    )
+    models.apply(replicas=2, **scaled)
     before = models.until("Ready")["status"]
     apex = kind == "apex Service"
     kind = "Service" if apex else kind

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from slipway_operator.api.managers import FIELD_MANAGER, HANDOVER_MANAGER
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
 from slipway_operator.engine.workqueue import WorkQueue
-from slipway_operator.kube.apply import is_applied, marked
+from slipway_operator.kube.apply import fingerprint, is_applied, marked
 from slipway_operator.kube.errors import (
     ApiError,
     Conflict,
@@ -51,6 +52,9 @@ class Store(Protocol):
 
     async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         """Write an object, or the fields of it that a manager is to own."""
+
+    async def judged(self, manifest: Manifest) -> Manifest:
+        """Let the API server judge an object without writing it."""
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write a status."""
@@ -93,6 +97,8 @@ class Reconciler:
     leadership: Leadership
     recorder: Recorder
     defaults: RuntimeDefaults
+    accepted: dict[ObjectKey, frozenset[str]] = field(default_factory=dict)
+    """Fingerprints of what the API server has judged good, of each key's last pass."""
     observe: Observer = lambda result, seconds: None
 
     async def work(self) -> None:
@@ -143,9 +149,12 @@ class Reconciler:
         snapshot = self.cache.snapshot(key, datetime.now(UTC), self.defaults)
         if snapshot is None:
             self.queue.drop(key)
+            self.accepted.pop(key, None)
             return "gone"
         decided = plan(snapshot)
         wrote, problems = await self._write(snapshot, decided)
+        if snapshot.status.get("conditions"):  # nothing delays the first status
+            problems += await self._judge(key, decided)
         wrote |= await self._report(snapshot, decided, problems)
         return self._finish(key, decided, wrote=wrote, problems=problems)
 
@@ -181,6 +190,38 @@ class Reconciler:
         for live in decided.delete:
             wrote |= await self._delete(live)
         return wrote, problems
+
+    async def _judge(self, key: ObjectKey, decided: Plan) -> list[Problem]:
+        """Find out early what will be refused; each thing that is good is asked about once."""
+        problems, good = [], set[str]()
+        for manifest in decided.judge:
+            mark = fingerprint(manifest)
+            if mark not in self.accepted.get(key, ()):
+                try:
+                    await self._ask(manifest)
+                except Invalid as error:
+                    problems.append(_problem(manifest, error))
+                    continue
+            good.add(mark)
+        if good:
+            self.accepted[key] = frozenset(good)
+        else:
+            self.accepted.pop(key, None)
+        return problems
+
+    async def _ask(self, manifest: Manifest) -> None:
+        """Let the API server judge an object that does not exist yet.
+
+        Raises:
+            Invalid: it will be refused.
+        """
+        meta = manifest["metadata"]
+        try:
+            await self.store.get(kind_of(manifest), meta["namespace"], meta["name"])
+        except NotFound:
+            # Rights and quotas may change until it is written: then they are told.
+            with suppress(Denied, Unavailable, NotFound, Conflict):
+                await self.store.judged(manifest)
 
     async def _resize(self, resize: Resize) -> None:
         """Write a number of pods as another field manager, so that ours can let go of it."""

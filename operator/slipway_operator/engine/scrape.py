@@ -18,6 +18,9 @@ from slipway_operator.plan.metering import Reading
 MAX_BYTES: Final = 1 << 20
 TIMEOUT_S: Final = 2.0
 _AT_ONCE: Final = 32
+_LARGEST: Final = 1e15
+"""Of a counter. An image of the user's own may say anything, and sums have to stay numbers."""
+_LARGEST_EDGE: Final = 1e6
 
 
 class NoReading(Exception):
@@ -76,8 +79,10 @@ def parsed(text: str) -> Reading:
     sums: dict[str, float] = {}
     buckets: dict[float, float] = {}
     for name, labels, value in _samples(text):
+        if not 0 <= value <= _LARGEST:  # nor is NaN
+            raise ValueError(f"{name}: got {value}, expected 0 to {_LARGEST:g}")
         if name == "slipway_execution_duration_seconds_bucket":
-            edge = float(labels["le"])
+            edge = _edge(labels.get("le", ""))
             buckets[edge] = buckets.get(edge, 0.0) + value
         elif name != "slipway_requests_total" or not _is_clients_mistake(labels.get("code", "")):
             sums[name] = sums.get(name, 0.0) + value
@@ -97,8 +102,19 @@ def parsed(text: str) -> Reading:
         raise ValueError(f"no sample of {missing}") from None
 
 
+def _edge(text: str) -> float:
+    edge = float(text)
+    if edge == float("inf") or 0 <= edge <= _LARGEST_EDGE:
+        return edge
+    raise ValueError(f"bucket: got le={text!r}, expected seconds up to {_LARGEST_EDGE:g}, or +Inf")
+
+
 def _samples(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    for family in text_string_to_metric_families(text):
+    try:
+        families = list(text_string_to_metric_families(text))
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not Prometheus' text format: {error!r}") from error
+    for family in families:
         if family.name.startswith("slipway_"):
             for sample in family.samples:
                 yield sample.name, sample.labels, sample.value

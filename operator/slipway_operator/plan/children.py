@@ -13,10 +13,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
-from slipway_operator.plan.autoscaler import autoscaler, kind_of_scaler
+from slipway_operator.plan.autoscaler import HPA, SCALED_OBJECT, autoscaler, kind_of_scaler
 from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
-from slipway_operator.plan.revision import Revision, record
+from slipway_operator.plan.revision import Revision, SupplyResult, record
 from slipway_operator.plan.rollout import Rollout, State, drained_at
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
@@ -34,6 +34,8 @@ HISTORY_LIMIT: Final = 5
 """Promoted revisions besides the stable one that can come back at once."""
 ABORTED_LIMIT: Final = 3
 """Revisions that never served whose records are kept for looking at."""
+_ANY_RESULT: Final = SupplyResult("sha256:" + "0" * 64, "ONNX", 0, {})
+_WITH_PASSTHROUGH: Final = ("Deployment", HPA, SCALED_OBJECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Children:
 
     resize: tuple[Resize, ...]
     """Before anything is applied: a Deployment that lets go of `replicas` must not fall to 1."""
+    judge: tuple[Manifest, ...]
+    """What is written only when the model has verified: whether it would be accepted can be told
+    before, and a mistake in a block that is passed on to Kubernetes should be."""
     apply: tuple[Manifest, ...]
     """In order: each needs only those before it; the apex Service comes last."""
     keep: frozenset[ChildKey]
@@ -64,7 +69,22 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
     if rollout.supply and rollout.supply.restart:
         keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
-    return Children(tuple(_resizes(snapshot, rollout)), tuple(once), frozenset(keep))
+    return Children(
+        resize=tuple(_resizes(snapshot, rollout)),
+        judge=tuple(_judged(snapshot, spec, rollout)),
+        apply=tuple(once),
+        keep=frozenset(keep),
+    )
+
+
+def _judged(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manifest]:
+    current = rollout.current
+    if current.result is not None or (rollout.supply and rollout.supply.is_terminal):
+        return
+    assumed = current.resolved(_ANY_RESULT)
+    for manifest in _workload(snapshot, spec, assumed, _size(snapshot, rollout, current)):
+        if manifest["kind"] in _WITH_PASSTHROUGH:
+            yield manifest
 
 
 def _resizes(snapshot: Snapshot, rollout: Rollout) -> Iterator[Resize]:

@@ -8,7 +8,7 @@ Stays out: reading (`engine/scrape.py`) and the queueing model (`capacity.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from slipway_operator.plan.capacity import Capacity, Objective, Window, recommend
@@ -38,6 +38,8 @@ class Reading:
     execution_buckets: tuple[tuple[float, float], ...] = ()
     """Upper edge in seconds and executions up to it, the edges rising."""
 
+
+_COUNTERS: Final = tuple(f.name for f in fields(Reading) if f.name != "execution_buckets")
 
 Readings = Mapping[str, Reading]
 """By pod uid."""
@@ -73,7 +75,7 @@ def window(before: Readings, after: Readings, seconds: float) -> Window | None:
 
 
 def _has_grown(old: Reading, new: Reading) -> bool:
-    return new.requests >= old.requests and new.executions >= old.executions
+    return all(getattr(new, name) >= getattr(old, name) for name in _COUNTERS)
 
 
 Buckets = tuple[tuple[float, float], ...]

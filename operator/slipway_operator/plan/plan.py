@@ -48,6 +48,8 @@ class Problem:
 class Plan:
     """Everything to do for one ModelDeployment, in this order."""
 
+    judge: tuple[Manifest, ...] = ()
+    """To be judged by the API server without being written."""
     resize: tuple[Resize, ...] = ()
     apply: tuple[Manifest, ...] = ()
     delete: tuple[Manifest, ...] = ()
@@ -65,6 +67,7 @@ def plan(snapshot: Snapshot) -> Plan:
     rollout = decide(snapshot, spec)
     wanted = children(snapshot, spec, rollout)
     return Plan(
+        judge=wanted.judge,
         resize=wanted.resize,
         apply=wanted.apply,
         delete=_superfluous(snapshot, wanted),

@@ -40,6 +40,7 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Manifest] = {}
         self.writes: list[tuple[str, str, str]] = []
+        self.judgements: list[tuple[str, str]] = []
         self.refuse: Callable[[str, str], ApiError | None] = lambda verb, kind: None
         self.before_write: Callable[[], None] = lambda: None
         self._version = 100
@@ -68,6 +69,12 @@ class Store:
         stored["metadata"] |= {"uid": uid, "resourceVersion": str(self._version)}
         self.objects[key] = stored
         return copy.deepcopy(stored)
+
+    async def judged(self, manifest: Manifest) -> Manifest:
+        self.judgements.append((manifest["kind"], manifest["metadata"]["name"]))
+        if error := self.refuse("judge", manifest["kind"]):
+            raise error
+        return manifest
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         key = self._enter("status", manifest)
@@ -126,7 +133,7 @@ class Operator:
         self.results: list[str] = []
         self.reconciler = Reconciler(
             self.cache, self.queue, self.store, self.leader, self.recorder, DEFAULTS,
-            lambda result, seconds: self.results.append(result),
+            observe=lambda result, seconds: self.results.append(result),
         )  # fmt: skip
         self.add(mdep(spec))
 
@@ -300,6 +307,49 @@ def test_a_refusal_is_told_and_the_rest_goes_on(
     assert run(operator.reconciler._outcome(KEY)) == "refused"
     assert operator.store.writes == [w for w in FRESH if w[1] != "Job"]
     assert expected.items() <= operator.conditions().items()
+
+
+def test_what_comes_later_is_judged_once_before_and_not_written() -> None:
+    async def main() -> None:
+        operator = Operator(spec_of(autoscaling={}))
+        operator.queue.add(KEY)
+        await operator.work(5)
+        assert operator.store.judgements == [
+            ("Deployment", NAME), ("HorizontalPodAutoscaler", NAME),
+        ]  # fmt: skip
+        assert not {"Deployment", "HorizontalPodAutoscaler"} & {
+            kind for _, kind, _ in operator.store.writes
+        }
+
+    run(main())
+
+
+def test_what_will_be_refused_is_told_before_the_model_is_there() -> None:
+    async def main() -> None:
+        operator = Operator(spec_of(autoscaling={}))
+        refusal = Invalid(422, "Invalid", "spec.metrics: no such thing")
+        operator.store.refuse = _refusing(refusal, "judge", "HorizontalPodAutoscaler")
+        operator.queue.add(KEY)
+        await operator.work(5)
+        assert operator.conditions()["Stalled"] == ("True", "InvalidPassthrough")
+        operator.store.refuse = lambda verb, kind: None
+        await operator.work(30)
+        assert operator.conditions()["Stalled"][0] == "False"
+
+    run(main())
+
+
+def test_a_judge_that_does_not_answer_stops_nothing() -> None:
+    async def main() -> None:
+        operator = Operator()
+        down = Unavailable(503, "ServiceUnavailable", "a webhook is down")
+        operator.store.refuse = _refusing(down, "judge", "Deployment")
+        operator.queue.add(KEY)
+        await operator.work(5)
+        assert operator.conditions()["Stalled"][0] == "False"
+        assert "refused" not in operator.results
+
+    run(main())
 
 
 def test_nothing_is_deleted_while_something_is_refused() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
@@ -60,6 +64,32 @@ def test_counters_are_read_and_the_clients_mistakes_are_no_load() -> None:
     assert (found.requests, found.inferences, found.executions) == (103, 100, 100)
     assert (found.execution_s, found.busy_s) == (1.0, 1.0)
     assert found.execution_buckets == ((0.025, 100), (float("inf"), 100))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        pytest.param("slipway_busy_seconds_total NaN", "got nan", id="no number"),
+        pytest.param("slipway_busy_seconds_total -1", "got -1", id="negative"),
+        pytest.param("slipway_busy_seconds_total 1e300", "got 1e+300", id="too large to be added"),
+        pytest.param(
+            'slipway_execution_duration_seconds_bucket{le="1e200"} 1', "le='1e200'", id="edge"
+        ),
+        pytest.param("slipway_execution_duration_seconds_bucket 1", "could not", id="no edge"),
+        pytest.param('slipway_requests_total{code="2', "", id="cut off"),
+        pytest.param("slipway_requests_total{=} {}", "", id="punctuation"),
+    ],
+)
+def test_what_a_hostile_image_says_is_no_number_to_reckon_with(wrong: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected) or "."):
+        parsed(exposition(10) + wrong + "\n")
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet=st.sampled_from('slipway_requests_total{}="le,+Inf 0123e-.\n#TYPE')))
+def test_whatever_it_says_it_is_a_reading_or_a_value_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        parsed(exposition(10) + text)
 
 
 async def _hanging(_: web.Request) -> web.StreamResponse:

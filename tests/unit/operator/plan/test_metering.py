@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slipway_operator.plan.capacity import Objective, Window
 from slipway_operator.plan.metering import HOLD_S, Meter, Reading, window
@@ -147,3 +149,26 @@ def test_the_window_with_the_largest_batches_is_remembered() -> None:
     assert len(meter.windows) == 20
     assert isinstance(meter.widest, Window)
     assert meter.widest.batch == 8
+
+
+COUNTERS = st.sampled_from([0.0, 1e-9, 0.5, 1.0, 3.0, 1e6, 1e15]) | st.floats(0, 1e15)
+READINGS = st.builds(
+    Reading, *[COUNTERS] * 8,
+    st.lists(st.tuples(st.floats(0, 1e6), COUNTERS), max_size=4).map(tuple),
+)  # fmt: skip
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    readings=st.lists(READINGS, min_size=2, max_size=6),
+    percentile=st.sampled_from([50, 90, 99]),
+    target_s=st.floats(0.001, 600),
+)
+def test_whatever_pods_count_the_answer_is_a_number_of_pods_within_bounds(
+    readings: list[Reading], percentile: int, target_s: float
+) -> None:
+    objective, meter = Objective(percentile, target_s, most=7), Meter()
+    for turn, reading in enumerate(readings):
+        meter = meter.read("r", {"a": reading}, turn * 15.0)
+        meter = meter.judged(objective, turn * 15.0, 0)
+    assert meter.told is None or 1 <= meter.told.recommended <= 7
