@@ -24,7 +24,7 @@ SOURCES := operator runtime devcluster demo tests benchmarks charts docs
 .PHONY: help
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(STAMP) ## Serve a real model on a real Kubernetes, then change its version under traffic
@@ -62,7 +62,11 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test test-clients test-h2spec ## Run the longer tests too
+test-all: test test-clients test-h2spec test-autoscaling ## Run the longer tests too
+
+.PHONY: test-autoscaling
+test-autoscaling: $(STAMP) ## Let a real load scale real pods; prints tables (minutes)
+	@$(PY) -m tests.run autoscaling
 
 .PHONY: static
 static: $(STAMP) ## Check format, lint, types, imports and generated files
@@ -88,16 +92,16 @@ test-clients: $(STAMP) ## Run real public clients against the runtime, each in i
 test-h2spec: $(STAMP) ## Run the conformance suite of HTTP/2 against the gRPC port (two minutes)
 	@$(PY) -m tests.h2spec
 
-.PHONY: bench-runtime
-bench-runtime: $(STAMP) ## Measure the runtime beside its rivals (10 minutes, 2 cores)
-	@$(PY) -m benchmarks.runtime
-
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code
 	@.venv/bin/ruff format $(SOURCES)
 	@.venv/bin/ruff check --fix $(SOURCES)
 
 ##@ Measuring
+.PHONY: bench-runtime
+bench-runtime: $(STAMP) ## Measure the runtime beside its rivals (10 minutes, 2 cores)
+	@$(PY) -m benchmarks.runtime
+
 .PHONY: bench-soak
 bench-soak: $(STAMP) ## Load a server with everything for ten minutes: does it keep what it gets?
 	@$(PY) -m benchmarks.soak

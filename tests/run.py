@@ -1,7 +1,7 @@
 """Run the test suite in stages and close with one line that counts all of them.
 
-`python -m tests.run all|static|unit|cluster|e2e|clients`. Every stage prints its time; a stage that
-fails ends the run, a skipped test fails it too: what cannot run here has no place in here.
+`python -m tests.run all|static|unit|cluster|e2e|clients|autoscaling`. Every stage prints its time;
+a stage that fails ends the run, a skipped test fails it too: what cannot run has no place in here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ CLUSTER: Final = "test"
 PYTEST: Final = {
     "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
     "cluster": ["tests/cluster"],
-    "e2e": ["tests/e2e"],
+    "e2e": ["tests/e2e", "--ignore=tests/e2e/long"],
     "clients": ["tests/clients"],
+    "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py"],
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
@@ -194,9 +195,9 @@ def main(arguments: Sequence[str]) -> int:
             return _static_only()
         case ["unit" | "clients" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
-        case ["cluster" | "e2e" as kind]:
+        case ["cluster" | "e2e" | "autoscaling" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
-    print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
+    print(f"usage: python -m tests.run all|static|{'|'.joinPYTEST}")
     return 2
 
 
