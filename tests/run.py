@@ -197,7 +197,7 @@ def main(arguments: Sequence[str]) -> int:
             return suite([kind], with_static=False, with_cluster=False)
         case ["cluster" | "e2e" | "autoscaling" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
-    print(f"usage: python -m tests.run all|static|{'|'.joinPYTEST}")
+    print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
     return 2
 
 
