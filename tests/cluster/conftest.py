@@ -92,20 +92,32 @@ def start(kubeconfig: Path, namespace: str, tmp_path: Path) -> Iterator[Callable
 
     yield begin
     for operator in started:
-        if operator.process.poll() is None:
-            operator.kill()
-        assert '"crash' not in operator.tail(), operator.tail()
+        _put_away(operator)
+
+
+@pytest.fixture(scope="module")
+def operator(
+    api: Api, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """One ready operator for the whole cluster, shared by a module: starting one takes seconds."""
+    log = tmp_path_factory.mktemp("operator") / "shared.log"
+    running = Operator(kubeconfig, "", log, lease_namespace="default").until_ready()
+    yield running
+    assert running.end() == 0, running.tail()
+    _put_away(running)
+
+
+def _put_away(operator: Operator) -> None:
+    if operator.process.poll() is None:
+        operator.kill()
+    assert "reconcile crashed" not in operator.log.read_text(), operator.tail()
 
 
 @pytest.fixture
-def operator(start: Callable[..., Operator], script: Script) -> Operator:
-    """One ready operator, and a kubelet that lets everything succeed."""
-    return start().until_ready()
-
-
-@pytest.fixture
-def models(api: Api, namespace: str, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
-    """ModelDeployments in the test's namespace."""
+def models(
+    api: Api, namespace: str, script: Script, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> Models:
+    """ModelDeployments in the test's namespace, and a kubelet that lets everything succeed."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     return Models(api, namespace)
 
