@@ -15,9 +15,9 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import (
@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from slipway_runtime.protocols.client import EXTENSION
+from slipway_runtime.protocols.lane import Lane, plain_head
 from slipway_runtime.protocols.wire import error_body
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -57,8 +58,8 @@ class ConnectionLimits:
     """Told the reason of every refusal: a bounded set of words."""
 
 
-def limited(limits: ConnectionLimits) -> type[asyncio.Protocol]:
-    """The protocol class for uvicorn, with these limits."""
+def limited(limits: ConnectionLimits, lane: Lane | None = None) -> type[asyncio.Protocol]:
+    """The protocol class for uvicorn, with these limits; `lane` answers what it takes."""
 
     class LimitedConnection(Connection):
         """A connection under the limits of this server."""
@@ -66,6 +67,7 @@ def limited(limits: ConnectionLimits) -> type[asyncio.Protocol]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.limits = limits
+            self.lane = lane
 
     return LimitedConnection
 
@@ -110,6 +112,81 @@ class _Client:
         return self._connection.answer(cycle, STATUS_LINE[status] + headers, body, is_last=is_last)
 
 
+class _Told:
+    """Stands for the event that wakes a coroutine of uvicorn's; on the short way none waits."""
+
+    def set(self) -> None:
+        """Nobody to wake."""
+
+
+_TOLD: Final = _Told()
+_HTTP11: Final = {"http_version": "1.1"}
+
+
+class _Direct:
+    """A request on the short way, in the place of uvicorn's cycle; see `protocols/lane.py`."""
+
+    __slots__ = (
+        "_connection",
+        "_parts",
+        "_task",
+        "body",
+        "disconnected",
+        "headers",
+        "is_gone",
+        "json_bytes",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+        "response_started",
+        "scope",
+        "target",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        json_bytes: int | None,
+    ) -> None:
+        self._connection: Final = connection
+        self._parts: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self.target: Final = target
+        self.headers: Final = headers
+        self.json_bytes: Final = json_bytes
+        self.body = b""
+        self.scope: Final = _HTTP11
+        self.message_event: Final = _TOLD
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self.is_gone = False
+
+    def received(self, part: bytes) -> None:
+        """A part of the body came."""
+        self._parts.append(part)
+
+    def begin(self, lane: Lane) -> None:
+        """The body is complete."""
+        self.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._task = self._connection.run(lane.serve(self))
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self.is_gone = True
+        if self._task is not None and not self.response_complete:
+            self._task.cancel()
+
+    def reply(self, status: int, headers: bytes, body: bytes, *, is_last: bool) -> None:
+        """Send the answer."""
+        if not self.disconnected:
+            self._connection.reply(self, STATUS_LINE[status] + headers, body, is_last=is_last)
+
+
 class _Refused(Exception):
     """A head that breaks a limit: status, reason, message."""
 
@@ -118,6 +195,7 @@ class Connection(HttpToolsProtocol):
     """One client's connection."""
 
     limits: ConnectionLimits
+    lane: Lane | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -131,7 +209,12 @@ class Connection(HttpToolsProtocol):
         self._is_in_body = False
         self._is_deaf = False
         self._retires_s = float("inf")
-        self._answering: _Client | None = None
+        self._answering: _Client | _Direct | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s = 0.0
+        self._keep_alive_s: Final[float] = self.config.timeout_keep_alive
+        self._direct: _Direct | None = None
+        """A request on the short way whose body is due."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it when there are too many."""
@@ -150,8 +233,9 @@ class Connection(HttpToolsProtocol):
         if self._answering is not None:
             self._answering.leave()
         self._stop_clock()
-        if self._stalled is not None:
-            self._stalled.cancel()
+        for timer in (self._stalled, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -199,8 +283,11 @@ class Connection(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Start counting a head; pipelined requests begin in the middle of a read."""
-        super().on_message_begin()
+        """Start counting a head; pipelined requests begin in the middle of a read.
+
+        uvicorn makes the request's scope here; on the short way none is needed.
+        """
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         if not self._is_in_head:
             self._begin_head()
 
@@ -227,9 +314,11 @@ class Connection(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise _Refused(400, "MalformedRequest", "CONNECT: this is no proxy")
             return  # read again, without it
-        extensions: dict[str, Any] = {EXTENSION: _Client(self)}
-        self.scope["extensions"] = extensions
-        super().on_headers_complete()
+        if not self._goes_short():
+            self._make_scope()
+            extensions: dict[str, Any] = {EXTENSION: _Client(self)}
+            self.scope["extensions"] = extensions
+            super().on_headers_complete()
         self._is_in_head = False
         self._is_in_body = True
         self._body_bytes = 0
@@ -242,10 +331,7 @@ class Connection(HttpToolsProtocol):
         """Answer a request; pipelined ones come one after the other."""
         extensions: dict[str, Any] = cycle.scope["extensions"]
         client: _Client = extensions[EXTENSION]
-        task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-        client.begin(cycle, task)
+        client.begin(cycle, self.run(cycle.run_asgi(app)))
         self._answering = client
 
     def answer(
@@ -267,10 +353,81 @@ class Connection(HttpToolsProtocol):
         cycle.on_response()
         return True
 
+    def _make_scope(self) -> None:
+        """What uvicorn makes before it knows the head."""
+        head = (self.url, self.headers, self.expect_100_continue)
+        super().on_message_begin()
+        self.url, headers, self.expect_100_continue = head
+        self.headers += headers  # the scope holds this list
+
+    def _goes_short(self) -> bool:
+        """Whether a request needs nothing of what the long way knows."""
+        lane, before = self.lane, self.cycle
+        if lane is None or not lane.takes(self.url) or self.flow.write_paused:
+            return False
+        if before is not None and not before.response_complete:
+            return False  # it waits for the one before
+        parser = self.parser
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return False
+        head = plain_head(self.headers)
+        if head is None or not head.length or not lane.allows(head):
+            return False
+        self._direct = _Direct(self, self.url, self.headers, head.json_bytes)
+        self.cycle = cast(RequestResponseCycle, self._direct)
+        return True
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Answer a request beside the others."""
+        task = self.loop.create_task(work)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        return task
+
+    def reply(self, request: _Direct, head: bytes, body: bytes, *, is_last: bool) -> None:
+        """Write the answer of a request on the short way."""
+        if self._retires_s <= self.loop.time():
+            is_last = True
+        keep_alive = request.keep_alive and not is_last
+        request.response_started = request.response_complete = True
+        for name, value in self.server_state.default_headers:
+            head += b"%s: %s\r\n" % (name, value)
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((head, end, body)))
+        self.server_state.total_requests += 1
+        if not keep_alive:
+            self.transport.close()
+        elif self.pipeline or self.timeout_keep_alive_task is not None:
+            self.on_response_complete()
+        else:
+            self._idle_since_s = self.loop.time()
+            if self._idle_timer is None:
+                self._idle_timer = self.loop.call_later(self._keep_alive_s, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """One timer for all answers of the short way, instead of one for each."""
+        self._idle_timer = None
+        left_s = self._idle_since_s + self._keep_alive_s - self.loop.time()
+        if self.transport.is_closing():
+            return
+        if (
+            self._is_in_head
+            or self._is_in_body
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return  # it is not idle; its next answer starts a timer
+        if left_s <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
+
     def on_body(self, body: bytes) -> None:
         """Count what has come."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        if self._direct is not None:
+            self._direct.received(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the clock: it is our turn now."""
@@ -279,7 +436,12 @@ class Connection(HttpToolsProtocol):
         self._is_in_body = False
         self._head_bytes = 0
         self._stop_clock()
-        super().on_message_complete()
+        direct, self._direct = self._direct, None
+        if direct is None:
+            super().on_message_complete()
+        elif self.lane is not None:
+            self._answering = direct
+            direct.begin(self.lane)
 
     def pause_writing(self) -> None:
         """Give a client that does not read its answer a limited time."""
@@ -303,7 +465,11 @@ class Connection(HttpToolsProtocol):
         if self._is_in_head:
             self._expect_head()
         elif self._is_in_body:
-            self._start_clock(self.limits.body_timeout_s, self._check_body)
+            if self.lane is not None and self._direct is not None:
+                sooner_s = min(self.lane.body_timeout_s, self.limits.body_timeout_s)
+                self._start_clock(sooner_s, self._check_direct)
+            else:
+                self._start_clock(self.limits.body_timeout_s, self._check_body)
 
     def _expect_head(self) -> None:
         self._start_clock(self.limits.head_timeout_s, self._head_is_late)
@@ -318,12 +484,20 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _check_direct(self) -> None:
+        took_s = self.loop.time() - self._body_began_s
+        if self.lane is not None and took_s >= self.lane.body_timeout_s:
+            self._refuse(408, "SlowRequest", f"body: {self._body_bytes} bytes in {took_s:.0f}s")
+        else:
+            self._check_body()
+
     def _check_body(self) -> None:
         took_s = self.loop.time() - self._body_began_s
         due_bytes = (took_s - self.limits.body_timeout_s) * _MIN_BODY_RATE
         # While nobody reads it, waiting is our doing and not the client's.
         if self._body_bytes > due_bytes or self.flow.read_paused:
-            self._start_clock(_RECHECK_S, self._check_body)
+            again = self._check_body if self._direct is None else self._check_direct
+            self._start_clock(_RECHECK_S, again)
         else:
             self._refuse(408, "SlowRequest", f"body: {self._body_bytes} bytes in {took_s:.0f}s")
 

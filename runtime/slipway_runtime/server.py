@@ -39,6 +39,7 @@ from slipway_runtime.protocols import rest
 from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint, Uncounted
+from slipway_runtime.protocols.lane import Lane
 from slipway_runtime.repository import Repository, Source
 from slipway_runtime.settings import Settings
 
@@ -146,7 +147,9 @@ class Server:
                 telemetry=self._telemetry,
                 repository=repository,
             )
-        self._client: Final = _Listener(client, limits, settings.keep_alive_s, settings.drain_s)
+        self._client: Final = _Listener(
+            client, limits, settings.keep_alive_s, settings.drain_s, client
+        )
         # Probes and scrapers have connections of their own: a flood of clients takes none.
         own = replace(limits, max_connections=_MAX_ADMIN_CONNECTIONS)
         self._admin: Final = _Listener(admin, own, settings.keep_alive_s, 1.0)
@@ -244,13 +247,18 @@ class _Listener(uvicorn.Server):
     """uvicorn without its signal handling: it would close the listener at the first SIGTERM."""
 
     def __init__(
-        self, app: ASGIApp, limits: ConnectionLimits, keep_alive_s: float, drain_s: float
+        self,
+        app: ASGIApp,
+        limits: ConnectionLimits,
+        keep_alive_s: float,
+        drain_s: float,
+        lane: Lane | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=limited(limits),
+                http=limited(limits, lane),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -298,7 +306,7 @@ def _apps(
     budget: BodyBudget,
     telemetry: Telemetry,
     repository: Repository | None,
-) -> tuple[ASGIApp, ASGIApp]:
+) -> tuple[InferEndpoint, ASGIApp]:
     client = rest.client_app(dataplane, metrics, release=version("slipway"), repository=repository)
     admin = rest.admin_app(dataplane, metrics, client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)

@@ -7,7 +7,7 @@ requests with the same words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
 
@@ -80,6 +80,8 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What reading requests for this model has learnt; see `protocols/templates.py`."""
 
     def input(self, name: object) -> TensorSpec:
         """Find an input by name.

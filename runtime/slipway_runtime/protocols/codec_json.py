@@ -28,6 +28,7 @@ from slipway_runtime.errors import InvalidRequest, shown
 from slipway_runtime.inference.datatypes import DTYPES, Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.protocols import templates
 from slipway_runtime.protocols.asked import (
     Asked,
     Output,
@@ -80,7 +81,12 @@ def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> 
         InvalidRequest: naming the field, what it holds and what was expected.
     """
     if json_bytes is None:
-        return _decode(body, _Tail(b"", is_there=False), signature)
+        seen = templates.known(body, signature)
+        if seen is not None:
+            return seen
+        asked = _decode(body, _Tail(b"", is_there=False), signature)
+        templates.learn(body, signature, asked)
+        return asked
     if json_bytes > len(body):
         raise InvalidRequest(
             f"inference-header-content-length: got {json_bytes}, expected at most the "

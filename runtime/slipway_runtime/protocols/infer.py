@@ -34,6 +34,7 @@ from slipway_runtime.protocols.compression import deflated, inflate, inflated_li
 from slipway_runtime.protocols.dialect import Answer, Dialect, Identity, Target
 from slipway_runtime.protocols.envelope import CLOSE, Envelope, Headers, Stamp
 from slipway_runtime.protocols.head import Head, read_head
+from slipway_runtime.protocols.lane import LaneRequest, PlainHead
 from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.predict import Plain, TorchServe
 from slipway_runtime.protocols.v1 import V1
@@ -103,6 +104,7 @@ class InferEndpoint:
         self._rest: Final = Envelope(rest, self._stamp)
         self._telemetry: Final = telemetry
         self._identity: Final = Identity(config.name, dataplane.version)
+        self.body_timeout_s = serving.request_timeout_s
         self._json_limit: Final = BodyLimit(serving.json_limit_bytes, serving.request_timeout_s)
         self._binary_limit: Final = BodyLimit(
             quantity_bytes(serving.max_request_bytes),
@@ -164,30 +166,13 @@ class InferEndpoint:
         except (ClientGone, asyncio.CancelledError) as err:
             if isinstance(err, asyncio.CancelledError) and not _is_hung_up(client):
                 raise
-            self._metrics.rejected(ClientGone.__name__)
-            self._telemetry.end(
-                exchange, CLIENT_GONE, error=ClientGone.__name__, bytes_in=len(body)
-            )
+            self._left(exchange, len(body))
             return
-        except ServingError as err:
-            # Its frames hold the body, which is no longer counted while we linger below.
-            error = err.with_traceback(None)
-        except Exception as err:
-            log.exception("inference request failed", extra={"model": self._dataplane.config.name})
-            error = InferenceFailed(
-                f"internal error ({type(err).__name__}); the server's log has the cause"
-            )
+        except Exception as err:  # noqa: BLE001  # told, and logged where it is a bug
+            error = self._explained(err)
         if client is not None:
             client.unwatch()
-        status = 200 if error is None else status_of(error)
-        self._count(dialect.label, status, error, perf_counter() - exchange.begun_s)
-        kind = "" if error is None else type(error).__name__
-        if error is not None:
-            answer = Answer(dialect.refusal(status, kind, str(error)))
-        self._telemetry.end(
-            exchange, status, error=kind, bytes_in=len(body), bytes_out=len(answer.body)
-        )
-        extra = [] if error is None else retry_after(status, error)
+        status, answer, extra = self._concluded(dialect, exchange, answer, error, len(body))
         if error is None and head.answer_coding:
             coding = head.answer_coding
             answer = await self._compressed(answer, coding)
@@ -202,6 +187,82 @@ class InferEndpoint:
         ):
             await send(self._start(status, answer, extra, exchange.revision))
             await send({"type": "http.response.body", "body": answer.body})
+
+    def takes(self, target: bytes) -> bool:
+        """Whether a target is one of those that clients really send."""
+        return target in self._known
+
+    def allows(self, head: PlainHead) -> bool:
+        """Whether a body of this size would be read."""
+        limit = self._json_limit if head.json_bytes is None else self._binary_limit
+        return head.length <= limit.max_bytes
+
+    async def serve(self, request: LaneRequest) -> None:
+        """Answer a request that came the short way."""
+        dialect, target = self._known[request.target]
+        exchange = self._telemetry.begin(
+            dialect.label, dialect.route(target), request.headers, verb="POST"
+        )
+        body, head = request.body, Head(json_bytes=request.json_bytes)
+        answer, error = Answer(b""), None
+        try:
+            limit = self._json_limit if head.json_bytes is None else self._binary_limit
+            with self._budget.hold(len(body)):
+                answer = await self._infer(dialect, target, head, body, limit, exchange)
+        except asyncio.CancelledError:
+            if not request.is_gone:
+                raise
+            self._left(exchange, len(body))
+            return
+        except Exception as err:  # noqa: BLE001  # told, and logged where it is a bug
+            error = self._explained(err)
+        status, answer, extra = self._concluded(dialect, exchange, answer, error, len(body))
+        block = _block(answer, extra) + self._stamp.block(exchange.revision)
+        request.reply(status, block, answer.body, is_last=self._stamp.is_last)
+
+    def _left(self, exchange: Exchange, bytes_in: int) -> None:
+        """Nobody waits for the answer any more."""
+        gone = ClientGone.__name__
+        self._metrics.rejected(gone)
+        self._telemetry.end(exchange, CLIENT_GONE, error=gone, bytes_in=bytes_in)
+
+    def _explained(self, err: Exception) -> ServingError:
+        """What a client is told of a failure."""
+        if isinstance(err, ServingError):
+            # Its frames hold the body, which is no longer counted while we linger.
+            return err.with_traceback(None)
+        log.error(
+            "inference request failed",
+            extra={"model": self._dataplane.config.name},
+            exc_info=err,
+        )
+        return InferenceFailed(
+            f"internal error ({type(err).__name__}); the server's log has the cause"
+        )
+
+    def _concluded(
+        self,
+        dialect: Dialect,
+        exchange: Exchange,
+        answer: Answer,
+        error: ServingError | None,
+        bytes_in: int,
+    ) -> tuple[int, Answer, Headers]:
+        """Count and log a request; its status, what is sent, and further headers."""
+        took_s = perf_counter() - exchange.begun_s
+        if error is None:
+            self._metrics.answered(dialect.label, 200, took_s)
+            self._telemetry.end(exchange, 200, bytes_in=bytes_in, bytes_out=len(answer.body))
+            return 200, answer, []
+        status, kind = status_of(error), type(error).__name__
+        self._metrics.answered(dialect.label, status, took_s)
+        if status in REJECTIONS:
+            self._metrics.rejected(kind)
+        answer = Answer(dialect.refusal(status, kind, str(error)))
+        self._telemetry.end(
+            exchange, status, error=kind, bytes_in=bytes_in, bytes_out=len(answer.body)
+        )
+        return status, answer, retry_after(status, error)
 
     def _limit(self, dialect: Dialect, head: Head) -> BodyLimit:
         model = self._dataplane.loaded
@@ -289,13 +350,6 @@ class InferEndpoint:
         return await loop.run_in_executor(
             self._codec, dialect.encode, response, asked, self._identity
         )
-
-    def _count(
-        self, label: str, status: int, error: ServingError | None, duration_s: float
-    ) -> None:
-        self._metrics.answered(label, status, duration_s)
-        if error is not None and status in REJECTIONS:
-            self._metrics.rejected(type(error).__name__)
 
 
 def _found(raw_path: bytes) -> tuple[Dialect, Target] | None:
