@@ -190,8 +190,9 @@ def _gain(
     one_s = eight_s = float("inf")
     begun_s = perf_counter()
     for _ in range(_TIMED_RUNS):
-        if perf_counter() - begun_s > _ENOUGH_S:
-            break  # long runs differ less from one to the next, and everybody waits for us
+        took_s = perf_counter() - begun_s
+        if took_s > _ENOUGH_S and _ROWS * one_s < _WORTH_IT * eight_s:
+            break  # nothing to gain; where there seems to be, chance must not have decided
         # In turn, and the fastest of each: load on the machine then hits both alike.
         timed = [_seconds(session, each, cancellation) for each in (single, feeds)]
         if timed[0] is None or timed[1] is None:

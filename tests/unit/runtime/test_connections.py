@@ -233,3 +233,47 @@ def test_refusals_are_counted_by_reason_and_not_logged(server: Serving) -> None:
         assert f'slipway_rejected_total{{model="digits",reason="{reason}"' in metrics
     told = {line.get("message") for line in server.lines}
     assert told - {"request"} == {"listening", "ready"}  # requests that were read may be told
+
+
+def row(value: int, *headers: str) -> bytes:
+    """A request whose answer tells it from others; with further headers it goes the long way."""
+    body = json.dumps(infer_body("x", "FP32", [1, 4], [value] * 4)).encode()
+    head = "".join(f"{header}\r\n" for header in ("Host: x", *headers))
+    return f"POST {INFER} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def firsts(answers: bytes) -> list[float]:
+    """The first score of each answer, in the order they came."""
+    texts = answers.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    return [json.loads(text.split(b"\r\n\r\n")[1])["outputs"][0]["data"][0] for text in texts]
+
+
+@pytest.mark.parametrize("ways", ["ss", "sl", "ls", "sls", "lss", "ssls", "llss"])
+@pytest.mark.parametrize("is_cut", [False, True], ids=["at once", "byte by byte"])
+def test_short_and_long_ways_answer_in_order(server: Serving, ways: str, is_cut: bool) -> None:
+    slow = {"s": (), "l": ("X-Request-Timeout: 5s",)}
+    raw = b"".join(row(n + 1, *slow[way]) for n, way in enumerate(ways))
+    alone = firsts(asked(server, row(1, "Connection: close")))[0]
+    other = firsts(asked(server, row(2, "Connection: close")))[0]
+    expected = [alone + n * (other - alone) for n in range(len(ways))]
+    pieces = [raw[at : at + 1] for at in range(len(raw))] if is_cut else [raw]
+    assert firsts(asked(server, *pieces)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_idle_connection_is_closed_after_the_short_way_too(server: Serving) -> None:
+    with connected(server) as sock:
+        sock.sendall(GOOD)
+        begun = time.monotonic()
+        assert told(sock).count(b"HTTP/1.1 200") == 1
+        assert 0.9 < time.monotonic() - begun < 8
+
+
+def test_the_short_way_says_what_the_long_one_says(server: Serving) -> None:
+    short, long = asked(server, row(1)), asked(server, row(1, "X-Request-Timeout: 5s"))
+
+    def headers(answer: bytes) -> set[bytes]:
+        lines = answer.split(b"\r\n\r\n")[0].lower().split(b"\r\n")
+        return {line for line in lines if not line.startswith(b"date")}
+
+    assert headers(short) == headers(long)
+    assert short.split(b"\r\n\r\n")[1] == long.split(b"\r\n\r\n")[1]
