@@ -26,6 +26,7 @@ from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
 from slipway_operator.engine.watch import build_registry, kopf_settings
 from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.engine.writer import Writer
 from slipway_operator.kube.client import KubeClient, TokenBucket
 from slipway_operator.kube.connection import Connection, connect
 from slipway_operator.plan.workload import RuntimeDefaults
@@ -84,7 +85,7 @@ def build(settings: Settings, connection: Connection) -> App:
         settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
     )
     reconciler = Reconciler(
-        cache, queue, kube, elector, recorder, defaults, observe=metrics.reconciled
+        cache, queue, Writer(cache, kube), elector, recorder, defaults, observe=metrics.reconciled
     )
     scraper = Scraper()
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
@@ -131,7 +132,9 @@ async def _until_end(watch: Coroutine[Any, Any, None], background: Sequence[Task
 
 async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
     def ready() -> str | None:
-        return None if synced.is_set() else "the caches are not filled yet"
+        if synced.is_set():
+            return None
+        return app.resync.obstacle or "the caches are not filled yet"
 
     # Live as long as the loop answers. What a resync finds different may only be on its way, and a
     # background task that fails ends the process by itself.

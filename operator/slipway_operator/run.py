@@ -22,7 +22,7 @@ def start(environment: Mapping[str, str]) -> int:
     if unknown := unknown_names(environment):
         return _refuse(f"unknown setting {unknown[0]}")
     try:
-        settings = Settings()
+        settings = Settings.read(environment)
     except ValidationError as invalid:
         return _refuse("; ".join(_sentences(invalid)))
     logs.configure(settings.log_level)

@@ -1,4 +1,4 @@
-"""The operator's settings: one frozen value, read once from the environment.
+"""The operator's settings: one frozen value, read once from the environment that it is given.
 
 Every name begins with `SLIPWAY_OPERATOR_`; an unknown one is refused, so that a misspelt setting is
 not silently the default.
@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 PREFIX: Final = "SLIPWAY_OPERATOR_"
 
@@ -19,7 +24,7 @@ PREFIX: Final = "SLIPWAY_OPERATOR_"
 class Settings(BaseSettings):
     """How this process runs."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     runtime_image: str = Field(min_length=1)
     """Image of the runtime for revisions whose spec names none. Required.
@@ -62,6 +67,32 @@ class Settings(BaseSettings):
     """Port of probes and metrics."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much is logged."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables that begin with `SLIPWAY_OPERATOR_`.
+
+        Raises:
+            pydantic.ValidationError: one is unknown, missing or out of bounds.
+        """
+        named = {
+            n.removeprefix(PREFIX).lower(): v
+            for n, v in environment.items()
+            if n.startswith(PREFIX)
+        }
+        return cls.model_validate(named)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given and nothing else: the process' own environment is not consulted."""
+        return (init_settings,)
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.kube.apply import is_newer
 from slipway_operator.kube.kinds import OPTIONAL, Kind, by_name, pruned
+from slipway_operator.kube.versions import UNKNOWN, is_newer, number, version_of
 from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, supply_owner
@@ -90,7 +90,7 @@ class Cache:
         """
         key = key_of(kind, manifest)
         meta = manifest["metadata"]
-        if _version(manifest) < self._gone.get(meta.get("uid", ""), -1):
+        if version_of(manifest) < self._gone.get(meta.get("uid", ""), UNKNOWN):
             return None
         known = self._objects.get(key)
         # Also between two lives of one name: an event of the one before may come late.
@@ -109,7 +109,7 @@ class Cache:
     def drop(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         """Forget an object; a deletion of an earlier object of the same name is ignored."""
         key = key_of(kind, manifest)
-        self._bury(manifest, _version(manifest))
+        self._bury(manifest, version_of(manifest))
         known = self._objects.get(key)
         if known is None or not _same_life(known, manifest):
             return None
@@ -131,7 +131,7 @@ class Cache:
         vanished = self._of_kind(kind, namespace) - listed.keys()
         missing = [k for k in vanished if not self._is_newer_than(k, version)]
         for key in missing:
-            self._bury(self._objects[key], int(version) if version.isdigit() else -1)
+            self._bury(self._objects[key], number(version))
             concerned.add(self._forget(key))
         changed = [self.put(kind, manifest) for manifest in listed.values()]
         concerned.update(changed)
@@ -144,7 +144,7 @@ class Cache:
         }
 
     def _is_newer_than(self, key: CacheKey, version: str) -> bool:
-        return version.isdigit() and _version(self._objects[key]) > int(version)
+        return UNKNOWN < number(version) < version_of(self._objects[key])
 
     def _bury(self, manifest: Manifest, version: int) -> None:
         self._gone[str(manifest["metadata"].get("uid"))] = version
@@ -203,11 +203,6 @@ class Cache:
     def _forget(self, key: CacheKey) -> ObjectKey | None:
         del self._objects[key]
         return self._unlink(key)
-
-
-def _version(manifest: Manifest) -> int:
-    text = str(manifest["metadata"].get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0
 
 
 def _says_the_same(one: Manifest, other: Manifest) -> bool:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.client import Listing
 from slipway_operator.kube.errors import ApiError, NotFound
-from slipway_operator.kube.kinds import WATCHED, Kind
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
 
 log = logging.getLogger(__name__)
+
+CRD_NAME: Final = f"{v1alpha1.PLURAL}.{v1alpha1.GROUP}"
+_LOOK_S: Final = 2.0
+_MAX_DELAY_S: Final = 15.0
 
 
 class Lister(Protocol):
@@ -41,24 +46,36 @@ class Resync:
         self._cache, self._queue, self._lister = cache, queue, lister
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._observe_drift = observe_drift
+        self._is_filled = False
+        self.obstacle = ""
+        """Why the cache is not filled yet."""
 
     async def first(self) -> int:
         """Fill the cache and ask for every ModelDeployment, patiently; tell the number of objects.
 
-        Tries until it succeeds: without a cache there is nothing the operator could do.
+        Tries until it succeeds: without a cache there is nothing the operator could do, and kopf
+        ends when it watches a kind whose CRD is not there.
         """
-        delay = 0.5
-        while True:
+        delay = 0.25
+        while not self._is_filled:
             try:
                 await self._pass()
-                break
+                self._is_filled = True
             except ApiError as error:
-                log.warning("cannot list, trying again", extra={"cause": str(error)})
+                delay = self._wait_s(error, delay)
+                log.warning("cannot list, trying again", extra={"cause": self.obstacle})
                 await asyncio.sleep(delay)
-                delay = min(15.0, delay * 2)
         for key in self._cache.model_deployments():
             self._queue.add(key, patient=True)
         return len(self._cache)
+
+    def _wait_s(self, error: ApiError, before: float) -> float:
+        """Note why the cache is not filled; tell the pause before the next attempt."""
+        if isinstance(error, NotFound):
+            self.obstacle = f"the CRD {CRD_NAME} is not installed; apply it"
+            return _LOOK_S
+        self.obstacle = f"cannot list: {error}"
+        return min(_MAX_DELAY_S, before * 2)
 
     async def run(self, every_s: float) -> None:
         """Compare again and again, for ever."""
@@ -100,5 +117,7 @@ class Resync:
     async def _list(self, kind: Kind, namespace: str | None) -> Listing:
         try:
             return await self._lister.list_all(kind, namespace)
-        except NotFound:  # the CRD is not installed (yet): there are no such objects
+        except NotFound:  # there are no such objects
+            if kind is MODEL_DEPLOYMENT and not self._is_filled:
+                raise
             return Listing([], "")

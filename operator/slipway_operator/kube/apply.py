@@ -38,6 +38,11 @@ def marked(want: Mapping[str, Any]) -> dict[str, Any]:
     return {**want, "metadata": {**metadata, "annotations": notes}}
 
 
+def fingerprint_of(marked_want: Mapping[str, Any]) -> str:
+    """Read the fingerprint that `marked` has added."""
+    return str(marked_want["metadata"]["annotations"][APPLIED])
+
+
 def is_applied(live: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
     """Tell whether a live object already is what we want, so that no write is needed."""
     return covers(live, marked(want))
@@ -70,18 +75,22 @@ def _covers_field(live: Any, name: str, want: Any) -> bool:
     return covers(live, want)
 
 
+def differing_field(live: Any, want: Any, path: str = "") -> str:
+    """Name the first field of `want` that does not stand in `live`.
+
+    >>> differing_field({"spec": {"type": "NodePort"}}, {"spec": {"type": "ClusterIP"}})
+    'spec.type'
+    """
+    if not isinstance(want, Mapping):
+        return path
+    found = live if isinstance(live, Mapping) else {}
+    for name, value in want.items():
+        if not _covers_field(found.get(name), name, value):
+            below = f"{path}.{name}" if path else name
+            return below if name in _ATOMIC else differing_field(found.get(name), value, below)
+    return path
+
+
 def _value(quantity: Any) -> Any:
     found = _QUANTITY.fullmatch(str(quantity))
     return Decimal(found[1]) * _SUFFIX[found[2] or ""] if found else quantity
-
-
-def is_newer(seen: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Tell whether `seen` is newer than `known`: watch events can come late, or after our answer.
-
-    Resource versions of one object compare as numbers (KEP-5504); where they are not, newer wins.
-    """
-    before = str(known["metadata"].get("resourceVersion", ""))
-    after = str(seen["metadata"].get("resourceVersion", ""))
-    if before.isdigit() and after.isdigit():
-        return int(after) > int(before)
-    return True

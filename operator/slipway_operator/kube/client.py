@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -19,7 +20,7 @@ from kubernetes.aio.client import ApiClient
 from slipway_operator import __version__
 from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.kube.connection import Connection
-from slipway_operator.kube.errors import NotFound, Unavailable, from_response
+from slipway_operator.kube.errors import NotFound, Throttled, Unavailable, from_response
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
 
 Manifest = dict[str, Any]
@@ -28,6 +29,7 @@ PAGE_SIZE: Final = 500
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
+_JITTER: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Bucket(Protocol):
     async def take(self) -> None:
         """Wait for a turn."""
 
+    def pause(self, seconds: float) -> None:
+        """Give no turn for a while."""
+
 
 class TokenBucket:
     """Let `rate_per_s` requests pass in the mean and `burst` at once."""
@@ -51,6 +56,7 @@ class TokenBucket:
     def __init__(self, rate_per_s: float, burst: int) -> None:
         self._rate, self._burst = rate_per_s, float(burst)
         self._tokens, self._at = float(burst), 0.0
+        self._closed_until = 0.0
 
     async def take(self) -> None:
         """Wait for a turn; turns are given in the order of asking."""
@@ -62,6 +68,12 @@ class TokenBucket:
         self._at = now
         if self._tokens < 0:
             await asyncio.sleep(-self._tokens / self._rate)
+        if (ahead := self._closed_until - loop.time()) > 0:
+            await asyncio.sleep(ahead * random.uniform(1, 1 + _JITTER))
+
+    def pause(self, seconds: float) -> None:
+        """Give no turn for a while; those who wait go on at times that differ a little."""
+        self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + seconds)
 
 
 Observer = Callable[[str, str, int], None]
@@ -151,7 +163,7 @@ class KubeClient:
         kind, meta = kind_of(manifest), manifest["metadata"]
         path = kind.path(meta["namespace"], meta["name"])
         query = {**_apply_query("slipway-plan"), "dryRun": "All"}
-        return await self._call("PATCH", kind, path, query, manifest, _APPLY)
+        return await self._write("PATCH", kind, path, manifest, _APPLY, query)
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Write the status of an object; `resourceVersion` in it makes it compare-and-swap."""
@@ -200,7 +212,12 @@ class KubeClient:
             await self._bucket.take()
         if kind.is_child or kind is MODEL_DEPLOYMENT:
             self._fence()
-        return await self._call(method, kind, path, query, body, content_type)
+        try:
+            return await self._call(method, kind, path, query, body, content_type)
+        except Throttled as throttled:
+            # The API server asks this process, not this object: the others wait, too.
+            self._bucket.pause(throttled.retry_after_s)
+            raise
 
     async def _call(
         self,

@@ -14,7 +14,10 @@ Source: `hostile-inputs.md` 3.1, the API server's recorded answers.
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
+
+_NO_RIGHT: Final = re.compile(r'User "[^"]*" cannot \w+ resource')
 
 
 class ApiError(Exception):
@@ -41,6 +44,11 @@ class Invalid(ApiError):
 
 class Denied(ApiError):
     """Quota, admission or rights stand against it now."""
+
+    @property
+    def is_for_want_of_rights(self) -> bool:
+        """Whether RBAC refused: no event tells when that changes."""
+        return _NO_RIGHT.search(self.message) is not None
 
 
 class Throttled(ApiError):

@@ -36,6 +36,8 @@ INVALID_CHILD: Final = "InvalidPassthrough"
 AUTOSCALER_MISSING: Final = "AutoscalerMissing"
 NAME_CONFLICT: Final = "NameConflict"
 APPLY_FAILED: Final = "ApplyFailed"
+FORBIDDEN: Final = "Forbidden"
+CONTESTED: Final = "Contested"
 SETTLED: Final = "Settled"
 
 # Of the supply step
@@ -80,6 +82,9 @@ REASONS: Final[Mapping[str, str]] = {
     AUTOSCALER_MISSING: "`autoscaling.keda` is set, and KEDA is not installed in the cluster.",
     NAME_CONFLICT: "An object that the operator does not own bears a name that it needs.",
     APPLY_FAILED: "A write to the API server failed; it is tried again.",
+    FORBIDDEN: "The operator lacks a right; the message names it. It is tried again every minute.",
+    CONTESTED: "Somebody changes an object of the operator after every repair; the message says"
+    " which field and who. Repairs are made ever more rarely.",
     SETTLED: "Nothing is left to do.",
     VERIFIED: "The model was fetched and passed its checks.",
     FETCHING: "The model is being fetched and checked.",

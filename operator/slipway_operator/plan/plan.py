@@ -42,6 +42,8 @@ class Problem:
     message: str
     is_terminal: bool
     """Only another spec helps; otherwise it is tried again."""
+    retry_after_s: float | None = None
+    """When to try again; None: after a pause that doubles."""
 
 
 @dataclass(frozen=True, slots=True)

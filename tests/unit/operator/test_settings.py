@@ -25,12 +25,16 @@ def test_the_image_is_all_that_is_needed() -> None:
     assert (found.runtime_image, found.watch_namespaces, found.workers) == (IMAGE, (), 8)
 
 
-def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"{PREFIX}RUNTIME_IMAGE", IMAGE)
-    monkeypatch.setenv(f"{PREFIX}WATCH_NAMESPACES", "a, b,,")
-    monkeypatch.setenv(f"{PREFIX}API_QPS", "5")
-    found = Settings()  # type: ignore[call-arg, unused-ignore]  # from the environment
-    assert (found.watch_namespaces, found.api_qps) == (("a", "b"), 5.0)
+def test_the_given_environment_is_read_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}WORKERS", "3")
+    given = {
+        f"{PREFIX}RUNTIME_IMAGE": IMAGE,
+        f"{PREFIX}WATCH_NAMESPACES": "a, b,,",
+        f"{PREFIX}API_QPS": "5",
+        "PATH": "/bin",
+    }
+    found = Settings.read(given)
+    assert (found.watch_namespaces, found.api_qps, found.workers) == (("a", "b"), 5.0, 8)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.engine.writer import Writer
 from slipway_operator.kube.errors import (
     ApiError,
     Conflict,
@@ -23,80 +24,16 @@ from slipway_operator.kube.errors import (
     Throttled,
     Unavailable,
 )
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, by_name
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, by_name
 from slipway_operator.plan.plan import Note
 from slipway_operator.plan.revision import revision_hash
 from tests.builders import DEFAULTS, mdep, spec_of
 from tests.unit.operator.engine.clock import cancelled, run
+from tests.unit.operator.engine.store import Store
 
 Manifest = dict[str, Any]
 KEY = ObjectKey("t1", "digits")
 NAME = f"digits-{revision_hash(spec_of())}"
-
-
-class Store:
-    """An API server in memory, which can refuse."""
-
-    def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], Manifest] = {}
-        self.writes: list[tuple[str, str, str]] = []
-        self.judgements: list[tuple[str, str]] = []
-        self.refuse: Callable[[str, str], ApiError | None] = lambda verb, kind: None
-        self.before_write: Callable[[], None] = lambda: None
-        self._version = 100
-
-    def _enter(self, verb: str, manifest: Manifest) -> tuple[str, str]:
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
-        if error := self.refuse(verb, kind):
-            raise error
-        self.writes.append((verb, kind, name))
-        self.before_write()
-        self._version += 1
-        return kind, name
-
-    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
-        if (kind.kind, name) not in self.objects:
-            raise NotFound(404, "NotFound", name)
-        return copy.deepcopy(self.objects[kind.kind, name])
-
-    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
-        key = self._enter("apply", manifest)
-        known = self.objects.get(key, {"metadata": {"uid": f"uid-{self._version}"}})
-        stored = copy.deepcopy(manifest)
-        uid = stored["metadata"].get("uid", known["metadata"]["uid"])
-        if uid != known["metadata"]["uid"]:
-            raise Conflict(409, "Conflict", "uid mismatch")
-        stored["metadata"] |= {"uid": uid, "resourceVersion": str(self._version)}
-        self.objects[key] = stored
-        return copy.deepcopy(stored)
-
-    async def judged(self, manifest: Manifest) -> Manifest:
-        self.judgements.append((manifest["kind"], manifest["metadata"]["name"]))
-        if error := self.refuse("judge", manifest["kind"]):
-            raise error
-        return manifest
-
-    async def apply_status(self, manifest: Manifest) -> Manifest:
-        key = self._enter("status", manifest)
-        stored = self.objects[key]
-        if stored["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
-            raise Conflict(409, "Conflict", "modified")
-        stored["status"] = copy.deepcopy(manifest["status"])
-        stored["metadata"]["resourceVersion"] = str(self._version)
-        return copy.deepcopy(stored)
-
-    async def merge(self, manifest: Manifest) -> Manifest:
-        """Change the metadata of an object."""
-        key = self._enter("merge", manifest)
-        stored = self.objects[key]
-        stored["metadata"] |= {**manifest["metadata"], "resourceVersion": str(self._version)}
-        return copy.deepcopy(stored)
-
-    async def delete(self, manifest: Manifest) -> None:
-        key = self._enter("delete", manifest)
-        if key not in self.objects:
-            raise NotFound(404, "NotFound", key[1])
-        del self.objects[key]
 
 
 class Leader:
@@ -130,10 +67,11 @@ class Operator:
     def __init__(self, spec: Manifest | None = None) -> None:
         self.cache, self.queue, self.store = Cache(), WorkQueue[ObjectKey](), Store()
         self.leader, self.recorder = Leader(), Recorder()
+        self.store.fence = self.leader.fence
         self.results: list[str] = []
         self.reconciler = Reconciler(
-            self.cache, self.queue, self.store, self.leader, self.recorder, DEFAULTS,
-            observe=lambda result, seconds: self.results.append(result),
+            self.cache, self.queue, Writer(self.cache, self.store), self.leader, self.recorder,
+            DEFAULTS, observe=lambda result, seconds: self.results.append(result),
         )  # fmt: skip
         self.add(mdep(spec))
 
@@ -200,8 +138,9 @@ def test_a_restart_writes_nothing() -> None:
         for (kind, _), manifest in first.store.objects.items():
             second.cache.put(by_name(kind), copy.deepcopy(manifest))
         again = Reconciler(
-            second.cache, second.queue, second.store, second.leader, second.recorder, DEFAULTS
-        )
+            second.cache, second.queue, Writer(second.cache, second.store), second.leader,
+            second.recorder, DEFAULTS,
+        )  # fmt: skip
         assert await again.reconcile(KEY) == "settled"
         assert second.store.writes == []
 
@@ -296,6 +235,11 @@ def test_a_child_that_was_replaced_meanwhile_is_not_overwritten() -> None:
             Denied(403, "Forbidden", "exceeded quota"),
             {"Ready": ("False", "ApplyFailed"), "Stalled": ("False", "ApplyFailed")},
             id="a quota may be raised",
+        ),
+        pytest.param(
+            Denied(403, "Forbidden", 'x is forbidden: User "op" cannot patch resource "jobs"'),
+            {"Ready": ("False", "Forbidden"), "Stalled": ("False", "Forbidden")},
+            id="a right may be granted",
         ),
     ],
 )
@@ -480,5 +424,94 @@ def test_a_webhook_that_is_down_for_one_kind_stops_no_other_and_the_status_says_
         ready = next(c for c in status["conditions"] if c["type"] == "Ready")
         assert (ready["status"], ready["reason"]) == ("False", "ApplyFailed")
         assert "failed calling webhook w" in ready["message"]
+
+    run(main())
+
+
+def test_a_missing_right_is_asked_for_once_a_minute() -> None:
+    async def main() -> None:
+        operator = Operator()
+        message = 'jobs.batch "x" is forbidden: User "op" cannot patch resource "jobs"'
+        tries = 0
+
+        def refuse(verb: str, kind: str) -> ApiError | None:
+            nonlocal tries
+            if kind != "Job":
+                return None
+            tries += 1
+            return Denied(403, "Forbidden", message)
+
+        operator.store.refuse = refuse
+        operator.queue.add(KEY)
+        await operator.work(59)
+        at_once = tries
+        await operator.work(240)
+        assert at_once <= 2
+        assert 4 <= tries - at_once <= 5
+
+    run(main())
+
+
+def _rewrite(operator: Operator) -> None:
+    """Somebody changes the Service, and a watch tells."""
+    operator.store._version += 1
+    theirs = copy.deepcopy(operator.store.objects["Service", "digits"])
+    theirs["spec"]["type"] = "ExternalName"
+    theirs["metadata"]["resourceVersion"] = str(operator.store._version)
+    theirs["metadata"]["managedFields"] = [
+        {"manager": "slipway-operator", "time": "2026-11-20T10:00:00Z"},
+        {"manager": "meddler", "time": "2026-11-20T10:00:01Z"},
+        {"manager": "kube-controller-manager", "time": "2026-11-20T10:00:02Z",
+         "subresource": "status"},
+    ]  # fmt: skip
+    operator.store.objects["Service", "digits"] = theirs
+    operator.cache.put(by_name("Service"), copy.deepcopy(theirs))
+    operator.queue.add(KEY)
+
+
+def test_who_rewrites_every_repair_is_named_and_not_fought() -> None:
+    async def main() -> None:
+        operator = await _settled()
+
+        def fight() -> None:
+            if operator.store.writes and operator.store.writes[-1][:2] == ("apply", "Service"):
+                asyncio.get_running_loop().call_later(0.01, _rewrite, operator)
+
+        operator.store.before_write = fight
+        _rewrite(operator)
+        await operator.work(120)
+        repairs = operator.store.writes.count(("apply", "Service", "digits"))
+        assert 6 <= repairs <= 12, "five at once, then after pauses that double"
+        assert operator.conditions()["Ready"] == ("False", "Contested")
+        status = operator.store.objects["ModelDeployment", "digits"]["status"]
+        assert "Service 'digits': spec.type is changed" in status["message"]
+        assert "last by 'meddler'" in status["message"]
+        told = [n for n in operator.recorder.notes if n.reason == "Contested"]
+        assert len(told) == 1
+        operator.store.before_write = lambda: None
+        await operator.work(600)
+        assert operator.conditions()["Ready"][1] != "Contested", "peace is noticed"
+
+    run(main())
+
+
+def test_what_the_api_server_rewrites_is_written_rarely() -> None:
+    async def main() -> None:
+        operator = await _settled()
+        apply = operator.store.apply
+
+        async def defaulted(manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
+            answer = await apply(manifest, manager)
+            if answer["kind"] == "Service":
+                answer["spec"]["type"] = "ExternalName"
+            return answer
+
+        operator.store.apply = defaulted  # type: ignore[method-assign]  # an admission webhook
+        _rewrite(operator)
+        for _ in range(600):  # something happens every second
+            operator.queue.add(KEY)
+            await operator.work(1)
+        assert operator.store.writes.count(("apply", "Service", "digits")) <= 10
+        assert operator.conditions()["Ready"][1] != "Contested"
 
     run(main())

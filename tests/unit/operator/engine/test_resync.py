@@ -62,11 +62,27 @@ def test_the_first_tries_until_it_succeeds() -> None:
     run(main())
 
 
-def test_a_missing_crd_is_an_empty_list() -> None:
+def test_the_first_waits_for_the_crd_and_says_so() -> None:
     async def main() -> None:
         parts = Parts()
         parts.lister.errors = [NotFound(404, "NotFound", "no such kind")]
-        assert await parts.resync.first() == 0
+        task = asyncio.create_task(parts.resync.first())
+        await asyncio.sleep(1)
+        assert "modeldeployments.slipway.dev is not installed" in parts.resync.obstacle
+        assert await task == 1
+
+    run(main())
+
+
+def test_a_crd_that_is_deleted_later_is_an_empty_list() -> None:
+    async def main() -> None:
+        parts = Parts()
+        await parts.resync.first()
+        task = asyncio.create_task(parts.resync.run(600))
+        parts.lister.errors = [NotFound(404, "NotFound", "no such kind")]
+        await asyncio.sleep(601)
+        assert (parts.drifts, len(parts.cache)) == ([1], 0)
+        await cancelled(task)
 
     run(main())
 

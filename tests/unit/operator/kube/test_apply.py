@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_operator.kube.apply import APPLIED, covers, fingerprint, is_applied, is_newer, marked
+from slipway_operator.kube.apply import APPLIED, covers, fingerprint, is_applied, marked
+from slipway_operator.kube.versions import is_newer
 from slipway_operator.plan.names import Owner
 from slipway_operator.plan.workload import deployment
 from tests.builders import mdep, revision_of, spec_of

@@ -55,9 +55,13 @@ class Bucket:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.pauses: list[float] = []
 
     async def take(self) -> None:
         self.taken += 1
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
 
 @pytest.fixture
@@ -248,3 +252,22 @@ async def test_the_bucket_lets_a_burst_through_and_then_its_rate() -> None:
     await asyncio.gather(*(bucket.take() for _ in range(10)))
     assert burst < 0.05
     assert 0.08 <= loop.time() - start < 1
+
+
+async def test_a_throttled_write_pauses_all_writes(
+    client: KubeClient, server: Server, bucket: Bucket
+) -> None:
+    server.answers = [web.json_response({}, status=429, headers={"Retry-After": "5"})]
+    with pytest.raises(Throttled):
+        await client.apply(DEPLOYED)
+    assert bucket.pauses == [5.0]
+
+
+async def test_a_paused_bucket_gives_no_turn() -> None:
+    bucket = TokenBucket(rate_per_s=100, burst=100)
+    bucket.pause(0.2)
+    start = asyncio.get_running_loop().time()
+    await asyncio.gather(*(bucket.take() for _ in range(10)))
+    assert asyncio.get_running_loop().time() - start >= 0.2
+    async with asyncio.timeout(0.1):
+        await bucket.take()
