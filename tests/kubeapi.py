@@ -28,12 +28,19 @@ PLURALS: Final = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
     "ScaledObject": ("apis/keda.sh/v1alpha1", "scaledobjects"),
+    "Role": ("apis/rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "ConfigMap": ("api/v1", "configmaps"),
     "Service": ("api/v1", "services"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
+    "LimitRange": ("api/v1", "limitranges"),
+    "ValidatingWebhookConfiguration": (
+        "apis/admissionregistration.k8s.io/v1",
+        "validatingwebhookconfigurations",
+    ),
     "Pod": ("api/v1", "pods"),
     "Event": ("api/v1", "events"),
     "Node": ("api/v1", "nodes"),
@@ -43,7 +50,12 @@ CHILD_KINDS: Final = (
     "ControllerRevision", "Job", "ConfigMap", "Deployment", "Service", "ServiceAccount",
     "PodDisruptionBudget", "HorizontalPodAutoscaler",
 )  # fmt: skip
-_CLUSTER_SCOPED: Final = {"Node", "Namespace", "CustomResourceDefinition"}
+_CLUSTER_SCOPED: Final = {
+    "Node",
+    "Namespace",
+    "CustomResourceDefinition",
+    "ValidatingWebhookConfiguration",
+}
 
 
 class Refused(Exception):

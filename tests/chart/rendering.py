@@ -58,9 +58,9 @@ class Rendering:
         """Return the objects of a kind, in the order of the rendering."""
         return [found for found in self.objects if found["kind"] == kind]
 
-    def one(self, kind: str) -> Manifest:
-        """Return the only object of a kind."""
-        (found,) = self.of_kind(kind)
+    def one(self, kind: str, name: str = "") -> Manifest:
+        """Return the only object of a kind, or of a kind and name."""
+        (found,) = [o for o in self.of_kind(kind) if name in ("", o["metadata"]["name"])]
         return found
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slipway_operator.plan.names import ADMIN_PORT, MANAGED_BY, MANAGER, REVISION
 from tests.chart.rendering import SCENARIOS, Helm, Manifest, Rendering
 
 RESTRICTED_VOLUMES = {
@@ -42,6 +43,15 @@ CLUSTER_RIGHTS = {
     ("", "events"): {"list", "watch", "create", "patch"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
 }
+
+
+MODELS = {"slipway-operator-models"}
+
+
+@pytest.fixture
+def namespaced(helm: Helm, chart: Path) -> Rendering:
+    """The chart for two namespaces."""
+    return helm.template(chart, values={"watchNamespaces": ["team-a", "team-b"]})
 
 
 @pytest.fixture(
@@ -110,10 +120,48 @@ class TestPodSecurityRestricted:
 
 class TestRights:
     def test_the_cluster_role_lists_exactly_what_is_needed(self, default: Rendering) -> None:
-        assert rights(default.one("ClusterRole")) == CLUSTER_RIGHTS
+        assert rights(default.one("ClusterRole", "slipway-operator")) == CLUSTER_RIGHTS
+
+    def test_for_given_namespaces_there_are_roles_in_them_and_none_in_the_cluster(
+        self, namespaced: Rendering
+    ) -> None:
+        assert {o["kind"] for o in namespaced.objects} & {"ClusterRole", "ClusterRoleBinding"} == (
+            set()
+        )
+        roles = [r for r in namespaced.of_kind("Role") if r["metadata"]["name"] in MODELS]
+        assert [r["metadata"]["namespace"] for r in roles] == ["team-a", "team-b"]
+        in_namespaces = {k: v for k, v in CLUSTER_RIGHTS.items() if k[0] != "apiextensions.k8s.io"}
+        assert [rights(r) for r in roles] == [in_namespaces, in_namespaces]
+        bindings = [b for b in namespaced.of_kind("RoleBinding") if b["metadata"]["name"] in MODELS]
+        assert [b["metadata"]["namespace"] for b in bindings] == ["team-a", "team-b"]
+        for binding in bindings:
+            assert binding["roleRef"]["kind"] == "Role"
+            assert binding["roleRef"]["name"] in MODELS
+            assert binding["subjects"][0]["namespace"] == "slipway-system"
+        watched = namespaced.environment["SLIPWAY_OPERATOR_WATCH_NAMESPACES"]
+        assert watched == "team-a,team-b"
+
+    def test_users_read_and_write_models_by_the_roles_that_they_have(
+        self, default: Rendering
+    ) -> None:
+        prefix = "rbac.authorization.k8s.io/aggregate-to-"
+        found = {
+            label.removeprefix(prefix): rights(role)
+            for role in default.of_kind("ClusterRole")
+            for label in role["metadata"]["labels"]
+            if label.startswith(prefix)
+        }
+        read = {("slipway.dev", f"modeldeployments{s}"): READ for s in ("", "/status", "/scale")}
+        write = {
+            ("slipway.dev", "modeldeployments"): {
+                "create", "update", "patch", "delete", "deletecollection",
+            },
+            ("slipway.dev", "modeldeployments/scale"): {"update", "patch"},
+        }  # fmt: skip
+        assert found == {"view": read, "edit": write, "admin": write}
 
     def test_the_lease_is_the_only_right_in_the_own_namespace(self, default: Rendering) -> None:
-        assert default.one("Role")["rules"] == [
+        assert default.one("Role", "slipway-operator")["rules"] == [
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
             {
                 "apiGroups": ["coordination.k8s.io"],
@@ -124,11 +172,14 @@ class TestRights:
         ]
 
     def test_the_role_follows_the_name_of_the_lease(self, rendering: Rendering) -> None:
-        bound = rendering.one("Role")["rules"][1]["resourceNames"]
+        roles = rendering.of_kind("Role")
+        (own,) = [r for r in roles if r["metadata"]["namespace"] == "slipway-system"]
+        bound = own["rules"][1]["resourceNames"]
         assert bound == [rendering.environment["SLIPWAY_OPERATOR_LEASE_NAME"]]
 
     def test_nothing_is_a_wildcard_or_a_secret(self, rendering: Rendering) -> None:
-        for role in rendering.of_kind("ClusterRole") + rendering.of_kind("Role"):
+        roles = rendering.of_kind("ClusterRole") + rendering.of_kind("Role")
+        for role in (r for r in roles if not r["metadata"]["name"].endswith("-edit")):
             assert not any("*" in text for text in strings(role["rules"]))
             resources = {resource for _, resource in rights_of_rules(role)}
             assert not any(resource.startswith("secrets") for resource in resources)
@@ -136,26 +187,51 @@ class TestRights:
             verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
             assert verbs & {"escalate", "bind", "impersonate", "deletecollection"} == set()
 
-    def test_both_bindings_give_the_rights_to_the_pods_account(self, rendering: Rendering) -> None:
+    def test_the_bindings_give_the_rights_to_the_pods_account(self, rendering: Rendering) -> None:
         account = {
             "kind": "ServiceAccount",
             "name": rendering.pod["serviceAccountName"],
             "namespace": "slipway-system",
         }
-        for binding, role in [("ClusterRoleBinding", "ClusterRole"), ("RoleBinding", "Role")]:
-            bound = rendering.one(binding)
+        bindings = rendering.of_kind("ClusterRoleBinding") + rendering.of_kind("RoleBinding")
+        assert len(bindings) >= 2
+        for bound in bindings:
+            role = bound["kind"].removesuffix("Binding")
             assert bound["subjects"] == [account]
             assert bound["roleRef"] == {
                 "apiGroup": "rbac.authorization.k8s.io",
                 "kind": role,
-                "name": rendering.one(role)["metadata"]["name"],
+                "name": bound["metadata"]["name"],
             }
+            assert rendering.of_kind(role)
 
     def test_the_account_that_the_pod_names_is_made_when_asked(self, rendering: Rendering) -> None:
         for account in rendering.of_kind("ServiceAccount"):
             assert account["metadata"]["name"] == rendering.pod["serviceAccountName"]
             assert account["automountServiceAccountToken"] is False
         assert rendering.pod["automountServiceAccountToken"] is True
+
+
+class TestNetworkPolicy:
+    def test_only_metrics_in_and_only_the_api_server_models_counters_and_dns_out(
+        self, helm: Helm, chart: Path
+    ) -> None:
+        rendering = helm.template(chart, values={"networkPolicy": {"enabled": True}})
+        spec = rendering.one("NetworkPolicy")["spec"]
+        assert spec["policyTypes"] == ["Ingress", "Egress"]
+        assert spec["podSelector"] == rendering.one("Deployment")["spec"]["selector"]
+        assert spec["ingress"] == [{"ports": [{"port": "health", "protocol": "TCP"}]}]
+        ports = [sorted((p["protocol"], p["port"]) for p in r["ports"]) for r in spec["egress"]]
+        assert ports == [
+            [("TCP", 443), ("TCP", 6443)],
+            [("TCP", ADMIN_PORT)],
+            [("TCP", 53), ("UDP", 53)],
+        ]
+        (models,) = spec["egress"][1]["to"]
+        assert models["podSelector"] == {
+            "matchLabels": {MANAGED_BY: MANAGER},
+            "matchExpressions": [{"key": REVISION, "operator": "Exists"}],
+        }
 
 
 class TestWhatLintersAskFor:
