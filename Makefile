@@ -62,7 +62,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test test-clients test-h2spec test-autoscaling ## Run the longer tests too
+test-all: test test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
 
 .PHONY: test-autoscaling
 test-autoscaling: $(STAMP) ## Let a real load scale real pods; prints tables (minutes)
@@ -79,6 +79,10 @@ unit: $(STAMP) ## Run the tests that need no cluster
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## Run the tests against a real API server
 	@$(PY) -m tests.run cluster
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## Kill the operator at every write, and let the API server fail in every way
+	@$(PY) -m tests.run faults
 
 .PHONY: e2e
 e2e: $(STAMP) ## Run the tests with real pods
@@ -101,6 +105,12 @@ fmt: $(STAMP) ## Format the code
 .PHONY: bench-runtime
 bench-runtime: $(STAMP) ## Measure the runtime beside its rivals (10 minutes, 2 cores)
 	@$(PY) -m benchmarks.runtime
+
+OBJECTS ?= 1000
+.PHONY: bench-operator
+bench-operator: $(STAMP) ## Measure the operator with OBJECTS=1000 ModelDeployments on a real API server
+	@$(PY) -m devcluster packages
+	@$(PY) -m benchmarks.operator --objects $(OBJECTS)
 
 .PHONY: bench-soak
 bench-soak: $(STAMP) ## Load a server with everything for ten minutes: does it keep what it gets?

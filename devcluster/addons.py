@@ -91,6 +91,11 @@ def helm_program() -> Path:
     return installed("helm", "helm.sh/helm/v4/cmd/helm", versions().helm)
 
 
+def kwok_program() -> Path:
+    """KWOK, which plays nodes and pods by the thousand; built when missing."""
+    return installed("kwok", "sigs.k8s.io/kwok/cmd/kwok", versions().kwok)
+
+
 def crd_name(file: str) -> str:
     """The name of the resource definition in a file of the Gateway API.
 

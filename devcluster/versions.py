@@ -21,6 +21,7 @@ class Versions:
     metrics_server: str
     gateway_api: str
     helm: str
+    kwok: str
     traefik: str
     h2spec: str
     base_suite: str
@@ -39,6 +40,7 @@ def versions() -> Versions:
         metrics_server=raw["addons"]["metrics_server"],
         gateway_api=raw["addons"]["gateway_api"],
         helm=raw["addons"]["helm"],
+        kwok=raw["addons"]["kwok"],
         traefik=raw["addons"]["traefik"],
         h2spec=raw["tests"]["h2spec"],
         base_suite=raw["base_image"]["suite"],

@@ -1,7 +1,8 @@
 """Run the test suite in stages and close with one line that counts all of them.
 
-`python -m tests.run all|static|unit|cluster|e2e|clients|autoscaling`. Every stage prints its time;
-a stage that fails ends the run, a skipped test fails it too: what cannot run has no place in here.
+`python -m tests.run KIND`, with `all`, `static` or a kind of tests (`PYTEST`). Every stage prints
+its time; a stage that fails ends the run, a skipped test fails it too: what cannot run here has no
+place here.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CLUSTER: Final = "test"
 PYTEST: Final = {
     "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
-    "cluster": ["tests/cluster"],
+    "cluster": ["tests/cluster", "-m", "not long"],
     "e2e": ["tests/e2e", "--ignore=tests/e2e/long"],
     "clients": ["tests/clients"],
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py"],
+    "faults": ["tests/cluster", "-m", "long"],
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
@@ -44,6 +46,8 @@ _TYPED: Final = [
 ]  # fmt: skip
 _STORES: Final = ["docker-registry"]
 """Debian packages of the real model stores that tests fetch from."""
+_CLOCKS: Final = ["libfaketime"]
+"""Debian packages that give a process a wrong clock."""
 _CRD: Final = "crds/slipway.dev_modeldeployments.yaml"
 
 
@@ -87,7 +91,7 @@ def set_up(kinds: Sequence[str]) -> None:
         run(python("-m", "tests.clients.environments"))
     if list(kinds) == ["clients"]:
         return
-    run(python("-m", "devcluster", "packages", "--also", *_STORES))
+    run(python("-m", "devcluster", "packages", "--also", *_STORES, *_CLOCKS))
     run(python("-m", "devcluster", "tools"))
     run(python("-m", "devcluster", "images"))
 
@@ -195,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
             return _static_only()
         case ["unit" | "clients" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
-        case ["cluster" | "e2e" | "autoscaling" as kind]:
+        case ["cluster" | "e2e" | "autoscaling" | "faults" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
     print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
     return 2

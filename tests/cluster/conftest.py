@@ -6,12 +6,13 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import yaml
 
 from devcluster.cluster import Cluster
+from tests.cluster.faultproxy import FaultProxy
 from tests.cluster.kubelet import Kubelet, Script
 from tests.cluster.models import Models
 from tests.cluster.operators import ROOT, Operator
@@ -85,9 +86,9 @@ def start(kubeconfig: Path, namespace: str, tmp_path: Path) -> Iterator[Callable
     """Start operators that look after the test's namespace; all are ended afterwards."""
     started: list[Operator] = []
 
-    def begin(kubeconfig: Path = kubeconfig, **settings: str) -> Operator:
+    def begin(kubeconfig: Path = kubeconfig, **more: Any) -> Operator:
         log = tmp_path / f"operator-{len(started) + 1}.log"
-        started.append(Operator(kubeconfig, namespace, log, **settings))
+        started.append(Operator(kubeconfig, namespace, log, **more))
         return started[-1]
 
     yield begin
@@ -120,6 +121,21 @@ def models(
     """ModelDeployments in the test's namespace, and a kubelet that lets everything succeed."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     return Models(api, namespace)
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(kubeconfig: Path) -> Iterator[FaultProxy]:
+    """The API server behind a proxy that can misbehave."""
+    with FaultProxy(kubeconfig) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(shared_proxy: FaultProxy) -> Iterator[FaultProxy]:
+    """The same, without the faults of the test before."""
+    shared_proxy.clear()
+    yield shared_proxy
+    shared_proxy.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

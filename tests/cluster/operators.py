@@ -9,7 +9,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.kubeapi import eventually
@@ -26,10 +28,18 @@ LEASE: Final = {
 class Operator:
     """One process that looks after one namespace."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        log: Path,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **settings: str,
+    ) -> None:
         self.log = log
         self.port = _free_port()
-        environment = {
+        variables = {
+            **environment,
             "KUBECONFIG": str(kubeconfig),
             "SLIPWAY_OPERATOR_RUNTIME_IMAGE": RUNTIME_IMAGE,
             "SLIPWAY_OPERATOR_WATCH_NAMESPACES": namespace,
@@ -43,7 +53,7 @@ class Operator:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "slipway_operator"],
-                env={**os.environ, **environment},
+                env={**os.environ, **variables},
                 stdout=output,
                 stderr=output,
             )
@@ -69,6 +79,16 @@ class Operator:
             return refused.code
         except OSError:
             return 0
+
+    def text(self, path: str) -> str:
+        """What a probe says; empty when nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode()
+        except OSError:
+            return ""
 
     def metric(self, name: str) -> float:
         """Sum of the samples of a metric."""
@@ -96,6 +116,21 @@ class Operator:
     def tail(self) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text().splitlines()[-30:])
+
+
+def skewed(offset: str) -> dict[str, str]:
+    """The environment of a process whose wall clock is wrong; its monotonic clock is right.
+
+    Args:
+        offset: as faketime(1) writes it, such as `+10m`.
+    """
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": offset,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _free_port() -> int:

@@ -24,7 +24,7 @@ def _until(models: Models, kind: str, reason: str) -> Manifest:
 @pytest.mark.parametrize(
     "reason", ["DigestMismatch", "NotFound", "AccessDenied", "InvalidModel", "Unsupported"]
 )
-def test_a_model_that_does_not_verify_is_never_deployed(
+def test_a19_a_model_that_does_not_verify_is_never_deployed(
     models: Models, script: Script, reason: str
 ) -> None:
     script.supply = SupplyFails(reason, "model.uri: got this, expected that; do so")
@@ -48,7 +48,7 @@ def test_deleting_the_job_tries_again(models: Models, script: Script) -> None:
     models.until("Ready")
 
 
-def test_a_passing_cause_is_tried_again(models: Models, script: Script) -> None:
+def test_a19_a_passing_cause_is_tried_again(models: Models, script: Script) -> None:
     script.supply = SupplyFails("Unavailable", "no answer from models.example", is_terminal=False)
     models.apply()
     supplied = _until(models, "ModelSupplied", "Unavailable")
@@ -58,7 +58,7 @@ def test_a_passing_cause_is_tried_again(models: Models, script: Script) -> None:
     models.until("Ready", timeout_s=40)  # the Job controller's own pause is ten seconds and more
 
 
-def test_a_missing_configmap_is_named(models: Models, script: Script) -> None:
+def test_a60_a_missing_configmap_is_named(models: Models, script: Script) -> None:
     script.supply = None
     models.apply(uri="configmap://digits/model.onnx")
     pods = eventually(
@@ -89,7 +89,7 @@ def _record_mount_failure(models: Models, pod: Manifest, text: str) -> None:
     )
 
 
-def test_a_bad_second_version_leaves_the_first_serving(models: Models, script: Script) -> None:
+def test_a18_a_bad_second_version_leaves_the_first_serving(models: Models, script: Script) -> None:
     models.apply()
     first = models.until("Ready")["status"]["stable"]
     script.supply = SupplyFails("DigestMismatch", "got x, expected y")
@@ -108,14 +108,18 @@ def test_a_bad_second_version_leaves_the_first_serving(models: Models, script: S
 @pytest.mark.parametrize(
     ("play", "reason", "expected"),
     [
-        pytest.param(Waiting("ImagePullBackOff"), "ImagePullFailed", "runtime.image", id="image"),
+        pytest.param(
+            Waiting("ImagePullBackOff"), "ImagePullFailed", "runtime.image", id="A18 image"
+        ),
         pytest.param(Waiting("InvalidImageName"), "InvalidImageName", "runtime.image", id="name"),
         pytest.param(
             Waiting("CreateContainerConfigError", 'secret "x" not found'),
-            "CreateContainerConfigError", 'secret "x" not found', id="secret",
+            "CreateContainerConfigError", 'secret "x" not found', id="A60 secret",
         ),
-        pytest.param(Crashing(1, "no such file"), "CrashLoopBackOff", "no such file", id="crash"),
-        pytest.param(Crashing(137, "", "OOMKilled"), "OOMKilled", "memory limit", id="memory"),
+        pytest.param(
+            Crashing(1, "no such file"), "CrashLoopBackOff", "no such file", id="A20 crash"
+        ),
+        pytest.param(Crashing(137, "", "OOMKilled"), "OOMKilled", "memory limit", id="A20 memory"),
     ],
 )  # fmt: skip
 def test_pods_that_cannot_serve_are_explained(
@@ -131,7 +135,7 @@ def test_pods_that_cannot_serve_are_explained(
     models.until("Ready")
 
 
-def test_a_foreign_object_of_the_same_name_is_not_taken_over(models: Models) -> None:
+def test_a25_a_foreign_object_of_the_same_name_is_not_taken_over(models: Models) -> None:
     foreign = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -165,7 +169,7 @@ def test_a_misspelt_field_of_a_passthrough_block_is_named(models: Models) -> Non
     assert "valu" in stalled["message"]
 
 
-def test_a_quota_is_named_and_when_it_is_lifted_the_work_goes_on(models: Models) -> None:
+def test_a35_a_quota_is_named_and_when_it_is_lifted_the_work_goes_on(models: Models) -> None:
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",

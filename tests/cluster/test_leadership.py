@@ -53,7 +53,7 @@ def test_a_leader_that_ends_hands_over_at_once(start: Callable[..., Operator]) -
     eventually(lambda: standby.is_leading, "the standby leads", timeout_s=3)
 
 
-def test_a_frozen_leader_does_not_act_when_it_wakes(
+def test_a50_a_frozen_leader_does_not_act_when_it_wakes(
     models: Models, start: Callable[..., Operator]
 ) -> None:
     leader, standby = _pair(start)
@@ -74,7 +74,7 @@ def test_a_frozen_leader_does_not_act_when_it_wakes(
     assert before > 0
 
 
-def test_a_leader_whose_api_hangs_stops_before_the_other_begins(
+def test_a45_a_leader_whose_api_hangs_stops_before_the_other_begins(
     models: Models, kubeconfig: Path, start: Callable[..., Operator]
 ) -> None:
     with FaultProxy(kubeconfig) as proxy:

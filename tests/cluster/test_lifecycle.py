@@ -66,7 +66,7 @@ def test_the_digest_stands_in_the_pods(models: Models) -> None:
 
 
 @pytest.mark.parametrize("kind", [*CHILD_KINDS, "apex Service"])
-def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: str) -> None:
+def test_a22_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: str) -> None:
     scaled: Manifest = (
         {"autoscaling": {"minReplicas": 2}} if kind == "HorizontalPodAutoscaler" else {}
     )
@@ -98,11 +98,11 @@ def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: st
     ("kind", "patch"),
     [
         pytest.param(
-            "Service", {"spec": {"selector": {"slipway.dev/revision": "x"}}}, id="selector"
+            "Service", {"spec": {"selector": {"slipway.dev/revision": "x"}}}, id="A23 selector"
         ),
-        pytest.param("Deployment", {"spec": {"replicas": 5}}, id="replicas"),
+        pytest.param("Deployment", {"spec": {"replicas": 5}}, id="A24 replicas"),
         pytest.param(
-            "Deployment", {"metadata": {"ownerReferences": None}}, id="owner reference removed"
+            "Deployment", {"metadata": {"ownerReferences": None}}, id="A23 owner reference removed"
         ),
         pytest.param(
             "ServiceAccount", {"automountServiceAccountToken": True}, id="token of the pods"
@@ -120,7 +120,7 @@ def test_a_deleted_child_comes_back_within_five_seconds(models: Models, kind: st
         pytest.param(
             "ControllerRevision",
             {"metadata": {"labels": {"slipway.dev/revision": "x"}}},
-            id="label",
+            id="A13 label",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_record_that_lost_its_notes_takes_nothing_down(models: Models) -> None
     assert after["status"]["availableReplicas"] == 1
 
 
-def test_a_lost_status_takes_nothing_down(models: Models, script: Script) -> None:
+def test_a55_a_lost_status_takes_nothing_down(models: Models, script: Script) -> None:
     models.apply(replicas=1)
     models.until("Ready")
     models.api.merge("ModelDeployment", models.namespace, "m", {"status": None}, "status")
@@ -183,7 +183,7 @@ def test_a_lost_status_takes_nothing_down(models: Models, script: Script) -> Non
     assert models.until("Ready")["status"]["stable"]["available"] == 3
 
 
-def test_fields_of_others_are_left_alone(models: Models) -> None:
+def test_a23_fields_of_others_are_left_alone(models: Models) -> None:
     models.apply()
     name = models.until("Ready")["status"]["stable"]["name"]
     patch = {"metadata": {"annotations": {"team.example/cost": "42"}}}

@@ -21,21 +21,45 @@ GOOD = "https://models.example/1.onnx"
     [
         pytest.param({"modle": {}}, "modle", id="unknown block"),
         pytest.param({"model": {"uri": GOOD, "url": GOOD}}, "url", id="unknown field"),
-        pytest.param({"model": {}}, "spec.model.uri: Required", id="no uri"),
-        pytest.param({"model": {"uri": "ftp://host/m"}}, "expected https://", id="scheme"),
-        pytest.param({"model": {"uri": "just words"}}, "expected https://", id="no scheme"),
-        pytest.param({"model": {"uri": "file:///m.onnx"}}, "only on a laptop", id="file"),
+        pytest.param({"model": {}}, "spec.model.uri: Required", id="A1 no uri"),
+        pytest.param({"model": {"uri": ""}}, "spec.model.uri", id="A2 empty"),
+        pytest.param({"model": {"uri": f"https://h/{'m' * 5000}"}}, "spec.model.uri", id="A2 long"),
+        pytest.param({"model": {"uri": "https://h/m\nn"}}, "white space", id="A2 newline"),
+        pytest.param({"model": {"uri": "https://h/m\0"}}, "white space", id="A2 NUL"),
+        pytest.param({"model": {"uri": "ftp://host/m"}}, "expected https://", id="A2 ftp"),
+        pytest.param({"model": {"uri": "just words"}}, "expected https://", id="A2 no scheme"),
+        pytest.param({"model": {"uri": "file:///m.onnx"}}, "only on a laptop", id="A2 file"),
         pytest.param({"model": {"uri": "configmap://a"}}, "configmap://NAME/KEY", id="no key"),
         pytest.param({"model": {"uri": "oci://host"}}, "HOST/REPOSITORY", id="no repository"),
-        pytest.param({"model": {"uri": "https://u:p@h/m"}}, "password", id="credentials"),
+        pytest.param({"model": {"uri": "https://u:p@h/m"}}, "password", id="A2 credentials"),
         pytest.param({"model": {"uri": GOOD, "digest": "abc"}}, "64 lower-case", id="digest"),
         pytest.param({"model": {"uri": GOOD, "format": "Pickle"}}, "ONNX", id="format"),
         pytest.param(
             {"model": {"uri": GOOD, "version": "a b"}}, "spec.model.version", id="version"
         ),
-        pytest.param({"replicas": -1}, "spec.replicas", id="negative replicas"),
-        pytest.param({"replicas": 2**31}, "spec.replicas", id="too many replicas"),
-        pytest.param({"replicas": "3"}, "numeric", id="replicas as text"),
+        pytest.param({"replicas": -1}, "spec.replicas", id="A3 negative"),
+        pytest.param({"replicas": 2**31}, "spec.replicas", id="A3 too many"),
+        pytest.param({"replicas": "3"}, "numeric", id="A3 text"),
+        pytest.param({"replicas": 1.5}, "spec.replicas", id="A3 fraction"),
+        pytest.param({"runtime": {"hostNetwork": True}}, "hostNetwork", id="A8 hostNetwork"),
+        pytest.param(
+            {"runtime": {"securityContext": {"privileged": True}}},
+            "securityContext",
+            id="A8 privileged",
+        ),
+        pytest.param(
+            {"runtime": {"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}},
+            "volumes",
+            id="A8 hostPath",
+        ),
+        pytest.param(
+            {"runtime": {"resources": {"limits": {"cpu": "2x"}}}}, "cpu", id="A9 not a quantity"
+        ),
+        pytest.param(
+            {"runtime": {"podAnnotations": {"slipway.dev/x": "x"}}},
+            "other keys",
+            id="A7 our annotation",
+        ),
         pytest.param({"serving": {"threads": 0}}, "1 to 256", id="threads"),
         pytest.param({"serving": {"threads": "all"}}, "1 to 256", id="threads as text"),
         pytest.param({"serving": {"requestTimeout": "30"}}, "requestTimeout", id="no unit"),
@@ -49,10 +73,10 @@ GOOD = "https://models.example/1.onnx"
         pytest.param({"runtime": {"drain": "2h"}}, "at most 1h", id="drain"),
         pytest.param({"runtime": {"image": "a b"}}, "spec.runtime.image", id="image"),
         pytest.param(
-            {"runtime": {"resources": {"limits": {"memory": "lots"}}}}, "memory", id="quantity"
+            {"runtime": {"resources": {"limits": {"memory": "lots"}}}}, "memory", id="A9 quantity"
         ),
         pytest.param(
-            {"runtime": {"podLabels": {"slipway.dev/model": "x"}}}, "other keys", id="our label"
+            {"runtime": {"podLabels": {"slipway.dev/model": "x"}}}, "other keys", id="A7 our label"
         ),
         pytest.param(
             {"exposure": {"service": {"nodePorts": {"http": 30080}}}}, "needs type", id="node port"
@@ -103,9 +127,9 @@ def test_a_bad_field_is_named(models: Models, spec: dict[str, Any], expected: st
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        pytest.param("m" * 41, "at most 40 characters", id="too long"),
-        pytest.param("1m", "starting with a letter", id="digit first"),
-        pytest.param("a.b", "starting with a letter", id="dot"),
+        pytest.param("m" * 41, "at most 40 characters", id="A4 too long"),
+        pytest.param("1m", "starting with a letter", id="A4 digit first"),
+        pytest.param("a.b", "starting with a letter", id="A5 dot"),
     ],
 )
 def test_a_bad_name_is_refused(models: Models, name: str, expected: str) -> None:
@@ -113,6 +137,39 @@ def test_a_bad_name_is_refused(models: Models, name: str, expected: str) -> None
     with pytest.raises(Refused) as refused:
         models.api.apply(manifest)
     assert expected in str(refused.value)
+
+
+def test_a1_a_spec_without_anything_is_refused(models: Models) -> None:
+    with pytest.raises(Refused, match=r"spec\.model: Required"):
+        models.api.apply(_manifest(models.namespace, {}))
+
+
+def test_a2_a_refusal_never_repeats_a_password(models: Models) -> None:
+    manifest = _manifest(models.namespace, {"model": {"uri": "https://me:hunter2@h/m"}})
+    with pytest.raises(Refused) as refused:
+        models.api.apply(manifest)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a3_null_is_the_default(models: Models) -> None:
+    spec = {"model": {"uri": GOOD}, "replicas": None}
+    assert models.api.create(_manifest(models.namespace, spec))["spec"]["replicas"] == 1
+
+
+def test_a67_there_is_one_version_and_no_conversion(api: Api) -> None:
+    crd = api.get("CustomResourceDefinition", None, "modeldeployments.slipway.dev")
+    assert crd is not None
+    versions = [(v["name"], v["served"], v["storage"]) for v in crd["spec"]["versions"]]
+    assert versions == [("v1alpha1", True, True)]
+    assert crd["status"]["storedVersions"] == ["v1alpha1"]
+    assert crd["spec"]["conversion"] == {"strategy": "None"}
+
+
+def test_a54_a_megabyte_of_annotations_is_refused(models: Models) -> None:
+    manifest = _manifest(models.namespace, {"model": {"uri": GOOD}})
+    manifest["metadata"]["annotations"] = {"team.example/notes": "x" * 1_000_000}
+    with pytest.raises(Refused, match="annotations: Too long"):
+        models.api.apply(manifest)
 
 
 def test_a_name_of_forty_characters_is_accepted(models: Models) -> None:

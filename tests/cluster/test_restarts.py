@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+import pytest
 
 from devcluster.cluster import Cluster
+from tests.cluster.audit import writes
+from tests.cluster.faultproxy import FaultProxy
 from tests.cluster.models import Models
-from tests.cluster.operators import Operator
+from tests.cluster.operators import Operator, skewed
 from tests.kubeapi import Api, eventually
 
 
-def test_a_restart_writes_nothing_but_the_lease(
+def test_a59_a_restart_writes_nothing_but_the_lease(
     models: Models, start: Callable[..., Operator], cluster: Cluster
 ) -> None:
     operator = start().until_ready()
@@ -29,9 +31,56 @@ def test_a_restart_writes_nothing_but_the_lease(
     eventually(lambda: again.is_leading, "it leads")
     eventually(lambda: again.metric("slipway_reconcile_total") >= 3, "it has looked at all")
     _until_quiet(again)
-    writes = [w for w in _writes(cluster.audit_log, mark) if w[1] == models.namespace]
-    assert {w[2] for w in writes} == {"leases"}
+    found = [w for w in writes(cluster.audit_log, mark) if w.namespace == models.namespace]
+    assert {w.resource for w in found} == {"leases"}
     assert _versions(models.api, models.namespace) == versions
+
+
+def test_a29_a_deletion_needs_no_operator(models: Models, start: Callable[..., Operator]) -> None:
+    operator = start().until_ready()
+    models.apply()
+    models.until("Ready")
+    assert "finalizers" not in models.get()["metadata"]
+    operator.kill()
+    models.api.delete("ModelDeployment", models.namespace, "m")
+    assert models.api.get("ModelDeployment", models.namespace, "m") is None
+    eventually(lambda: not models.api.children(models.namespace), "all is gone", timeout_s=30)
+
+
+def test_a66_another_version_of_the_operator_restarts_no_pod(
+    models: Models, start: Callable[..., Operator], cluster: Cluster
+) -> None:
+    operator = start().until_ready()
+    models.apply(replicas=2)
+    models.until("Ready")
+    _until_quiet(operator)
+    versions = _versions(models.api, models.namespace)
+    operator.end()
+    newer = start(runtime_image="registry.test/slipway-runtime:next").until_ready()
+    eventually(lambda: newer.metric("slipway_reconcile_total") >= 1, "it has looked")
+    _until_quiet(newer)
+    assert _versions(models.api, models.namespace) == versions
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "skew", [pytest.param("+10m", id="A51 ahead"), pytest.param("-10m", id="A51 behind")]
+)
+def test_a_clock_that_is_wrong_changes_nothing(
+    models: Models, proxy: FaultProxy, start: Callable[..., Operator], skew: str
+) -> None:
+    """Behind the proxy, because certificates would rightly be refused."""
+    right = start(proxy.kubeconfig).until_ready()
+    eventually(lambda: right.is_leading, "the right clock leads")
+    wrong = start(proxy.kubeconfig, environment=skewed(skew)).until_ready()
+    models.apply(replicas=2)
+    models.until("Ready")
+    assert not wrong.is_leading, "a Lease is not older for a clock that is ahead"
+    right.kill()
+    models.apply(uri="https://models.example/2.onnx", replicas=2)
+    status = models.until("Ready", timeout_s=30)["status"]
+    assert wrong.metric("slipway_leader") == 1
+    assert (status["stable"]["revision"], status["stable"]["available"]) == (2, 2)
 
 
 def _until_quiet(operator: Operator) -> None:
@@ -53,16 +102,3 @@ def _versions(api: Api, namespace: str) -> dict[str, str]:
     return {
         f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in objects
     }
-
-
-def _writes(log: Path, since: int) -> list[tuple[str, str, str]]:
-    """Verb, namespace and resource of every write of the operator after an offset of the log."""
-    with log.open() as lines:
-        lines.seek(since)
-        events = [json.loads(line) for line in lines]
-    return [
-        (e["verb"], e["objectRef"].get("namespace", ""), e["objectRef"]["resource"])
-        for e in events
-        if e.get("userAgent", "").startswith("slipway-operator")
-        and e["verb"] in ("create", "update", "patch", "delete")
-    ]

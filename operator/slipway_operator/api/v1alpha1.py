@@ -51,6 +51,12 @@ class Model(Block):
     """Which model is served, and how its bytes are checked."""
 
     model_config = block_rules(
+        # Of the block, not of the field: the refusal of a field repeats its value.
+        rule(
+            "!self.uri.matches('^[a-z]+://[^/]*@')",
+            "model.uri: a user name or password does not belong into the URI,"
+            " where everybody who may read the resource would see it",
+        ),
         rule(
             "!self.uri.startsWith('configmap://') ||"
             " self.uri.matches('^configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+$')",
@@ -86,9 +92,9 @@ class Model(Block):
                 " or configmap://NAME/KEY",
             ),
             rule(
-                "!self.matches('^[a-z]+://[^/]*@')",
-                "model.uri: a user name or password does not belong into the URI,"
-                " where everybody who may read the resource would see it",
+                r"!self.matches('[\\x00-\\x20\\x7f]')",
+                "model.uri: white space and control characters are not allowed; write them as %20"
+                " and the like",
             ),
         ),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -26,7 +27,9 @@ from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
 Manifest = dict[str, Any]
 
 PAGE_SIZE: Final = 500
-_APPLY: Final = "application/apply-patch+yaml"
+# With a parameter: the client library would otherwise escape what YAML cannot read (`_yaml`).
+_APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
 _JITTER: Final = 0.1
@@ -254,7 +257,7 @@ class KubeClient:
             method,
             resource,
             header_params={"Content-Type": content_type, "Accept": _JSON},
-            body=body,
+            body=_yaml(body) if content_type == _APPLY and body is not None else body,
             auth_settings=["BearerToken"],
         )
         limit_s = self._timeout_s if method == "GET" else self._write_timeout_s
@@ -272,6 +275,12 @@ def _parsed(raw: bytes, request: str, status: int) -> Manifest:
     if not isinstance(answer, dict):
         raise Unavailable(status, "NoAnswer", f"{request}: the answer is not an object")
     return answer
+
+
+def _yaml(body: Mapping[str, Any]) -> bytes:
+    """Write JSON that is YAML, too: no surrogates (an emoji is one character), no bare controls."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _apply_query(manager: str = FIELD_MANAGER) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
@@ -30,6 +31,7 @@ class Server:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], str, Any]] = []
+        self.raw: list[bytes] = []
         self.answers: list[web.Response] = []
         self.never = asyncio.Event()
         self.hangs = False
@@ -37,6 +39,7 @@ class Server:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        self.raw.append(body)
         self.requests.append(
             (
                 request.method, request.path, dict(request.query),
@@ -113,14 +116,16 @@ async def test_apply_is_a_strict_forced_server_side_apply(
 ) -> None:
     await client.apply(DEPLOYED)
     assert server.requests == [
-        ("PATCH", f"{PATH}/d", APPLY, "application/apply-patch+yaml", DEPLOYED)
+        ("PATCH", f"{PATH}/d", APPLY, "application/apply-patch+yaml; charset=utf-8", DEPLOYED)
     ]
 
 
 async def test_apply_status_goes_to_the_subresource(client: KubeClient, server: Server) -> None:
     await client.apply_status(mdep())
     path = "/apis/slipway.dev/v1alpha1/namespaces/t1/modeldeployments/digits/status"
-    assert server.requests == [("PATCH", path, APPLY, "application/apply-patch+yaml", mdep())]
+    assert server.requests == [
+        ("PATCH", path, APPLY, "application/apply-patch+yaml; charset=utf-8", mdep())
+    ]
 
 
 async def test_delete_names_exactly_what_was_seen(client: KubeClient, server: Server) -> None:
@@ -271,3 +276,11 @@ async def test_a_paused_bucket_gives_no_turn() -> None:
     assert asyncio.get_running_loop().time() - start >= 0.2
     async with asyncio.timeout(0.1):
         await bucket.take()
+
+
+async def test_every_character_survives_an_apply(client: KubeClient, server: Server) -> None:
+    text = '模型 🚀 \x7f \x85 \u2028 \ufeff " \\ \n \t'
+    await client.apply({**DEPLOYED, "spec": {"text": text}})
+    raw = server.raw[0].decode()
+    assert yaml.safe_load(raw)["spec"]["text"] == json.loads(raw)["spec"]["text"] == text
+    assert "\\ud83d" not in raw, "half a character"

@@ -1,0 +1,80 @@
+"""The CRD comes late, goes, and comes back (cases A32, A33)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import CRD, is_established
+from tests.cluster.models import Models
+from tests.cluster.operators import Operator
+from tests.kubeapi import Api, Refused, eventually
+
+NAME: Final = "modeldeployments.slipway.dev"
+
+
+@pytest.fixture
+def crd(api: Api) -> Iterator[None]:
+    """The CRD is back when the test is over, whatever happened."""
+    yield
+    _install(api)
+
+
+def _install(api: Api) -> None:
+    api.apply(yaml.safe_load(CRD.read_text()))
+    eventually(
+        lambda: is_established(api.get("CustomResourceDefinition", None, NAME)), "it is there"
+    )
+    eventually(lambda: _answers(api), "it answers", timeout_s=30)
+
+
+def _answers(api: Api) -> bool:
+    try:
+        return api.find("ModelDeployment") is not None
+    except Refused as refused:
+        if refused.status == 429:  # storage is (re)initializing
+            return False
+        raise
+
+
+def _remove(api: Api) -> None:
+    api.delete("CustomResourceDefinition", None, NAME)
+    eventually(lambda: api.get("CustomResourceDefinition", None, NAME) is None, "it is gone")
+
+
+@pytest.mark.usefixtures("crd")
+@pytest.mark.parametrize(
+    "namespaces", [pytest.param("", id="A33 cluster"), pytest.param("own", id="A33 namespaces")]
+)
+def test_a_crd_that_comes_late_is_waited_for(
+    models: Models, start: Callable[..., Operator], namespaces: str
+) -> None:
+    _remove(models.api)
+    operator = start(watch_namespaces=namespaces and models.namespace)
+    eventually(lambda: "is not installed" in operator.text("/readyz"), "it says what it waits for",
+               timeout_s=20, describe=operator.tail)  # fmt: skip
+    assert operator.answer("/livez") == 200
+    _install(models.api)
+    operator.until_ready()
+    models.apply()
+    models.until("Ready", timeout_s=30)
+
+
+@pytest.mark.usefixtures("crd")
+def test_a32_a_crd_that_is_deleted_and_comes_back(
+    models: Models, start: Callable[..., Operator]
+) -> None:
+    operator = start(watch_namespaces="").until_ready()
+    models.apply()
+    name = models.until("Ready")["status"]["stable"]["name"]
+    _remove(models.api)
+    eventually(lambda: models.child("Deployment", name) is None, "the children are collected",
+               timeout_s=30)  # fmt: skip
+    _install(models.api)
+    if operator.process.poll() is not None:  # it may end; Kubernetes would start it again
+        operator = start(watch_namespaces="").until_ready()
+    models.apply()
+    models.until("Ready", timeout_s=60)
