@@ -1,0 +1,180 @@
+"""`python -m benchmarks.operator [--objects 1000]`: make, restart, leave alone, edit; then a table.
+
+The exit status is 1 when a row fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.operator.measures import (
+    Audit,
+    cpu_s,
+    edit_times,
+    memory_mb,
+    now,
+    percentile,
+    wait,
+    wait_until_quiet,
+)
+from benchmarks.operator.simulation import Fleet, kwok, prepare
+from benchmarks.operator.table import Row, rendered
+from devcluster.cluster import Cluster
+from tests.cluster.operators import Operator
+from tests.kubeapi import Api
+
+CLUSTER: Final = "bench"
+_IDLE_S: Final = 60
+_OPEN: Final = {"api_qps": "2000", "api_burst": "2000"}
+"""The token bucket while all are created: its default would be what is measured."""
+
+
+class Bench:
+    """One run: an operator after the other over the same fleet."""
+
+    def __init__(self, cluster: Cluster, api: Api, fleet: Fleet, folder: Path) -> None:
+        self.cluster, self.api, self.fleet, self.folder = cluster, api, fleet, folder
+        self.audit = Audit(cluster.audit_log)
+        self.rows: list[Row] = []
+        self.samples: list[float] = []
+        self._operators = 0
+
+    def operator(self, **settings: str) -> Operator:
+        """Start an operator for the whole cluster, with the Lease times of the chart."""
+        self._operators += 1
+        log = self.folder / f"operator-{self._operators}.log"
+        times = {"lease_duration_s": "15", "lease_renew_deadline_s": "10", "lease_retry_s": "2"}
+        every = {"lease_namespace": "default", **times, **settings}
+        return Operator(self.cluster.kubeconfig, "", log, {}, **every)
+
+    def tell(self, name: str, value: float, unit: str = "", must: float | None = None) -> None:
+        """Add a row, and show it."""
+        self.rows.append(Row(name, value, unit, must))
+        print(rendered(self.rows[-1:]), flush=True)
+
+    def create(self) -> None:
+        """From nothing to Ready."""
+        operator = self.operator(**_OPEN).until_ready()
+        start, cpu, at = now(), cpu_s(operator), time.monotonic()
+        self.fleet.create()
+        self.tell("create: all are asked for after", time.monotonic() - at, "s")
+        wait("all are Ready", lambda: self.fleet.ready() == self.fleet.size,
+             timeout_s=self.fleet.size * 0.6 + 60, every_s=1)  # fmt: skip
+        took = time.monotonic() - at
+        asked = self.audit.since(start)
+        self.tell("create: all are Ready after", took, "s")
+        self.tell("create: CPU of the operator", cpu_s(operator) - cpu, "s")
+        self.tell("create: writes per object", asked.writes / self.fleet.size)
+        self.tell("create: of these, statuses", asked.statuses / self.fleet.size)
+        self.tell("create: of these, Events", asked.events / self.fleet.size)
+        self.tell("create: reads per object", asked.reads / self.fleet.size)
+        self.tell("create: requests", (asked.writes + asked.reads) / took, "/s")
+        self.tell("create: memory, peak", memory_mb(operator, "VmHWM"), "MB")
+        self.tell("create: children per object", self.fleet.children() / self.fleet.size)
+        wait_until_quiet(operator)
+        self.end(operator)
+
+    def end(self, operator: Operator) -> None:
+        """End an operator that has nothing left to do."""
+        if status := operator.end():
+            raise RuntimeError(f"the operator ended with {status}\n{operator.tail()}")
+
+    def restart(self) -> Operator:
+        """A new process finds everything as it ought to be."""
+        start, at = now(), time.monotonic()
+        operator = self.operator()
+        wait("caches are filled", lambda: operator.answer("/readyz") == 200, timeout_s=180)
+        synced, cpu = time.monotonic(), cpu_s(operator)
+        size = self.fleet.size
+        wait("a first full pass", lambda: operator.metric("slipway_reconcile_total") >= size,
+             timeout_s=180)  # fmt: skip
+        self.tell("restart: caches are filled after", synced - at, "s")
+        self.tell(
+            "restart: first full pass, after that", time.monotonic() - synced, "s", _scaled(5, size)
+        )
+        wait_until_quiet(operator)
+        self.tell("restart: CPU until quiet", cpu_s(operator), "s")
+        self.tell("restart: CPU until caches are filled", cpu, "s")
+        self.tell("restart: writes but the Lease", self.audit.since(start).writes, "", 0)
+        most = 250 if size <= 1000 else 1000
+        self.tell("restart: memory, peak", memory_mb(operator, "VmHWM"), "MB", most)
+        self.tell("restart: memory, then", memory_mb(operator, "VmRSS"), "MB")
+        return operator
+
+    def idle(self, operator: Operator) -> None:
+        """A minute in which nothing happens."""
+        start, cpu = now(), cpu_s(operator)
+        time.sleep(_IDLE_S)  # what is measured is the time itself
+        self.tell("idle: CPU", (cpu_s(operator) - cpu) / _IDLE_S * 100, "%", 2)
+        asked = self.audit.since(start)
+        self.tell("idle: writes but the Lease in 60 s", asked.writes, "", 0)
+        self.tell("idle: writes of the Lease in 60 s", asked.leases)
+
+    def edit(self, samples: int) -> None:
+        """`spec.replicas` until the Deployment is changed."""
+        self.samples = edit_times(self.fleet, samples)
+        ms = [t * 1000 for t in self.samples]
+        self.tell("edit: Deployment changed, p50", percentile(ms, 50), "ms")
+        self.tell("edit: Deployment changed, p99", percentile(ms, 99), "ms", 100)
+
+
+def _scaled(seconds: float, size: int) -> float:
+    """The bound is for a thousand objects; more of them may take as much longer."""
+    return seconds * max(1.0, size / 1000)
+
+
+@contextmanager
+def _cluster(*, keep: bool) -> Iterator[Cluster]:
+    cluster = Cluster(CLUSTER)
+    cluster.up(metrics_server=False)
+    try:
+        yield cluster
+    finally:
+        if not keep:
+            cluster.down()
+
+
+def main() -> int:
+    """Measure and judge."""
+    options = _options()
+    with _cluster(keep=options.keep) as cluster, tempfile.TemporaryDirectory() as folder:
+        api = Api(cluster.kubeconfig)
+        prepare(api)
+        with kwok(cluster.kubeconfig, Path(folder) / "kwok.log"):
+            bench = Bench(cluster, api, Fleet(api, options.objects), Path(folder))
+            bench.create()
+            operator = bench.restart()
+            bench.idle(operator)
+            bench.edit(min(100, options.objects))
+            bench.end(operator)
+    if options.json:
+        options.json.write_text(json.dumps(_report(bench), indent=2) + "\n")
+    print(f"\n{options.objects} ModelDeployments\n{rendered(bench.rows)}")
+    failed = [row.name for row in bench.rows if row.verdict == "fail"]
+    print(f"\n{'fail: ' + '; '.join(failed) if failed else 'pass'}")
+    return int(bool(failed))
+
+
+def _report(bench: Bench) -> dict[str, object]:
+    rows = [row.json() for row in bench.rows]
+    return {"objects": bench.fleet.size, "rows": rows, "edit_s": bench.samples}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
+    parser.add_argument("--objects", type=int, default=1000, help="how many (default: 1000)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, too")
+    parser.add_argument("--keep", action="store_true", help="leave the cluster up")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Take the figures: times from outside, writes from the audit log, CPU and memory from /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Final
+
+from benchmarks.operator.simulation import Fleet
+from tests.cluster.operators import Operator
+from tests.kubeapi import Api, Manifest
+
+_WRITES: Final = frozenset({"create", "update", "patch", "delete"})
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_QUIET_S: Final = 3.0
+_PACE_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What the operator asked of the API server in a time."""
+
+    writes: int
+    """Of children, statuses and Events; the Lease is apart."""
+    events: int
+    statuses: int
+    reads: int
+    leases: int
+
+
+class Audit:
+    """The API server's own record, over the files that it rotates."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def since(self, start: datetime) -> Requests:
+        """Count the operator's requests since a time."""
+        found = [e for e in self._entries() if _at(e) >= start]
+        resource = [(e["verb"], e["objectRef"]["resource"], e["objectRef"].get("subresource"))
+                    for e in found]  # fmt: skip
+        writes = [r for r in resource if r[0] in _WRITES]
+        return Requests(
+            writes=sum(r[1] != "leases" for r in writes),
+            events=sum(r[1] == "events" for r in writes),
+            statuses=sum(r[2] == "status" for r in writes),
+            reads=len(resource) - len(writes),
+            leases=sum(r[1] == "leases" for r in writes),
+        )
+
+    def _entries(self) -> Iterator[Manifest]:
+        for path in sorted(self._log.parent.glob(f"{self._log.stem}*{self._log.suffix}")):
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    if '"userAgent":"slipway-operator' in line:
+                        yield json.loads(line)
+
+
+def _at(entry: Manifest) -> datetime:
+    return datetime.fromisoformat(entry["requestReceivedTimestamp"])
+
+
+def now() -> datetime:
+    """The time, as the audit log has it."""
+    return datetime.now(UTC)
+
+
+def cpu_s(operator: Operator) -> float:
+    """CPU time of the operator's process so far, in seconds."""
+    fields = Path(f"/proc/{operator.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory_mb(operator: Operator, kind: str) -> float:
+    """Resident memory of the operator's process in MB: `VmRSS` now, `VmHWM` at its peak."""
+    for line in Path(f"/proc/{operator.process.pid}/status").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise KeyError(kind)
+
+
+def wait(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: float = 0.05) -> float:
+    """Wait for a condition; tell how long it took, in seconds.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    start = time.monotonic()
+    while not done():
+        if time.monotonic() - start > timeout_s:
+            raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(every_s)
+    return time.monotonic() - start
+
+
+def wait_until_quiet(operator: Operator, timeout_s: float = 300) -> None:
+    """Wait until nothing has been reconciled for three seconds."""
+    last, since = -1.0, time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal last, since
+        count = operator.metric("slipway_reconcile_total")
+        if count != last:
+            last, since = count, time.monotonic()
+        return time.monotonic() - since > _QUIET_S
+
+    wait("the operator is quiet", quiet, timeout_s=timeout_s, every_s=0.5)
+
+
+@contextmanager
+def deployments(api: Api) -> Iterator[Queue[tuple[str, int, float]]]:
+    """Watch Deployments: name, replicas wanted, and when the event came."""
+    seen: Queue[tuple[str, int, float]] = Queue()
+    over = threading.Event()
+    started = threading.Event()
+    version = api.send("GET", "/apis/apps/v1/deployments", params={"limit": "1"})["metadata"]
+    query = {"watch": "1", "resourceVersion": version["resourceVersion"],
+             "allowWatchBookmarks": "false", "timeoutSeconds": "600"}  # fmt: skip
+
+    def follow() -> None:
+        with api.http.stream(
+            "GET", "/apis/apps/v1/deployments", params=query, timeout=600
+        ) as lines:
+            started.set()
+            for line in lines.iter_lines():
+                at = time.monotonic()
+                event = json.loads(line)["object"]
+                seen.put((event["metadata"]["name"], event["spec"]["replicas"], at))
+                if over.is_set():
+                    return
+
+    threading.Thread(target=follow, daemon=True).start()
+    started.wait(timeout=10)
+    yield seen
+    over.set()
+
+
+def edit_times(fleet: Fleet, samples: int) -> list[float]:
+    """Seconds from sending `spec.replicas` to the event of the changed Deployment, per sample."""
+    times = []
+    step = max(1, fleet.size // samples)
+    with deployments(fleet.api) as seen:
+        for namespace, name in fleet.names[::step][:samples]:
+            while not seen.empty():
+                seen.get()
+            start = time.monotonic()
+            fleet.scale(namespace, name, 2)
+            times.append(_arrival(seen, name) - start)
+            time.sleep(_PACE_S)  # one edit after the other, not a flood: that is another figure
+    return times
+
+
+def _arrival(seen: Queue[tuple[str, int, float]], name: str) -> float:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            found, replicas, at = seen.get(timeout=1)
+        except Empty:
+            continue
+        if found.startswith(f"{name}-") and replicas == 2:
+            return at
+    raise TimeoutError(f"{name}: its Deployment was not changed within 30 s")
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """A percentile, by the nearest of a hundred cuts."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
