@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.compatibility import warn_of_another_crd
 from slipway_operator.engine.discovery import Discovery
 from slipway_operator.engine.elector import Elector, LeaseTimes
 from slipway_operator.engine.events import EventRecorder
@@ -108,6 +109,8 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         objects = await app.resync.first()
         synced.set()
         log.info("caches filled", extra={"objects": objects})
+        if not settings.watch_namespaces:  # with rights in namespaces alone it would be refused
+            await warn_of_another_crd(app.kube)
         # Only now: a Lease held by one that cannot act keeps those away that can.
         tasks.append(asyncio.create_task(app.elector.run()))
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))

@@ -1,4 +1,4 @@
-"""The CRD comes late, goes, and comes back (cases A32, A33)."""
+"""The CRD comes late, goes, and comes back (cases A32 to A34)."""
 
 from __future__ import annotations
 
@@ -78,3 +78,23 @@ def test_a32_a_crd_that_is_deleted_and_comes_back(
         operator = start(watch_namespaces="").until_ready()
     models.apply()
     models.until("Ready", timeout_s=60)
+
+
+@pytest.mark.usefixtures("crd")
+def test_a34_an_older_crd_is_warned_of_and_harms_nothing(
+    models: Models, start: Callable[..., Operator]
+) -> None:
+    same = start(watch_namespaces="").until_ready()
+    models.apply(serving={"threads": 2})
+    before = models.until("Ready")["status"]["stable"]
+    assert "the CRD is not that of this operator" not in same.log.read_text()
+    same.end()
+    older = yaml.safe_load(CRD.read_text())
+    schema = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    del schema["spec"]["properties"]["exposure"]
+    models.api.apply(older)
+    other = start(watch_namespaces="").until_ready()
+    eventually(lambda: "the CRD is not that of this operator" in other.log.read_text(), "it warns")
+    models.apply(replicas=2, serving={"threads": 2})
+    after = models.until("Ready")["status"]["stable"]
+    assert after["hash"] == before["hash"]

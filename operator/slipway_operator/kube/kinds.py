@@ -80,6 +80,11 @@ EVENT: Final = Kind(
 LEASE: Final = Kind(
     "coordination.k8s.io", "v1", "Lease", "leases", is_watched=False, is_child=False
 )
+CUSTOM_RESOURCE_DEFINITION: Final = Kind(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions",
+    is_watched=False, is_child=False, label_selector=None,
+    field_selector=f"metadata.name={v1alpha1.PLURAL}.{v1alpha1.GROUP}",
+)  # fmt: skip
 
 KINDS: Final = (
     MODEL_DEPLOYMENT, CONTROLLER_REVISION, JOB, CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT,
