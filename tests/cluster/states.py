@@ -46,3 +46,19 @@ def _steady(value: Any, namespace: str) -> Any:
     if isinstance(value, str):
         return _TIME.sub("TIME", value).replace(namespace, "NAMESPACE")
     return value
+
+
+def differences(found: Any, expected: Any, path: str = "") -> list[str]:
+    """Name what differs between two states, one line per field.
+
+    >>> differences({"a": 1, "b": [1]}, {"a": 2, "b": [1]})
+    ['/a: got 1, expected 2']
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        names = sorted(found.keys() | expected.keys())
+        return [
+            line
+            for name in names
+            for line in differences(found.get(name), expected.get(name), f"{path}/{name}")
+        ]
+    return [] if found == expected else [f"{path}: got {found!r}, expected {expected!r}"]

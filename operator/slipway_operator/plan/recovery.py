@@ -19,6 +19,7 @@ from slipway_operator.plan.names import (
 )
 from slipway_operator.plan.revision import Revision, SupplyResult, revisioned
 from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.supply import result_of_pods
 
 _OURS: Final = (MODEL_DIGEST, REVISION_NUMBER)
 
@@ -43,7 +44,7 @@ def recovered(snapshot: Snapshot, revision: str, desired: str) -> Revision | Non
         number=int(number),
         spec=spec,
         pod_template=_template(deployment),
-        result=_result(snapshot, str(digest)),
+        result=_result(snapshot, revision, str(digest)),
         promoted_at=promoted_at(snapshot, revision),
     )
 
@@ -55,7 +56,7 @@ def remembered(snapshot: Snapshot, rendered: Revision) -> Revision:
     return replace(
         rendered,
         number=int(stable.get("revision") or rendered.number),
-        result=_result(snapshot, str(digest)) if digest else None,
+        result=_result(snapshot, rendered.hash, str(digest)) if digest else None,
         promoted_at=promoted_at(snapshot, rendered.hash),
     )
 
@@ -66,7 +67,9 @@ def restored(snapshot: Snapshot, revision: Revision) -> Revision:
         return revision
     deployment = snapshot.child("Deployment", revision_name(snapshot.owner.name, revision.hash))
     digest = ((deployment or {}).get("metadata", {}).get("annotations") or {}).get(MODEL_DIGEST)
-    return replace(revision, result=_result(snapshot, str(digest))) if digest else revision
+    if not digest:
+        return revision
+    return replace(revision, result=_result(snapshot, revision.hash, str(digest)))
 
 
 def _spec(snapshot: Snapshot, name: str, *, is_desired: bool) -> dict[str, Any] | None:
@@ -95,7 +98,11 @@ def _template(deployment: Manifest) -> Manifest:
     return {**template, "metadata": metadata | ({"annotations": notes} if notes else {})}
 
 
-def _result(snapshot: Snapshot, digest: str) -> SupplyResult:
+def _result(snapshot: Snapshot, revision: str, digest: str) -> SupplyResult:
+    """What is known of a digest: by the pod that checked it, by the status, or its name alone."""
+    told = result_of_pods(snapshot, revision)
+    if told is not None and told.digest == digest:
+        return told
     model = snapshot.status.get("model") or {}
     if model.get("digest") != digest:
         return SupplyResult(digest, "ONNX", 0, {})

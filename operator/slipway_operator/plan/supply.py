@@ -66,6 +66,15 @@ def supply(snapshot: Snapshot, revision: Revision) -> Supply:
     return _of_pods(snapshot, revision, job, mine)
 
 
+def result_of_pods(snapshot: Snapshot, revision: str) -> SupplyResult | None:
+    """What the newest pod that succeeded has told, of whichever Job; None when none is there."""
+    for pod in reversed(pods.supply_pods(snapshot, revision)):
+        end = _ended(pod)
+        if end is not None and end.get("exitCode") == 0 and (result := _result(end)):
+            return result
+    return None
+
+
 def _verified(result: SupplyResult) -> Supply:
     text = f"{result.format} model of {result.size_bytes} bytes, {result.digest}"
     return Supply(VERIFIED, text, result=result)

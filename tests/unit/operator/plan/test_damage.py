@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from slipway_operator.plan.names import PROMOTED_AT, SUPPLY_RESULT
 from slipway_operator.plan.plan import Plan, Problem, plan, with_problems
 from slipway_operator.plan.revision import revision_hash
 from slipway_operator.plan.workload import PROGRESS_DEADLINE_S
-from tests.builders import Scene, ago, spec_of
+from tests.builders import Scene, ago, result_of, spec_of, success_message
 
 FIRST = spec_of("https://m.test/1.onnx")
 SECOND = spec_of("https://m.test/2.onnx")
@@ -130,3 +131,13 @@ def test_pods_that_kubernetes_refuses_to_make_are_explained() -> None:
     assert found.status is not None
     assert found.status["lastFailure"]["reason"] == c.FAILED_CREATE
     assert "exceeded quota: q" in found.status["message"]
+
+
+def test_a_result_that_could_not_be_recorded_is_read_from_the_pod_again() -> None:
+    """The Deployment was written, its record refused: all but the digest would be forgotten."""
+    uri = "https://m.test/1.onnx"
+    scene = Scene(FIRST).recorded(FIRST).job(FIRST, ended="Complete").deployed(FIRST)
+    scene.supply_ended(FIRST, 0, success_message(uri))
+    del scene.children["ControllerRevision", R1]["metadata"]["annotations"][SUPPLY_RESULT]
+    notes = applied(decided(scene), "ControllerRevision", R1)["metadata"]["annotations"]
+    assert json.loads(notes[SUPPLY_RESULT]) == result_of(uri).manifest()
