@@ -60,10 +60,12 @@ def is_established(crd: Manifest | None) -> bool:
 
 
 @pytest.fixture(scope="session")
-def kubelet(api: Api) -> Iterator[Kubelet]:
-    """The played node."""
-    with Kubelet(api) as played:
+def kubelet(api: Api, kubeconfig: Path) -> Iterator[Kubelet]:
+    """The played node; its thread has connections of its own."""
+    own = Api(kubeconfig)
+    with Kubelet(own) as played:
         yield played
+    own.http.close()
 
 
 @pytest.fixture
