@@ -14,6 +14,7 @@ from tests.kubeapi import Api, Manifest, condition, eventually, told
 
 SECOND = "https://models.example/2.onnx"
 HPA = "HorizontalPodAutoscaler"
+NOTHING = {"type": "Utilization", "averageUtilization": 0}
 
 
 def _ready(models: Models, **spec: Any) -> str:
@@ -53,7 +54,7 @@ def _let_go(models: Models, name: str) -> Manifest:
 
 
 @pytest.mark.usefixtures("operator")
-def test_switching_to_autoscaling_costs_no_pod(models: Models) -> None:
+def test_a10_switching_to_autoscaling_costs_no_pod(models: Models) -> None:
     name = _ready(models, replicas=4)
     assert _owners(_deployment(models, name)) == {"slipway-operator"}
     before = _replica_set(models)
@@ -69,7 +70,7 @@ def test_switching_to_autoscaling_costs_no_pod(models: Models) -> None:
 
 
 @pytest.mark.usefixtures("operator")
-def test_what_an_autoscaler_decides_stays(models: Models) -> None:
+def test_a10_what_an_autoscaler_decides_stays(models: Models) -> None:
     name = _ready(models, autoscaling={"minReplicas": 2, "maxReplicas": 6})
     _let_go(models, name)
     assert models.kubectl("scale", f"deployment/{name}", "--replicas=5").returncode == 0
@@ -84,6 +85,19 @@ def test_what_an_autoscaler_decides_stays(models: Models) -> None:
     )
     assert _deployment(models, name)["metadata"]["generation"] == scaled["metadata"]["generation"]
     assert models.until("Ready")["status"]["summary"]["replicas"].endswith("/5")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a63_an_autoscaler_without_metrics_is_told_and_takes_nothing_down(models: Models) -> None:
+    name = _ready(models, autoscaling={"minReplicas": 2})
+    message = eventually(
+        lambda: m if "does not scale: Failed" in (m := models.get()["status"]["message"]) else None,
+        "the autoscaler's trouble is told",
+        timeout_s=60,
+        describe=lambda: models.child(HPA, name),
+    )
+    assert "metrics" in message
+    assert models.until("Ready")["status"]["stable"]["available"] == 2
 
 
 @pytest.mark.usefixtures("operator")
@@ -140,6 +154,11 @@ def test_suspending_is_exact_under_autoscaling_and_ends(models: Models) -> None:
             {"metrics": [{"type": "Resource", "resource": {"name": "cpu"}}]},
             "must set either",
             id="metric without target",
+        ),
+        pytest.param(
+            {"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": NOTHING}}]},
+            "must be greater than 0",
+            id="A10 target of nothing",
         ),
         pytest.param({"metrics": [{"typo": 1}]}, "typo", id="unknown field"),
         pytest.param({"behavior": {"scaleDown": {"policies": []}}}, "policies", id="behavior"),

@@ -84,9 +84,13 @@ GOOD = "https://models.example/1.onnx"
         pytest.param(
             {"exposure": {"service": {"loadBalancerClass": "x"}}}, "needs type", id="class"
         ),
-        pytest.param({"autoscaling": {"minReplicas": 11}}, "raise maxReplicas", id="minReplicas"),
         pytest.param(
-            {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}, "raise maxReplicas", id="bounds"
+            {"autoscaling": {"minReplicas": 11}}, "raise maxReplicas", id="A10 minReplicas"
+        ),
+        pytest.param(
+            {"autoscaling": {"minReplicas": 3, "maxReplicas": 2}},
+            "raise maxReplicas",
+            id="A10 bounds",
         ),
         pytest.param({"autoscaling": {"minReplicas": 0}}, "needs autoscaling.keda", id="to zero"),
         pytest.param(

@@ -102,7 +102,7 @@ class Cache:
         before = self._unlink(key) if known is not None else None
         self._objects[key] = kept = pruned(kind, manifest)
         self._link(key, owner)
-        if kind.is_measured and known is not None and _says_the_same(kept, known):
+        if kind.health and known is not None and _says_the_same(kept, known):
             return None
         return owner if before in (None, owner) else before
 

@@ -30,8 +30,8 @@ class Kind:
     field_selector: str | None = None
     is_optional: bool = False
     """Of another project, which may not be installed."""
-    is_measured: bool = False
-    """Its status moves with every measurement, and nothing here reads it."""
+    health: str | None = None
+    """Of a status that moves with every measurement: the one condition that is read."""
 
     @property
     def group_path(self) -> str:
@@ -64,10 +64,14 @@ SERVICE: Final = Kind("", "v1", "Service", "services")
 SERVICE_ACCOUNT: Final = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 DISRUPTION_BUDGET: Final = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER: Final = Kind(
-    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", is_measured=True
+    "autoscaling",
+    "v2",
+    "HorizontalPodAutoscaler",
+    "horizontalpodautoscalers",
+    health="ScalingActive",
 )
 SCALED_OBJECT: Final = Kind(
-    "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", is_optional=True, is_measured=True
+    "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects", is_optional=True, health="Ready"
 )
 POD_MONITOR: Final = Kind(
     "monitoring.coreos.com", "v1", "PodMonitor", "podmonitors", is_optional=True
@@ -121,9 +125,18 @@ def pruned(kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
         kept.pop("spec", None)
     elif kind is DEPLOYMENT:
         metadata["managedFields"] = _owners_of_replicas(manifest)
-    elif kind.is_measured:
-        kept.pop("status", None)
+    elif kind.health:
+        kept["status"] = {"conditions": _failing(kind, manifest)}
     return kept
+
+
+def _failing(kind: Kind, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    conditions = (manifest.get("status") or {}).get("conditions") or ()
+    return [
+        {k: str(c.get(k, "")) for k in ("type", "status", "reason", "message")}
+        for c in conditions
+        if c.get("type") == kind.health and c.get("status") == "False"
+    ]
 
 
 def _owners_of_replicas(deployment: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from slipway_operator.api.fields import seconds
 from slipway_operator.api.scaling import Autoscaling, Keda
 from slipway_operator.plan.names import Manifest, Owner, child, revision_name
 from slipway_operator.plan.sizing import bounds
+from slipway_operator.plan.snapshot import Snapshot
 
 HPA: Final = "HorizontalPodAutoscaler"
 SCALED_OBJECT: Final = "ScaledObject"
@@ -24,11 +25,23 @@ _CPU: Final[Manifest] = {
 }
 _POLLING: Final = "30s"
 _COOLDOWN: Final = "300s"
+_OFF: Final = "ScalingDisabled"
+"""The HorizontalPodAutoscaler's reason where there are no pods: nothing is wrong."""
 
 
 def kind_of_scaler(scaling: Autoscaling) -> str:
     """Name the kind that scales the pods."""
     return SCALED_OBJECT if scaling.keda else HPA
+
+
+def trouble(snapshot: Snapshot, revision: str, scaling: Autoscaling) -> str:
+    """Say in its own words why the autoscaler of a revision does not scale; empty when it does."""
+    name = revision_name(snapshot.owner.name, revision)
+    live = snapshot.child(kind_of_scaler(scaling), name) or {}
+    for condition in (live.get("status") or {}).get("conditions") or ():
+        if condition["status"] == "False" and condition["reason"] != _OFF:
+            return f"{condition['reason']}: {condition['message']}"
+    return ""
 
 
 def autoscaler(owner: Owner, revision: str, scaling: Autoscaling, floor: int) -> Manifest:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.autoscaler import SCALED_OBJECT, kind_of_scaler
+from slipway_operator.plan.autoscaler import SCALED_OBJECT, kind_of_scaler, trouble
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
@@ -190,7 +190,10 @@ def _scaled_text(seen: View) -> str:
     if scaling is None or not seen.rollout.size.is_floor:
         return ""
     lowest, highest = bounds(scaling)
-    return f" (autoscaled from {lowest} to {highest}; spec.replicas is ignored)"
+    text = f"autoscaled from {lowest} to {highest}; spec.replicas is ignored"
+    if why := trouble(seen.snapshot, seen.rollout.current.hash, scaling):
+        text += f"; the autoscaler does not scale: {why}"
+    return f" ({text})"
 
 
 def _available(seen: View) -> Condition:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway_operator.engine.cache import Cache, CacheKey, Difference, ObjectKey
-from slipway_operator.kube.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD
+from slipway_operator.kube.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD
 from tests.builders import DEFAULTS, NOW, mdep
 
 LAW = settings(max_examples=40, deadline=None)  # machines of CI stutter
@@ -149,6 +149,25 @@ def test_what_is_never_read_is_not_kept() -> None:
     assert found is not None
     assert found.children["Deployment", "d"]["metadata"]["managedFields"] == []
     assert "spec" not in found.pods[0]
+
+
+def _measured(version: int, is_active: str, load: int) -> dict[str, Any]:
+    told = {"type": "ScalingActive", "status": is_active, "reason": "R", "message": f"at {version}"}
+    moving = {"type": "ScalingLimited", "status": "False", "message": f"load {load}"}
+    status = {"conditions": [moving, told], "currentMetrics": [load]}
+    return {**_owned(version), "kind": "HorizontalPodAutoscaler", "status": status}
+
+
+def test_a_measurement_is_no_news_but_a_failure_is() -> None:
+    cache = _filled()
+    assert cache.put(AUTOSCALER, _measured(5, "True", 10)) == DIGITS
+    assert cache.put(AUTOSCALER, _measured(6, "True", 20)) is None
+    assert cache.put(AUTOSCALER, _measured(7, "False", 30)) == DIGITS
+    found = cache.get(CacheKey("HorizontalPodAutoscaler", "t1", "d"))
+    assert found is not None
+    assert found["status"]["conditions"] == [
+        {"type": "ScalingActive", "status": "False", "reason": "R", "message": "at 7"}
+    ]
 
 
 def test_a_child_of_an_earlier_object_of_the_name_is_not_ours() -> None:

@@ -151,6 +151,41 @@ def test_the_status_says_that_replicas_is_ignored() -> None:
     assert status["summary"]["replicas"] == "3/3"
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        pytest.param(
+            {"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric",
+             "message": "no metrics"},
+            "is ignored; the autoscaler does not scale: FailedGetResourceMetric: no metrics)",
+            id="A63 no metrics",
+        ),
+        pytest.param(
+            {"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled",
+             "message": "scaling is disabled since the replica count of the target is zero"},
+            "is ignored)",
+            id="A63 nothing to scale",
+        ),
+        pytest.param(
+            {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound",
+             "message": "successfully calculated"},
+            "is ignored)",
+            id="A63 it scales",
+        ),
+    ],
+)  # fmt: skip
+def test_why_an_autoscaler_does_not_scale_is_told_and_the_model_is_ready(
+    condition: Manifest, expected: str
+) -> None:
+    scene = Scene(_scaled()).serving(_scaled(), replicas=3)
+    (scaler,) = _autoscalers(scene)
+    live = {**scaler, "status": {"conditions": [condition]}}
+    scene.children["HorizontalPodAutoscaler", scaler["metadata"]["name"]] = live
+    status = plan(scene.snapshot()).status or {}
+    assert status["message"].endswith(expected)
+    assert status["conditions"][0]["status"] == "True"
+
+
 def test_pods_that_an_autoscaler_is_adding_do_not_make_a_model_unready() -> None:
     scene = Scene(_scaled()).serving(_scaled(), replicas=5, available=2)
     ready = (plan(scene.snapshot()).status or {})["conditions"][0]
