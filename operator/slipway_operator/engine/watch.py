@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +21,23 @@ from slipway_operator.kube.connection import Connection
 from slipway_operator.kube.kinds import WATCHED, Kind
 
 _TOKEN_LIFE: Final = timedelta(minutes=10)
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """What kopf would compare an object with; nothing here asks, and it would copy every object."""
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[kopf.FieldSpec] | None = None
+    ) -> kopf.BodyEssence:
+        """Find nothing essential."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Remember nothing."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing."""
 
 
 class Backoffs:
@@ -87,6 +104,7 @@ def kopf_settings(*, is_clusterwide: bool) -> kopf.OperatorSettings:
     # For given namespaces it would list namespaces, and for want of that right never begin.
     settings.scanning.disabled = not is_clusterwide
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoDiffBase()
     settings.process.ultimate_exiting_timeout = 25
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -66,7 +68,19 @@ async def connect() -> Connection:
         raise NotConnected(
             f"no API server: {error}; set KUBECONFIG, or run in a pod with a service account"
         ) from error
+    # The client would look for both before each request, in a thread: for a proxy, and for a
+    # .netrc, whose password it would send to the API server.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     return Connection(configuration)
+
+
+def proxy_for(server: str) -> str | None:
+    """Tell the proxy that the environment names for a server (`HTTPS_PROXY`, `NO_PROXY`)."""
+    found = urlsplit(server)
+    if found.hostname is None or proxy_bypass(found.hostname):
+        return None
+    return getproxies().get(found.scheme)
 
 
 def _kubeconfig() -> str | None:
