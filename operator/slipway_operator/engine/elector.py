@@ -187,6 +187,14 @@ class Elector:
             return
         try:
             async with asyncio.timeout(self._times.retry_s):
-                await self._store.replace(self._written(self._lease, released=True))
+                await self._give_up(self._lease)
         except (ApiError, TimeoutError) as error:
             log.warning("lease not released", extra={"cause": str(error)})
+
+    async def _give_up(self, known: dict[str, Any]) -> None:
+        try:
+            await self._store.replace(self._written(known, released=True))
+        except Conflict:  # a renewal that was cut off has arrived all the same
+            lease = await self._read()
+            if lease is not None and self._is_ours(lease):
+                await self._store.replace(self._written(lease, released=True))

@@ -241,3 +241,17 @@ def test_transitions_are_counted() -> None:
         assert (spec["leaseTransitions"], spec["holderIdentity"]) == (2, "pod-1")
 
     _test(body)
+
+
+def test_a_lease_is_given_up_though_a_renewal_arrives_that_was_cut_off() -> None:
+    async def main() -> None:
+        async with _led_by_first() as pair:
+            await cancelled(pair.tasks[0])
+            late = copy.deepcopy(pair.cluster.lease)
+            assert late is not None
+            pair.cluster.write(late, create=False)  # its answer never came
+            await pair.electors[0].release()
+            assert pair.cluster.lease is not None
+            assert pair.cluster.lease["spec"]["holderIdentity"] == ""
+
+    run(main())
