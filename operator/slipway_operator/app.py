@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 Task = asyncio.Task[None]
 
 _FINISH_S = 10.0
+_EVENTS_S = 1.0
+"""The next pod waits for the Lease meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ async def _end(
             await app.queue.close()
     except TimeoutError:
         log.warning("a reconcile did not finish in time")
+    await app.recorder.flush(_EVENTS_S)
     for task in (*workers, *tasks):
         task.cancel()
     await asyncio.gather(*workers, *tasks, return_exceptions=True)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -53,6 +54,14 @@ class EventRecorder:
                 await self._write(event)
             except ApiError as error:
                 log.debug("event not written", extra={"cause": str(error)})
+            finally:
+                self._pending.task_done()
+
+    async def flush(self, within_s: float) -> None:
+        """Wait until all is written, but not for longer than this."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._pending.join()
 
     async def _write(self, event: dict[str, Any]) -> None:
         name = event["metadata"]["name"]
