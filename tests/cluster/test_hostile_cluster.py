@@ -134,7 +134,8 @@ def test_a31_a_namespace_that_ends_is_left_in_peace(
     eventually(lambda: models.api.get("Namespace", None, models.namespace) is None, "it is gone",
                timeout_s=40)  # fmt: skip
     mine = [w for w in writes(cluster.audit_log, mark) if w.namespace == models.namespace]
-    assert len(mine) <= 40, "no storm of writes that cannot succeed"
+    # Some twenty children are deleted one by one; each may be missed, judged and refused once.
+    assert len(mine) <= 80, "no storm of writes that cannot succeed"
     assert operator.process.poll() is None
 
 

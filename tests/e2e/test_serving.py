@@ -26,24 +26,37 @@ except OSError as error:
 """
 
 _GRPC = """
-import sys
-import grpc
+import socket, struct, sys
+import hpack
 import numpy as np
+from slipway_runtime.http2 import frames
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
-address = sys.argv[1]
+host, port = sys.argv[1].rsplit(":", 1)
 row = np.frombuffer(bytes.fromhex(sys.argv[2]), np.float32)
 request = pb.ModelInferRequest(model_name="digits", raw_input_contents=[row.tobytes()])
 request.inputs.add(name="X", datatype="FP32", shape=[1, 64])
-with grpc.insecure_channel(address) as channel:
-    infer = channel.unary_unary(
-        "/inference.GRPCInferenceService/ModelInfer",
-        request_serializer=pb.ModelInferRequest.SerializeToString,
-        response_deserializer=pb.ModelInferResponse.FromString,
-    )
-    answer = infer(request, timeout=10)
+raw = request.SerializeToString()
+path = "/inference.GRPCInferenceService/ModelInfer"
+fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": host,
+          "content-type": "application/grpc", "te": "trailers"}
+head = hpack.Encoder().encode(list(fields.items()))
+message = struct.pack(">BI", 0, len(raw)) + raw
+data, flags = b"", 0
+with socket.create_connection((host, int(port)), 10) as sock, sock.makefile("rb") as stream:
+    sock.sendall(frames.PREFACE + frames.settings({})
+                 + frames.frame(frames.HEADERS, frames.END_HEADERS, 1, head)
+                 + frames.frame(frames.DATA, frames.END_STREAM, 1, message))
+    while not flags & frames.END_STREAM:
+        start = stream.read(frames.HEAD_BYTES)
+        payload = stream.read(int.from_bytes(start[:3], "big"))
+        of_call = int.from_bytes(start[5:], "big") == 1
+        flags = start[4] if of_call else 0
+        data += payload if of_call and start[3] == frames.DATA else b""
+answer = pb.ModelInferResponse.FromString(data[5:])
 print(answer.model_version, [o.name for o in answer.outputs])
 print(np.frombuffer(answer.raw_output_contents[1], np.float32).tobytes().hex())
 """
+"""A call by hand: the image has no gRPC client, and pods are not reached from outside."""
 
 
 @pytest.fixture(scope="module")
