@@ -97,6 +97,7 @@ def measure(ask: Callable[[], bool], close: Callable[[], None], duration_s: floa
     due_s = time.perf_counter()
     end_s = due_s + duration_s
     while due_s < end_s:
+        # The rate is part of what is asked: an early request would find less of a queue.
         time.sleep(max(0.0, due_s - time.perf_counter()))
         try:
             is_good = ask()

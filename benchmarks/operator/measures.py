@@ -98,7 +98,7 @@ def wait(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: floa
     while not done():
         if time.monotonic() - start > timeout_s:
             raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
-        time.sleep(every_s)
+        time.sleep(every_s)  # between two looks at a condition
     return time.monotonic() - start
 
 

@@ -54,7 +54,7 @@ class Environment:
 
 def own(name: str, **more: object) -> Environment:
     """The environment of a rival, from the lock with its name."""
-    return Environment(name, (REQUIREMENTS / f"{name}.txt",), **more)  # type: ignore[arg-type]
+    return Environment(name, (REQUIREMENTS / f"{name}.txt",), **more)  # type: ignore[arg-type]  # its own fields
 
 
 ENVIRONMENTS: Final = {

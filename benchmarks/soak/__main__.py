@@ -87,7 +87,7 @@ def at_rest(look: Callable[[], Sample], before: Sample) -> Sample:
         is_rest = after.fds <= before.fds and after.tasks <= before.tasks
         if is_rest or time.monotonic() > end_s:
             return after
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two looks: the server tells nobody that it rests
 
 
 if __name__ == "__main__":

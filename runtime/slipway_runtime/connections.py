@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
         self._direct: _Direct | None = None
         """A request on the short way whose body is due."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Take the connection, or refuse it when there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
@@ -271,7 +271,7 @@ class Connection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"".join((*lines, b"\r\n", rest)))
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps one open
         """Keep a half-closed connection until its answer is out, unless the client is gone."""
         # A started answer is in the transport's hands, which sends it before it closes.
         if self.cycle is None or self.cycle.response_started or self._is_in_body:
@@ -340,18 +340,24 @@ class Connection(HttpToolsProtocol):
         """Write a whole answer as uvicorn would have in two steps."""
         if self.flow.write_paused:
             return False
+        cycle.waiting_for_100_continue = False
+        self._write_answer(cycle, head, body, is_last=is_last)
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+    def _write_answer(
+        self, cycle: RequestResponseCycle | _Direct, head: bytes, body: bytes, *, is_last: bool
+    ) -> None:
+        """Write an answer in one piece, and close after it when it is the last."""
         cycle.keep_alive = cycle.keep_alive and not is_last
         cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
         for name, value in self.server_state.default_headers:
             head += b"%s: %s\r\n" % (name, value)
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((head, end, body)))
-        cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()
-        cycle.on_response()
-        return True
 
     def _make_scope(self) -> None:
         """What uvicorn makes before it knows the head."""
@@ -386,18 +392,12 @@ class Connection(HttpToolsProtocol):
 
     def reply(self, request: _Direct, head: bytes, body: bytes, *, is_last: bool) -> None:
         """Write the answer of a request on the short way."""
-        if self._retires_s <= self.loop.time():
-            is_last = True
-        keep_alive = request.keep_alive and not is_last
-        request.response_started = request.response_complete = True
-        for name, value in self.server_state.default_headers:
-            head += b"%s: %s\r\n" % (name, value)
-        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((head, end, body)))
+        is_last = is_last or self._retires_s <= self.loop.time()
+        self._write_answer(request, head, body, is_last=is_last)
         self.server_state.total_requests += 1
-        if not keep_alive:
-            self.transport.close()
-        elif self.pipeline or self.timeout_keep_alive_task is not None:
+        if not request.keep_alive:
+            return
+        if self.pipeline or self.timeout_keep_alive_task is not None:
             self.on_response_complete()
         else:
             self._idle_since_s = self.loop.time()

@@ -12,10 +12,9 @@ import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from slipway_runtime.http2.connection import Accept, Connection
-from slipway_runtime.http2.frames import PREFACE
 
 log: Final = logging.getLogger(__name__)
 
@@ -133,9 +132,9 @@ class Http2Protocol(asyncio.Protocol):
         limits = self._listener.limits
         if not self.connection.is_settled and self._ticks * _TICK_S > limits.greeting_timeout_s:
             limits.rejected("SlowRequest")
-            self._abort()
+            self.abort()
         elif self._is_stalled():
-            self._abort()
+            self.abort()
         elif self._max_ticks is not None and self._ticks >= self._max_ticks:
             self.retire()
         if self._left_ticks:
@@ -149,7 +148,8 @@ class Http2Protocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """End at once; what is in flight is cancelled."""
-        self._abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _is_stalled(self) -> bool:
         self._paused_ticks += self._is_paused
@@ -162,7 +162,7 @@ class Http2Protocol(asyncio.Protocol):
             self.connection.leave()
             self._close_if_over()
         if self._left_ticks * _TICK_S > self._listener.limits.grace_s + _DEAF_TICKS:
-            self._abort()
+            self.abort()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:
@@ -193,10 +193,6 @@ class Http2Protocol(asyncio.Protocol):
         if transport is not None:
             transport.write(_HTTP1)
             transport.close()
-
-    def _abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class Http2Listener:
@@ -264,16 +260,3 @@ class Http2Listener:
         self._connections.discard(protocol)
         if not self._connections:
             self._emptied.set()
-
-
-def is_http2(data: bytes) -> bool:
-    """Whether a connection's first bytes are those of HTTP/2 with prior knowledge."""
-    return data.startswith(PREFACE[: len(data)]) and len(data) > len(b"PRI ")
-
-
-def adopt(transport: Any, listener: Http2Listener, data: bytes) -> None:
-    """Go on with a connection that another protocol has accepted."""
-    protocol = Http2Protocol(listener)
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
-    protocol.data_received(data)

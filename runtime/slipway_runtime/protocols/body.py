@@ -18,6 +18,9 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.units import readable_bytes
 
+THREAD_ABOVE_BYTES: Final = 256 * 1024
+"""Larger ones are parsed and written in a thread: they would hold the loop for milliseconds."""
+
 
 class ClientGone(Exception):
     """The client hung up before its body was complete; nobody is left to answer."""

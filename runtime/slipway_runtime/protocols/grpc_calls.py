@@ -164,6 +164,14 @@ class Call:
         if self.task is not None:
             self.task.cancel()
 
+    def broke(self, err: Exception, message: str) -> None:
+        """End the task that runs with what it raised; a bug is logged under the message."""
+        self.task = None  # it ends by itself
+        if not isinstance(err, ServingError):
+            log.error(message, exc_info=err)
+            err = InferenceFailed(f"internal error ({type(err).__name__})")
+        self.fail(err)
+
     def reserve(self, size: int) -> None:
         """Count bytes that are held for this call.
 
@@ -285,13 +293,8 @@ class UnaryCall(Call):
         try:
             answer = framing.message(await self._answer(self._message(), self.context))
             self.hold(len(answer))
-        except ServingError as err:
-            self.task = None
-            self.fail(err)
-        except Exception as err:
-            log.exception("gRPC call failed")
-            self.task = None
-            self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
+        except Exception as err:  # noqa: BLE001  # told, and logged where it is a bug
+            self.broke(err, "gRPC call failed")
         else:
             self.stream.answer(framing.HEAD, answer, self.calls.ok())
 
@@ -380,13 +383,8 @@ class StreamingCall(Call):
         except TimeoutError:
             self.task = None
             self.stream.reset(Code.CANCEL)  # the client has stopped waiting
-        except ServingError as err:
-            self.task = None
-            self.fail(err)
-        except Exception as err:
-            log.exception("gRPC stream failed")
-            self.task = None
-            self.fail(InferenceFailed(f"internal error ({type(err).__name__})"))
+        except Exception as err:  # noqa: BLE001  # told, and logged where it is a bug
+            self.broke(err, "gRPC stream failed")
         else:
             self.stream.finish(self.calls.ok())
         finally:

@@ -18,7 +18,6 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError, Message
 
 from slipway_runtime.errors import (
-    InferenceFailed,
     InvalidRequest,
     ModelNotFound,
     NotServed,
@@ -38,7 +37,7 @@ from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols import grpc_framing as framing
 from slipway_runtime.protocols.asked import Asked
-from slipway_runtime.protocols.body import BodyBudget, ClientGone
+from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES, BodyBudget, ClientGone
 from slipway_runtime.protocols.dialect import Identity
 from slipway_runtime.protocols.envelope import Stamp
 from slipway_runtime.protocols.grpc_calls import (
@@ -69,7 +68,13 @@ from slipway_runtime.protocols.grpc_wires import GrpcWire, TensorFlowWire, V2Wir
 from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.proto import health_pb2
 from slipway_runtime.protocols.proto import open_inference_pb2 as pb
-from slipway_runtime.protocols.wire import REJECTIONS, clipped_message, code_of, status_of
+from slipway_runtime.protocols.wire import (
+    REJECTIONS,
+    clipped_message,
+    code_of,
+    status_of,
+    unexpected,
+)
 from slipway_runtime.repository import Repository
 from slipway_runtime.units import quantity_bytes
 
@@ -77,8 +82,6 @@ log: Final = logging.getLogger(__name__)
 
 V2_SERVICE: Final = "inference.GRPCInferenceService"
 
-_THREAD_ABOVE_BYTES: Final = 256 * 1024
-"""Larger messages are parsed in a thread: they would hold the loop for milliseconds."""
 _SPARE_CALLS: Final = 256
 """Calls beyond those that may wait for the model: health, metadata, streams."""
 _WATCH_S: Final = 0.5
@@ -302,9 +305,7 @@ class _Inference:
             error = err
         except Exception as err:
             log.exception("inference request failed", extra={"model": self._dataplane.config.name})
-            error = InferenceFailed(
-                f"internal error ({type(err).__name__}); the server's log has the cause"
-            )
+            error = unexpected(err)
         self._tell(exchange, error, size, len(answer))
         if error is not None:
             raise error
@@ -359,7 +360,7 @@ class _Inference:
         )
 
     async def _decoded(self, raw: bytes, signature: Signature) -> Asked:
-        if len(raw) <= _THREAD_ABOVE_BYTES:
+        if len(raw) <= THREAD_ABOVE_BYTES:
             return self._wire.decode(raw, self._dataplane, signature)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(

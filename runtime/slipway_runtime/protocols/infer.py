@@ -17,7 +17,6 @@ from urllib.parse import quote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway_runtime.errors import (
-    InferenceFailed,
     RequestTooLarge,
     ServingError,
     shown,
@@ -28,7 +27,13 @@ from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols.asked import Asked
-from slipway_runtime.protocols.body import BodyBudget, BodyLimit, ClientGone, discard
+from slipway_runtime.protocols.body import (
+    THREAD_ABOVE_BYTES,
+    BodyBudget,
+    BodyLimit,
+    ClientGone,
+    discard,
+)
 from slipway_runtime.protocols.client import Client, client_of
 from slipway_runtime.protocols.compression import deflated, inflate, inflated_limit
 from slipway_runtime.protocols.dialect import Answer, Dialect, Identity, Target
@@ -39,14 +44,12 @@ from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.predict import Plain, TorchServe
 from slipway_runtime.protocols.v1 import V1
 from slipway_runtime.protocols.v2 import V2
-from slipway_runtime.protocols.wire import REJECTIONS, retry_after, status_of
+from slipway_runtime.protocols.wire import REJECTIONS, retry_after, status_of, unexpected
 from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
 
-_THREAD_ABOVE_BYTES: Final = 256 * 1024
-"""Larger JSON is parsed and written in a thread: it would hold the loop for milliseconds."""
-_THREAD_ABOVE_ELEMENTS: Final = _THREAD_ABOVE_BYTES // 8
+_THREAD_ABOVE_ELEMENTS: Final = THREAD_ABOVE_BYTES // 8
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
 _JSON: Final = (b"content-type", b"application/json")
@@ -194,8 +197,7 @@ class InferEndpoint:
 
     def allows(self, head: PlainHead) -> bool:
         """Whether a body of this size would be read."""
-        limit = self._json_limit if head.json_bytes is None else self._binary_limit
-        return head.length <= limit.max_bytes
+        return head.length <= self._size_limit(is_json=head.json_bytes is None).max_bytes
 
     async def serve(self, request: LaneRequest) -> None:
         """Answer a request that came the short way."""
@@ -206,7 +208,7 @@ class InferEndpoint:
         body, head = request.body, Head(json_bytes=request.json_bytes)
         answer, error = Answer(b""), None
         try:
-            limit = self._json_limit if head.json_bytes is None else self._binary_limit
+            limit = self._size_limit(is_json=head.json_bytes is None)
             with self._budget.hold(len(body)):
                 answer = await self._infer(dialect, target, head, body, limit, exchange)
         except asyncio.CancelledError:
@@ -236,9 +238,7 @@ class InferEndpoint:
             extra={"model": self._dataplane.config.name},
             exc_info=err,
         )
-        return InferenceFailed(
-            f"internal error ({type(err).__name__}); the server's log has the cause"
-        )
+        return unexpected(err)
 
     def _concluded(
         self,
@@ -267,11 +267,13 @@ class InferEndpoint:
     def _limit(self, dialect: Dialect, head: Head) -> BodyLimit:
         model = self._dataplane.loaded
         is_file = model is not None and dialect.is_file(head, model.signature)
-        is_binary = is_file or head.json_bytes is not None
-        return self._binary_limit if is_binary else self._json_limit
+        return self._size_limit(is_json=head.json_bytes is None and not is_file)
+
+    def _size_limit(self, *, is_json: bool) -> BodyLimit:
+        return self._json_limit if is_json else self._binary_limit
 
     async def _compressed(self, answer: Answer, coding: str) -> Answer:
-        if len(answer.body) <= _THREAD_ABOVE_BYTES:
+        if len(answer.body) <= THREAD_ABOVE_BYTES:
             return Answer(deflated(answer.body, coding), answer.json_bytes)
         loop = asyncio.get_running_loop()
         body = await loop.run_in_executor(self._codec, deflated, answer.body, coding)
@@ -337,7 +339,7 @@ class InferEndpoint:
                 f"{self._json_limit.max_bytes}; serving.maxJSONBytes sets the limit"
             )
         if head.coding is None and (
-            len(body) <= _THREAD_ABOVE_BYTES or _is_numbers(head, signature)
+            len(body) <= THREAD_ABOVE_BYTES or _is_numbers(head, signature)
         ):
             return decode()
         return await asyncio.get_running_loop().run_in_executor(self._codec, decode)
@@ -364,7 +366,7 @@ def _is_numbers(head: Head, signature: Signature) -> bool:
     """Whether a large body is mere numbers in binary, which are viewed and not read."""
     return (
         head.json_bytes is not None
-        and head.json_bytes <= _THREAD_ABOVE_BYTES
+        and head.json_bytes <= THREAD_ABOVE_BYTES
         and all(spec.datatype != "BYTES" for spec in signature.inputs)
     )
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
+from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES
 from slipway_runtime.protocols.compression import CODINGS
 from slipway_runtime.protocols.patience import TIMEOUT_HEADERS
 
-MAX_BYTES: Final = 256 * 1024
-"""Larger bodies are read with more care, and in a thread."""
+MAX_BYTES: Final = THREAD_ABOVE_BYTES
+"""Larger bodies are read with more care."""
 _LONG_WAY: Final = TIMEOUT_HEADERS | {
     b"content-encoding",
     b"transfer-encoding",

@@ -63,6 +63,11 @@ def code_of(error: ServingError) -> Status:
     return WIRE_STATUS[type(error)][1]
 
 
+def unexpected(err: Exception) -> InferenceFailed:
+    """What a client is told of a bug: its kind, and nothing of its words."""
+    return InferenceFailed(f"internal error ({type(err).__name__}); the server's log has the cause")
+
+
 def clipped_message(message: str) -> str:
     """The words of an error, bounded on every wire."""
     return clipped(message, _MAX_MESSAGE_BYTES)
