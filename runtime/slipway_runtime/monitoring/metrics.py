@@ -1,6 +1,7 @@
 """The metrics of one served revision, on a registry of its own. `docs/metrics.md` has their table.
 
-Children are bound once: looking a label set up costs more than counting. Edges are fixed, so that
+Belongs to the event loop, which alone counts (`meters.py`). Series are bound once: looking a label
+set up costs more than counting. Edges are fixed, so that
 revisions, pods and releases can be added up and compared.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 from time import time
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge
+
+from slipway_runtime.monitoring.meters import Counter, Counters, Histogram, Histograms
 
 IDENTITY: Final = ("model", "version", "revision")
 DURATION_EDGES_S: Final = (
@@ -23,7 +26,6 @@ class Metrics:
     """Everything the runtime counts; `registry` is what /metrics renders."""
 
     def __init__(self, *, model: str, version: str, revision: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody queries
         self.registry: Final = CollectorRegistry()
         self._identity: Final = {"model": model, "version": version, "revision": revision}
         self._requests: Final = self._counter(
@@ -104,11 +106,13 @@ class Metrics:
         """The counter of one class of one output."""
         return self._outputs.labels(output=output, bucket=bucket, **self._identity)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, (*IDENTITY, *labels), registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counters:
+        return Counters(name, text, (*IDENTITY, *labels), self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, (*IDENTITY, *labels), registry=self.registry)
 
-    def _histogram(self, name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, text, (*IDENTITY, *labels), registry=self.registry, buckets=edges)
+    def _histogram(
+        self, name: str, text: str, edges: tuple[float, ...], *labels: str
+    ) -> Histograms:
+        return Histograms(name, text, edges, (*IDENTITY, *labels), self.registry)

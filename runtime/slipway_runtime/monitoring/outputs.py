@@ -50,12 +50,20 @@ class OutputCounter:
         for spec, tensor in outputs:
             # A model may answer another shape than it declares; that is no reason to fail.
             if spec.name == self._name and tensor.size and self._is_countable(tensor):
-                for index, count in enumerate(self._counts(tensor)):
-                    if count:
-                        self._counters[index].inc(int(count))
+                self._count(tensor)
 
     def _is_countable(self, tensor: Tensor) -> bool:
         return self._is_label or tensor.shape[1:] == (len(self._counters),)
+
+    def _count(self, tensor: Tensor) -> None:
+        rows = tensor.size if self._is_label else len(tensor)
+        if rows == 1:  # as in most answers; numpy pays off with many
+            value = int(tensor.item() if self._is_label else tensor.argmax())
+            self._counters[value if 0 <= value < len(self._counters) else _OTHER].inc()
+            return
+        for index, count in enumerate(self._counts(tensor)):
+            if count:
+                self._counters[index].inc(count)
 
     def _counts(self, tensor: Tensor) -> list[int]:
         if self._is_label:

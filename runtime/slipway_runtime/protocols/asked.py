@@ -7,8 +7,7 @@ the wire.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ _MAX_RANKED: Final = 1_000_000
 _MAX_TIMEOUT_US: Final = 3_600_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutputForm:
+class OutputForm(NamedTuple):
     """How one output is answered."""
 
     is_binary: bool = False
@@ -31,8 +29,7 @@ class OutputForm:
     """Answer the so many highest elements as `value:index` words; 0 answers the tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A decoded request, and the form of each output in the order of `request.outputs`."""
 
     request: InferenceRequest
@@ -43,8 +40,7 @@ class Asked:
     """The tensors came by rows, and so do the answers (TensorFlow Serving's `instances`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One output as it is answered."""
 
     name: str

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ import orjson
 import simdjson
 
 from slipway_runtime.errors import InvalidRequest, shown
-from slipway_runtime.inference.datatypes import DTYPES, Tensor
+from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.protocols import templates
@@ -48,6 +49,7 @@ MAX_CONTAINERS: Final = 2**19
 MAX_TENSORS: Final = 64
 MAX_PARAMETERS: Final = 64
 MAX_ID_CHARACTERS: Final = 256
+_MAX_HEADS: Final = 1024
 _LONG_TEXT_BYTES: Final = 8 * 1024
 
 _JSON: Final = OutputForm()
@@ -97,7 +99,13 @@ def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> 
         request = InferenceRequest({spec.name: tensor}, signature.outputs)
         return Asked(request, (OutputForm(is_binary=True),) * len(signature.outputs))
     # A view: the tensors of a large body are not copied.
-    return _decode(body[:json_bytes], _Tail(memoryview(body)[json_bytes:]), signature)
+    text, tail = body[:json_bytes], memoryview(body)[json_bytes:]
+    seen = templates.known_layout(text, tail, signature)
+    if seen is not None:
+        return seen
+    asked = _decode(text, _Tail(tail), signature)
+    templates.learn_layout(text, tail, signature, asked)
+    return asked
 
 
 def encode(
@@ -108,14 +116,26 @@ def encode(
     model_version: str,
 ) -> Written:
     """Write an answer; `data` is flat, row-major, as every client expects it."""
-    answer: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+    head = _answer_head(model_name, model_version)
     if response.id is not None:
-        answer["id"] = response.id
+        head += b'"id":%b,' % orjson.dumps(response.id)
     tail: list[bytes] = []
-    answer["outputs"] = [_written(output, tail) for output in outputs_of(response, forms)]
-    text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    is_binary = any(form.is_binary for form in forms)
-    return Written(b"".join((text, *tail)), len(text)) if is_binary else Written(text)
+    outputs = [_written(output, tail) for output in outputs_of(response, forms)]
+    text = b'%b"outputs":[%b]}' % (head, b",".join(outputs))
+    return Written(b"".join((text, *tail)), len(text)) if tail else Written(text)
+
+
+@lru_cache(_MAX_HEADS)
+def _answer_head(model_name: str, model_version: str) -> bytes:
+    text = orjson.dumps({"model_name": model_name, "model_version": model_version})
+    return text[:-1] + b","
+
+
+@lru_cache(_MAX_HEADS)
+def _output_head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """What stands before the data: the same for nearly every answer of a model."""
+    text = orjson.dumps({"name": name, "datatype": datatype, "shape": shape})
+    return text[:-1] + b","
 
 
 class _Tail:
@@ -374,26 +394,25 @@ def _id(value: Any) -> str | None:
     return value
 
 
-def _written(output: Output, tail: list[bytes]) -> dict[str, Any]:
-    head = {"name": output.name, "datatype": output.datatype, "shape": output.tensor.shape}
+def _written(output: Output, tail: list[bytes]) -> bytes:
+    head = _output_head(output.name, output.datatype, output.tensor.shape)
     if output.is_binary:
         tail.append(write_tensor(output.tensor))
-        return {**head, "parameters": {"binary_data_size": len(tail[-1])}}
-    return {**head, "data": flat_data(output.tensor)}
+        return b'%b"parameters":{"binary_data_size":%d}}' % (head, len(tail[-1]))
+    return b'%b"data":%b}' % (head, flat_data(output.tensor))
 
 
-def flat_data(tensor: Tensor) -> Any:
-    """The elements of a tensor, row-major, as orjson can write them."""
+def flat_data(tensor: Tensor) -> bytes:
+    """Write the elements of a tensor, row-major."""
     flat = np.ascontiguousarray(tensor).reshape(-1)
     if flat.dtype.kind == "O":
-        return flat.tolist()
-    if flat.dtype == DTYPES["BF16"]:
+        return orjson.dumps(flat.tolist())
+    if flat.dtype.itemsize == 2 and flat.dtype.kind not in "iu":
         flat = flat.astype(np.float32)
-    if flat.dtype.kind != "f":
-        return flat
-    if not np.isfinite(flat).all():
-        return [number_or_word(value) for value in flat.tolist()]
-    return flat if flat.dtype.itemsize > 2 else flat.astype(np.float32)
+    text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"n" in text:  # a null stands for what is no number; true and false have no such letter
+        return orjson.dumps([number_or_word(value) for value in flat.tolist()])
+    return text
 
 
 def number_or_word(value: float) -> float | str:

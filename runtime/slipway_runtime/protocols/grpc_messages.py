@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
-from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from slipway_runtime.errors import InvalidRequest, shown
@@ -19,6 +18,8 @@ from slipway_runtime.protocols.proto import open_inference_pb2 as pb
 from slipway_runtime.protocols.proto import tensorflow_serving_pb2 as tf
 from slipway_runtime.repository import Repository
 
+_M = TypeVar("_M", bound=Message)
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -29,6 +30,13 @@ class Subject:
     release: str
     repository: Repository | None = None
     """Where models may be loaded; tells its extension and its last failure."""
+
+
+def _message(told: dict[str, Any], into: _M) -> _M:
+    # Late: it is slow to import, and only those who ask about the model need it.
+    from google.protobuf.json_format import ParseDict
+
+    return ParseDict(told, into)
 
 
 Calls: TypeAlias = Mapping[str, tuple[type[Message], Callable[[Any, Subject], Message]]]
@@ -50,31 +58,31 @@ def _model_ready(request: pb.ModelReadyRequest, subject: Subject) -> Message:
 def _server_metadata(_: pb.ServerMetadataRequest, subject: Subject) -> Message:
     has_repository = subject.repository is not None
     told = described.server_metadata(subject.release, has_repository=has_repository)
-    return ParseDict(told, pb.ServerMetadataResponse())
+    return _message(told, pb.ServerMetadataResponse())
 
 
 def _model_metadata(request: pb.ModelMetadataRequest, subject: Subject) -> Message:
     _check(request, subject)
-    return ParseDict(described.model_metadata(subject.dataplane), pb.ModelMetadataResponse())
+    return _message(described.model_metadata(subject.dataplane), pb.ModelMetadataResponse())
 
 
 def _model_config(request: pb.ModelConfigRequest, subject: Subject) -> Message:
     _check(request, subject)
     config = {"config": described.model_config(subject.dataplane)}
-    return ParseDict(config, pb.ModelConfigResponse())
+    return _message(config, pb.ModelConfigResponse())
 
 
 def _model_statistics(request: pb.ModelStatisticsRequest, subject: Subject) -> Message:
     if request.name:  # none asks for those of all models
         _check(request, subject)
     found = described.model_statistics(subject.dataplane, subject.metrics)
-    return ParseDict({"model_stats": [found]}, pb.ModelStatisticsResponse())
+    return _message({"model_stats": [found]}, pb.ModelStatisticsResponse())
 
 
 def _repository_index(request: pb.RepositoryIndexRequest, subject: Subject) -> Message:
     reason = subject.repository.failure if subject.repository else ""
     models = described.repository_index(subject.dataplane, only_ready=request.ready, reason=reason)
-    return ParseDict({"models": models}, pb.RepositoryIndexResponse())
+    return _message({"models": models}, pb.RepositoryIndexResponse())
 
 
 def _metadata_of_signature(request: tf.GetModelMetadataRequest, subject: Subject) -> Message:
@@ -84,7 +92,7 @@ def _metadata_of_signature(request: tf.GetModelMetadataRequest, subject: Subject
             f"metadata_field: got {shown(list(request.metadata_field))}, expected signature_def"
         )
     told = described_v1.model_metadata(subject.dataplane)["metadata"]["signature_def"]
-    signatures = ParseDict({"signatureDef": told["signatureDef"]}, tf.SignatureDefMap())
+    signatures = _message({"signatureDef": told["signatureDef"]}, tf.SignatureDefMap())
     answer = tf.GetModelMetadataResponse(model_spec=_spec(subject))
     answer.metadata["signature_def"].Pack(signatures)
     return answer

@@ -201,16 +201,19 @@ class InferEndpoint:
 
     async def serve(self, request: LaneRequest) -> None:
         """Answer a request that came the short way."""
-        dialect, target = self._known[request.target]
+        dialect, target = self._known[request.head.target]
         exchange = self._telemetry.begin(
-            dialect.label, dialect.route(target), request.headers, verb="POST"
+            dialect.label, dialect.route(target), request.head.headers, verb="POST"
         )
-        body, head = request.body, Head(json_bytes=request.json_bytes)
+        body, head = request.body, Head(json_bytes=request.head.sizes.json_bytes)
         answer, error = Answer(b""), None
         try:
             limit = self._size_limit(is_json=head.json_bytes is None)
-            with self._budget.hold(len(body)):
+            self._budget.take(len(body))
+            try:
                 answer = await self._infer(dialect, target, head, body, limit, exchange)
+            finally:
+                self._budget.give(len(body))
         except asyncio.CancelledError:
             if not request.is_gone:
                 raise

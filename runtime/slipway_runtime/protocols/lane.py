@@ -3,11 +3,14 @@
 A request takes it when its head holds nothing but what is looked at here; all others take the long
 way, through uvicorn and the application. Both ask the same endpoint. ASGI's two messages, its scope
 and its coroutines cost more than reading, computing and writing a small request together.
+
+A client sends the same head again and again. One that came twice running is kept, and byte for byte
+the same text is not parsed a third time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES
@@ -24,6 +27,9 @@ _LONG_WAY: Final = TIMEOUT_HEADERS | {
 }
 _CODINGS: Final = frozenset(coding.encode() for coding in CODINGS)
 _MAX_DIGITS: Final = 9
+_END: Final = b"\r\n\r\n"
+_MAX_KNOWN: Final = 256
+_MAX_KNOWN_BYTES: Final = 2_048
 
 
 class PlainHead(NamedTuple):
@@ -33,22 +39,24 @@ class PlainHead(NamedTuple):
     json_bytes: int | None
 
 
+class WholeHead(NamedTuple):
+    """A head that goes the short way."""
+
+    target: bytes
+    """The path as it came."""
+    headers: Sequence[tuple[bytes, bytes]]
+    """As they came, names in lower case."""
+    sizes: PlainHead
+
+
 class LaneRequest(Protocol):
     """A whole request, and who waits for its answer."""
 
     is_gone: bool
 
     @property
-    def target(self) -> bytes:
-        """The path as it came."""
-
-    @property
-    def headers(self) -> Iterable[tuple[bytes, bytes]]:
-        """As they came, names in lower case."""
-
-    @property
-    def json_bytes(self) -> int | None:
-        """How much of the body is JSON; None for all of it."""
+    def head(self) -> WholeHead:
+        """What came before the body."""
 
     @property
     def body(self) -> bytes:
@@ -99,3 +107,34 @@ def plain_head(headers: Iterable[tuple[bytes, bytes]]) -> PlainHead | None:
         elif name == b"connection" and value.strip().lower() != b"keep-alive":
             return None
     return None if length is None or length > MAX_BYTES else PlainHead(length, json_bytes)
+
+
+class KnownHeads:
+    """Heads by their bytes, of all connections of a listener.
+
+    Nothing is kept of heads that differ from each other, such as those with a trace's id.
+    """
+
+    def __init__(self) -> None:
+        self._known: Final[dict[bytes, WholeHead]] = {}
+
+    def get(self, text: bytes) -> WholeHead | None:
+        """What a head means; None where it has to be parsed."""
+        return self._known.get(text)
+
+    def learn(self, text: bytes, head: WholeHead, before: bytes) -> None:
+        """Keep a head that was parsed, when the one before on its connection was the same."""
+        if text and text == before:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[text] = head
+
+
+def head_text(data: bytes) -> bytes:
+    r"""The head that data begins with; empty where it is incomplete, or too long to be kept.
+
+    >>> head_text(b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}")
+    b'POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n'
+    """
+    end = data.find(_END, 0, _MAX_KNOWN_BYTES)
+    return data[: end + len(_END)] if end > 0 else b""

@@ -1,7 +1,9 @@
 """Write a model to disk and hash it on the way, so that no byte is read twice and none is kept.
 
-The file has a temporary name until it is whole, checked and on the disk: a reader never sees half
-a model, and a restart finds either a model or nothing.
+The file has a temporary name until it is whole and checked: a reader never sees half a model, and
+a process that starts again finds either a model or nothing. After a machine's crash there may be
+less than that under the name; what is found is hashed before it is used, so nobody waits here until
+gigabytes are on the disk.
 """
 
 from __future__ import annotations
@@ -91,13 +93,11 @@ class ModelWriter:
         self.size_bytes += len(chunk)
 
     def commit(self, target: Path) -> None:
-        """Give the file its name, once every byte of it is on the disk."""
+        """Give the file its name, once every byte of it is written."""
         try:
             self._file.flush()  # type: ignore[union-attr]  # open between restart and commit
-            os.fsync(self._file.fileno())  # type: ignore[union-attr]
             self._close()
             self._partial.replace(target)
-            _sync_folder(self._folder)
         except OSError as err:
             raise _disk_problem(err, self._folder) from err
 
@@ -164,11 +164,3 @@ def _disk_problem(err: OSError, folder: Path) -> Unavailable:
     return Unavailable(
         f"disk: {shown(str(folder))} cannot be written ({os.strerror(err.errno or 0)})"
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

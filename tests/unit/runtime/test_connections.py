@@ -277,3 +277,69 @@ def test_the_short_way_says_what_the_long_one_says(server: Serving) -> None:
 
     assert headers(short) == headers(long)
     assert short.split(b"\r\n\r\n")[1] == long.split(b"\r\n\r\n")[1]
+
+
+def answers(server: Serving, *pieces: bytes, count: int) -> list[tuple[int, bytes]]:
+    """Status and body of so many answers of one connection."""
+    found = []
+    with connected(server) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+            time.sleep(0.01)  # a piece of its own for the server, too
+        stream = sock.makefile("rb")
+        for _ in range(count):
+            status = int(stream.readline().split()[1])
+            lengths = [0]
+            while (line := stream.readline()) != b"\r\n":
+                name, _, value = line.partition(b":")
+                if name == b"content-length":
+                    lengths.append(int(value))
+            found.append((status, stream.read(lengths[-1])))
+    return found
+
+
+def other(row: list[float]) -> bytes:
+    """A request with the head of `GOOD`."""
+    body = json.dumps(infer_body("x", "FP32", [1, 4], row)).encode()
+    assert len(body) == len(ROW)
+    return GOOD[: -len(ROW)] + body
+
+
+KNOWN = (GOOD, GOOD, GOOD)
+"""After these, the head is not parsed again."""
+WRONG = GOOD[: -len(ROW)] + b"x" * len(ROW)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "statuses"),
+    [
+        pytest.param([other([2, 2, 2, 2])], [200], id="another body"),
+        pytest.param([GOOD[:20], GOOD[20:]], [200], id="cut in the head"),
+        pytest.param([GOOD[: -len(ROW)], ROW], [200], id="cut behind the head"),
+        pytest.param([GOOD[:-9], GOOD[-9:-2], GOOD[-2:]], [200], id="cut in the body"),
+        pytest.param([GOOD + GOOD + GOOD], [200, 200, 200], id="pipelined"),
+        pytest.param([GOOD[:-3], GOOD[-3:] + GOOD[:50], GOOD[50:]], [200, 200], id="cut askew"),
+        pytest.param([WRONG, GOOD], [400, 200], id="no JSON"),
+        pytest.param([b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n", GOOD], [200, 200], id="between"),
+        pytest.param([b"\r\n" + GOOD, GOOD], [200, 200], id="an empty line before"),
+        pytest.param([GOOD.replace(INFER.encode(), b"/nowhere"), GOOD], [404, 200], id="elsewhere"),
+    ],
+)
+def test_a_known_head_means_what_it_meant(
+    server: Serving, pieces: list[bytes], statuses: list[int]
+) -> None:
+    found = answers(server, *KNOWN, *pieces, count=len(KNOWN) + len(statuses))
+    fresh = answers(server, *pieces, count=len(statuses))
+    assert [status for status, _ in found[len(KNOWN) :]] == statuses
+    assert found[len(KNOWN) :] == fresh
+
+
+def test_a_slow_body_behind_a_known_head_is_not_waited_for(server: Serving) -> None:
+    answer = asked(server, *KNOWN, GOOD[:-5])
+    status, message = status_and_error(answer[answer.rindex(b"HTTP/1.1") :])
+    assert (status, message[:5]) == (408, "body:")
+
+
+def test_what_is_no_request_ends_the_connection_behind_a_known_head(server: Serving) -> None:
+    answer = asked(server, *KNOWN, GOOD + b"no request\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 200") == len(KNOWN) + 1

@@ -139,7 +139,7 @@ def by_json(model: Model, inputs: Tensors) -> dict[str, np.ndarray]:
             "name": name,
             "datatype": spec_of(model, name).datatype,
             "shape": tensor.shape,
-            "data": codec_json.flat_data(tensor),
+            "data": orjson.Fragment(codec_json.flat_data(tensor)),
         }
         for name, tensor in inputs.items()
     ]

@@ -2,7 +2,14 @@
 
 import pytest
 
-from slipway_runtime.protocols.lane import MAX_BYTES, plain_head
+from slipway_runtime.protocols.lane import (
+    MAX_BYTES,
+    KnownHeads,
+    PlainHead,
+    WholeHead,
+    head_text,
+    plain_head,
+)
 
 LENGTH = (b"content-length", b"10")
 
@@ -54,3 +61,41 @@ def test_binary_tensors_are_plain() -> None:
     head = plain_head([LENGTH, (b"inference-header-content-length", b"4")])
     assert head is not None
     assert head.json_bytes == 4
+
+
+HEAD = WholeHead(b"/x", [LENGTH], PlainHead(10, None))
+TEXT = b"POST /x HTTP/1.1\r\ncontent-length: 10\r\n\r\n"
+
+
+def test_a_head_is_known_after_it_came_twice_running() -> None:
+    known = KnownHeads()
+    known.learn(TEXT, HEAD, before=b"")
+    known.learn(TEXT, HEAD, before=b"POST /y HTTP/1.1\r\n\r\n")
+    assert known.get(TEXT) is None
+    known.learn(TEXT, HEAD, before=TEXT)
+    assert known.get(TEXT) == HEAD
+    assert known.get(b"") is None
+
+
+def test_heads_that_all_differ_are_not_gathered() -> None:
+    known, before = KnownHeads(), b""
+    for number in range(5000):
+        text = TEXT.replace(b"/x", b"/%d" % number)
+        known.learn(text, HEAD, before)
+        known.learn(text, HEAD, before=text)
+        before = text
+    assert sum(known.get(TEXT.replace(b"/x", b"/%d" % n)) is not None for n in range(5000)) <= 256
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (TEXT + b"1234567890", TEXT),
+        (TEXT[:-1], b""),
+        (b"POST /" + b"x" * 4096 + TEXT, b""),
+        (b"\r\n\r\n" + TEXT, b""),
+        (b"", b""),
+    ],
+)
+def test_a_head_ends_with_its_empty_line(data: bytes, expected: bytes) -> None:
+    assert head_text(data) == expected

@@ -150,3 +150,57 @@ def test_a_shape_is_part_of_the_text() -> None:
     codec_json.decode(text([1, 2, 3, 4]), learned)
     two = codec_json.decode(text(list(range(8)), shape=(2, 4)), learned)
     assert two.request.inputs["x"].shape == (2, 4)
+
+
+def binary(values: list[float], **more: Any) -> tuple[bytes, bytes]:
+    entry = {
+        "name": "x",
+        "shape": [1, 4],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": 16},
+    }
+    return json.dumps({"inputs": [entry], **more}).encode(), np.array(values, "<f4").tobytes()
+
+
+@given(
+    first=numbers,
+    second=numbers,
+    more=st.sampled_from([{}, {"parameters": {"binary_data_output": True, "timeout": 9}}]),
+)
+def test_a_text_before_binary_tensors_is_read_once(
+    first: list[float], second: list[float], more: dict[str, Any]
+) -> None:
+    learned = signature()
+    before, tail = binary(first, **more)
+    codec_json.decode(before + tail, learned, len(before))
+    _, tail = binary(second)
+    seen = templates.known_layout(before, memoryview(tail), learned)
+    assert seen is not None
+    assert same(seen, codec_json.decode(before + tail, signature(), len(before)))
+
+
+@pytest.mark.parametrize(
+    ("before", "tail"),
+    [
+        pytest.param(binary([1, 2, 3, 4])[0], b"x" * 15, id="a byte too few"),
+        pytest.param(binary([1, 2, 3, 4])[0], b"x" * 17, id="a byte too many"),
+        pytest.param(binary([1, 2, 3, 4], id="a")[0], b"x" * 16, id="another text"),
+    ],
+)
+def test_other_bytes_than_were_seen_are_read_whole(before: bytes, tail: bytes) -> None:
+    learned = signature()
+    known, numbers_ = binary([1, 2, 3, 4])
+    codec_json.decode(known + numbers_, learned, len(known))
+    assert templates.known_layout(before, memoryview(tail), learned) is None
+
+
+def test_words_and_named_requests_are_not_remembered() -> None:
+    words = signature(TensorSpec("w", "BYTES", (1,)))
+    entry = {"name": "w", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
+    text_ = json.dumps({"inputs": [entry]}).encode()
+    codec_json.decode(text_ + b"\x01\0\0\0a", words, len(text_))
+    named = signature()
+    before, tail = binary([1, 2, 3, 4], id="mine")
+    codec_json.decode(before + tail, named, len(before))
+    assert not words.memo
+    assert not named.memo
