@@ -31,7 +31,6 @@ from devcluster.cluster import Cluster
 from tests.cluster.operators import Operator
 from tests.kubeapi import Api
 
-CLUSTER: Final = "bench"
 _IDLE_S: Final = 60
 _OPEN: Final = {"api_qps": "2000", "api_burst": "2000"}
 """The token bucket while all are created: its default would be what is measured."""
@@ -45,15 +44,20 @@ class Bench:
         self.audit = Audit(cluster.audit_log)
         self.rows: list[Row] = []
         self.samples: list[float] = []
-        self._operators = 0
+        self._operators: list[Operator] = []
 
     def operator(self, **settings: str) -> Operator:
         """Start an operator for the whole cluster, with the Lease times of the chart."""
-        self._operators += 1
-        log = self.folder / f"operator-{self._operators}.log"
+        log = self.folder / f"operator-{len(self._operators) + 1}.log"
         times = {"lease_duration_s": "15", "lease_renew_deadline_s": "10", "lease_retry_s": "2"}
         every = {"lease_namespace": "default", **times, **settings}
-        return Operator(self.cluster.kubeconfig, "", log, {}, **every)
+        self._operators.append(Operator(self.cluster.kubeconfig, "", log, {}, **every))
+        return self._operators[-1]
+
+    def abandon(self) -> None:
+        """Leave no operator running when a measurement failed."""
+        for operator in self._operators:
+            operator.kill()
 
     def tell(self, name: str, value: float, unit: str = "", must: float | None = None) -> None:
         """Add a row, and show it."""
@@ -132,8 +136,8 @@ def _scaled(seconds: float, size: int) -> float:
 
 
 @contextmanager
-def _cluster(*, keep: bool) -> Iterator[Cluster]:
-    cluster = Cluster(CLUSTER)
+def _cluster(name: str, *, keep: bool) -> Iterator[Cluster]:
+    cluster = Cluster(name)
     cluster.up(metrics_server=False)
     try:
         yield cluster
@@ -145,22 +149,32 @@ def _cluster(*, keep: bool) -> Iterator[Cluster]:
 def main() -> int:
     """Measure and judge."""
     options = _options()
-    with _cluster(keep=options.keep) as cluster, tempfile.TemporaryDirectory() as folder:
+    with (
+        _cluster(options.cluster, keep=options.keep) as cluster,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         api = Api(cluster.kubeconfig)
         prepare(api)
         with kwok(cluster.kubeconfig, Path(folder) / "kwok.log"):
             bench = Bench(cluster, api, Fleet(api, options.objects), Path(folder))
-            bench.create()
-            operator = bench.restart()
-            bench.idle(operator)
-            bench.edit(min(100, options.objects))
-            bench.end(operator)
+            try:
+                _measure(bench, min(100, options.objects))
+            finally:
+                bench.abandon()
     if options.json:
         options.json.write_text(json.dumps(_report(bench), indent=2) + "\n")
     print(f"\n{options.objects} ModelDeployments\n{rendered(bench.rows)}")
     failed = [row.name for row in bench.rows if row.verdict == "fail"]
     print(f"\n{'fail: ' + '; '.join(failed) if failed else 'pass'}")
     return int(bool(failed))
+
+
+def _measure(bench: Bench, edits: int) -> None:
+    bench.create()
+    operator = bench.restart()
+    bench.idle(operator)
+    bench.edit(edits)
+    bench.end(operator)
 
 
 def _report(bench: Bench) -> dict[str, object]:
@@ -171,6 +185,7 @@ def _report(bench: Bench) -> dict[str, object]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
     parser.add_argument("--objects", type=int, default=1000, help="how many (default: 1000)")
+    parser.add_argument("--cluster", default="bench", help="its name (default: bench)")
     parser.add_argument("--json", type=Path, help="write all figures to this file, too")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
     return parser.parse_args()

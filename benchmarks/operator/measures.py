@@ -46,8 +46,7 @@ class Audit:
     def since(self, start: datetime) -> Requests:
         """Count the operator's requests since a time."""
         found = [e for e in self._entries() if _at(e) >= start]
-        resource = [(e["verb"], e["objectRef"]["resource"], e["objectRef"].get("subresource"))
-                    for e in found]  # fmt: skip
+        resource = [(e["verb"], *_resource(e)) for e in found]
         writes = [r for r in resource if r[0] in _WRITES]
         return Requests(
             writes=sum(r[1] != "leases" for r in writes),
@@ -63,6 +62,12 @@ class Audit:
                 for line in lines:
                     if '"userAgent":"slipway-operator' in line:
                         yield json.loads(line)
+
+
+def _resource(entry: Manifest) -> tuple[str, str]:
+    """Resource and subresource; empty for what is not about objects, such as a discovery."""
+    about = entry.get("objectRef") or {}
+    return about.get("resource", ""), about.get("subresource", "")
 
 
 def _at(entry: Manifest) -> datetime:
