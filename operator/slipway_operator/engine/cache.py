@@ -2,18 +2,23 @@
 
 A plain data structure without I/O. Watches, resyncs and the answers to our own writes all put into
 it; the newest version wins. A ModelDeployment and its children live in one namespace.
+
+Objects are kept as bytes and read again for each look (8 us each): as dicts they take five times
+the memory, and every full garbage collection would stop all else to walk through them.
 """
 
 from __future__ import annotations
 
+import marshal
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.kube.kinds import OPTIONAL, Kind, by_name, pruned
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, OPTIONAL, Kind, by_name, pruned
 from slipway_operator.kube.versions import UNKNOWN, is_newer, number, version_of
 from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.snapshot import Snapshot
@@ -47,19 +52,36 @@ class Difference:
     objects: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A version of an object."""
+
+    owner: ObjectKey
+    version: int
+    uid: str
+    packed: bytes
+
+    def manifest(self) -> Manifest:
+        """Read it again: a copy of its own for whoever asks."""
+        read: Manifest = marshal.loads(self.packed)  # noqa: S302 - written by this very process
+        return read
+
+
 def key_of(kind: Kind, manifest: Manifest) -> CacheKey:
     """Key of an object."""
     meta = manifest["metadata"]
-    return CacheKey(kind.kind, meta["namespace"], meta["name"])
+    return CacheKey(kind.kind, sys.intern(meta["namespace"]), meta["name"])
 
 
 class Cache:
     """Objects by key, with an index from each ModelDeployment to what belongs to it."""
 
     def __init__(self) -> None:
-        self._objects: dict[CacheKey, Manifest] = {}
-        self._owner: dict[CacheKey, ObjectKey] = {}
+        self._objects: dict[CacheKey, _Kept] = {}
         self._owned: defaultdict[ObjectKey, set[CacheKey]] = defaultdict(set)
+        # Dicts for their order, which is that of their coming.
+        self._models: dict[ObjectKey, None] = {}
+        self._metered: dict[ObjectKey, None] = {}
         # The version at which an object left our sight, by uid: what is older came late. It may be
         # seen again: to a watch with a selector, losing the label looks like a deletion.
         self._gone: OrderedDict[str, int] = OrderedDict()
@@ -73,45 +95,68 @@ class Cache:
 
     def model_deployments(self) -> list[ObjectKey]:
         """All ModelDeployments."""
-        return [ObjectKey(k.namespace, k.name) for k in self._objects if k.kind == v1alpha1.KIND]
+        return list(self._models)
+
+    def with_objective(self) -> list[ObjectKey]:
+        """The ModelDeployments that have a latency objective."""
+        return list(self._metered)
 
     def pods(self, key: ObjectKey) -> list[Manifest]:
         """All pods of a ModelDeployment."""
-        return [self._objects[k] for k in sorted(self._owned.get(key, ())) if k.kind == "Pod"]
+        return [m for m in self._belongings(key) if m["kind"] == "Pod"]
+
+    def _belongings(self, key: ObjectKey) -> list[Manifest]:
+        return [self._objects[k].manifest() for k in sorted(self._owned.get(key, ()))]
 
     def get(self, key: CacheKey) -> Manifest | None:
         """Find an object."""
-        return self._objects.get(key)
+        known = self._objects.get(key)
+        return known.manifest() if known else None
 
     def put(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         """Store a version of an object, unless it is known or older; tell whom it concerns.
 
         What belongs to no ModelDeployment (any more) is not kept.
         """
-        key = key_of(kind, manifest)
-        meta = manifest["metadata"]
-        if version_of(manifest) < self._gone.get(meta.get("uid", ""), UNKNOWN):
+        key, version = key_of(kind, manifest), version_of(manifest)
+        uid = str(manifest["metadata"].get("uid", ""))
+        if version < self._gone.get(uid, UNKNOWN):
             return None
         known = self._objects.get(key)
         # Also between two lives of one name: an event of the one before may come late.
-        if known is not None and not is_newer(manifest, known):
+        if known is not None and not is_newer(version, known.version):
             return None
         owner = self._find_owner(kind, manifest)
         if owner is None:
             return self._forget(key) if known is not None else None
-        before = self._unlink(key) if known is not None else None
-        self._objects[key] = kept = pruned(kind, manifest)
-        self._link(key, owner)
-        if kind.health and known is not None and _says_the_same(kept, known):
+        kept = pruned(kind, manifest)
+        self._keep(key, _Kept(owner, version, uid, marshal.dumps(kept)))
+        if kind is MODEL_DEPLOYMENT:
+            self._enlist(owner, kept)
+        if kind.health and known is not None and _says_the_same(kept, known.manifest()):
             return None
-        return owner if before in (None, owner) else before
+        return owner if known is None or known.owner == owner else known.owner
+
+    def _keep(self, key: CacheKey, kept: _Kept) -> None:
+        known = self._objects.get(key)
+        if known is not None and known.owner != kept.owner:
+            self._forget(key)
+        self._objects[key] = kept
+        if key.kind != v1alpha1.KIND:
+            self._owned[kept.owner].add(key)
+
+    def _enlist(self, key: ObjectKey, mdep: Manifest) -> None:
+        self._models[key] = None
+        self._metered.pop(key, None)
+        if (mdep["spec"].get("autoscaling") or {}).get("latencyObjective"):
+            self._metered[key] = None
 
     def drop(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         """Forget an object; a deletion of an earlier object of the same name is ignored."""
-        key = key_of(kind, manifest)
-        self._bury(manifest, version_of(manifest))
+        key, uid = key_of(kind, manifest), str(manifest["metadata"].get("uid", ""))
+        self._bury(uid, version_of(manifest))
         known = self._objects.get(key)
-        if known is None or not _same_life(known, manifest):
+        if known is None or known.uid != uid:
             return None
         return self._forget(key)
 
@@ -126,17 +171,19 @@ class Cache:
 
         Objects newer than the list stay: a watch has brought them meanwhile.
         """
-        listed = {key_of(kind, m): m for m in manifests}
-        concerned: set[ObjectKey | None] = set()
-        vanished = self._of_kind(kind, namespace) - listed.keys()
+        census = Census(self, kind, namespace)
+        census.put(manifests)
+        return census.end(version)
+
+    def retain(
+        self, kind: Kind, listed: set[CacheKey], version: str, namespace: str | None
+    ) -> list[ObjectKey]:
+        """Forget the objects of a kind that are not in a list; tell whom each of them concerned."""
+        vanished = self._of_kind(kind, namespace) - listed
         missing = [k for k in vanished if not self._is_newer_than(k, version)]
         for key in missing:
-            self._bury(self._objects[key], number(version))
-            concerned.add(self._forget(key))
-        changed = [self.put(kind, manifest) for manifest in listed.values()]
-        concerned.update(changed)
-        keys = frozenset(k for k in concerned if k is not None)
-        return Difference(keys, len(missing) + sum(c is not None for c in changed))
+            self._bury(self._objects[key].uid, number(version))
+        return [self._forget(key) for key in missing]
 
     def _of_kind(self, kind: Kind, namespace: str | None) -> set[CacheKey]:
         return {
@@ -144,19 +191,19 @@ class Cache:
         }
 
     def _is_newer_than(self, key: CacheKey, version: str) -> bool:
-        return UNKNOWN < number(version) < version_of(self._objects[key])
+        return UNKNOWN < number(version) < self._objects[key].version
 
-    def _bury(self, manifest: Manifest, version: int) -> None:
-        self._gone[str(manifest["metadata"].get("uid"))] = version
+    def _bury(self, uid: str, version: int) -> None:
+        self._gone[uid] = version
         if len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
 
     def snapshot(self, key: ObjectKey, now: datetime, defaults: RuntimeDefaults) -> Snapshot | None:
         """Freeze everything known of a ModelDeployment; None when it is gone or going."""
-        mdep = self._objects.get(CacheKey(v1alpha1.KIND, *key))
+        mdep = self.get(CacheKey(v1alpha1.KIND, *key))
         if mdep is None or mdep["metadata"].get("deletionTimestamp"):
             return None
-        belongings = [self._objects[k] for k in sorted(self._owned.get(key, ()))]
+        belongings = self._belongings(key)
         uid = mdep["metadata"]["uid"]
         children = {
             (m["kind"], m["metadata"]["name"]): m
@@ -179,30 +226,50 @@ class Cache:
                 name = serving_owner(manifest) or supply_owner(manifest)
                 return ObjectKey(namespace, name) if name else None
             case "Event":
-                pod = CacheKey("Pod", namespace, manifest["involvedObject"].get("name", ""))
-                return self._owner.get(pod)
+                about = manifest["involvedObject"].get("name", "")
+                pod = self._objects.get(CacheKey("Pod", namespace, about))
+                return pod.owner if pod else None
         controller = _controller(manifest)
         if controller.get("kind") != v1alpha1.KIND:
             return None
         return ObjectKey(namespace, str(controller["name"]))
 
-    def _link(self, key: CacheKey, owner: ObjectKey) -> None:
-        self._owner[key] = owner
-        if key.kind != v1alpha1.KIND:
-            self._owned[owner].add(key)
-
-    def _unlink(self, key: CacheKey) -> ObjectKey | None:
-        owner = self._owner.pop(key, None)
-        if owner is not None and key.kind != v1alpha1.KIND:
-            belongings = self._owned[owner]
-            belongings.discard(key)
-            if not belongings:
-                del self._owned[owner]
+    def _forget(self, key: CacheKey) -> ObjectKey:
+        owner = self._objects.pop(key).owner
+        if key.kind == v1alpha1.KIND:
+            self._models.pop(owner, None)
+            self._metered.pop(owner, None)
+            return owner
+        belongings = self._owned[owner]
+        belongings.discard(key)
+        if not belongings:
+            del self._owned[owner]
         return owner
 
-    def _forget(self, key: CacheKey) -> ObjectKey | None:
-        del self._objects[key]
-        return self._unlink(key)
+
+@dataclass(slots=True)
+class Census:
+    """A full list on its way into the cache, page by page: the whole would fill the memory."""
+
+    cache: Cache
+    kind: Kind
+    namespace: str | None
+    _listed: set[CacheKey] = field(default_factory=set)
+    _concerned: list[ObjectKey] = field(default_factory=list)
+
+    def put(self, manifests: Iterable[Manifest]) -> None:
+        """Store a page."""
+        for manifest in manifests:
+            self._listed.add(key_of(self.kind, manifest))
+            concerned = self.cache.put(self.kind, manifest)
+            if concerned is not None:
+                self._concerned.append(concerned)
+
+    def end(self, version: str) -> Difference:
+        """Let what was on no page be gone, but for what is newer than the list."""
+        gone = self.cache.retain(self.kind, self._listed, version, self.namespace)
+        concerned = [*self._concerned, *gone]
+        return Difference(frozenset(concerned), len(concerned))
 
 
 def _says_the_same(one: Manifest, other: Manifest) -> bool:
@@ -211,10 +278,6 @@ def _says_the_same(one: Manifest, other: Manifest) -> bool:
         return {**manifest, "metadata": metadata}
 
     return rest(one) == rest(other)
-
-
-def _same_life(one: Manifest, other: Manifest) -> bool:
-    return bool(one["metadata"].get("uid") == other["metadata"].get("uid"))
 
 
 def _controller(manifest: Manifest) -> Manifest:

@@ -67,13 +67,9 @@ class Metering:
 
     def _objectives(self) -> list[tuple[ObjectKey, Objective]]:
         found = []
-        for key in self._cache.model_deployments():
-            mdep = self._mdep(key)
-            raw = mdep["spec"].get("autoscaling") or {}
-            if not raw.get("latencyObjective"):  # most have none: they are not parsed
-                continue
+        for key in self._cache.with_objective():
             try:
-                objective = objective_of(v1alpha1.parse_spec(mdep["spec"]))
+                objective = objective_of(v1alpha1.parse_spec(self._mdep(key)["spec"]))
             except ValidationError:  # told by the status already
                 continue
             if objective is not None:

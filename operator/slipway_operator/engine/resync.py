@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Protocol
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.cache import Cache, Census, Difference, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.client import Listing
 from slipway_operator.kube.errors import ApiError, NotFound
@@ -28,8 +28,8 @@ _MAX_DELAY_S: Final = 15.0
 class Lister(Protocol):
     """The request a resync makes."""
 
-    async def list_all(self, kind: Kind, namespace: str | None = None) -> Listing:
-        """Read all objects of a kind."""
+    def pages(self, kind: Kind, namespace: str | None = None) -> AsyncIterator[Listing]:
+        """Read all objects of a kind, page by page."""
 
 
 class Resync:
@@ -108,16 +108,19 @@ class Resync:
         return objects
 
     async def _compare(self, kind: Kind, namespace: str | None) -> int:
-        listing = await self._list(kind, namespace)
-        found = self._cache.replace(kind, listing.items, listing.resource_version, namespace)
+        found = await self._census(kind, namespace)
         for key in found.keys:
             self._queue.add(key)
         return found.objects
 
-    async def _list(self, kind: Kind, namespace: str | None) -> Listing:
+    async def _census(self, kind: Kind, namespace: str | None) -> Difference:
+        census, version = Census(self._cache, kind, namespace), ""
         try:
-            return await self._lister.list_all(kind, namespace)
-        except NotFound:  # there are no such objects
+            async for page in self._lister.pages(kind, namespace):
+                census.put(page.items)
+                version = page.resource_version
+        except NotFound:
             if kind is MODEL_DEPLOYMENT and not self._is_filled:
                 raise
-            return Listing([], "")
+            return self._cache.replace(kind, [], "", namespace)  # there are no such objects
+        return census.end(version)

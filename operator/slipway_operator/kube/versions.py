@@ -21,10 +21,9 @@ def version_of(manifest: Mapping[str, Any]) -> int:
     return number(str(manifest["metadata"].get("resourceVersion", "")))
 
 
-def is_newer(seen: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Tell whether `seen` is newer than `known`: watch events can come late, or after our answer.
+def is_newer(seen: int, known: int) -> bool:
+    """Tell whether version `seen` is newer than `known`: watch events can come late, or after ours.
 
     What cannot be compared counts as newer.
     """
-    before, after = version_of(known), version_of(seen)
-    return after > before or UNKNOWN in (before, after)
+    return seen > known or UNKNOWN in (seen, known)

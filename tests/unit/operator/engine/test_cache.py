@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway_operator.engine.cache import Cache, CacheKey, Difference, ObjectKey
+from slipway_operator.engine.cache import Cache, CacheKey, Census, Difference, ObjectKey
 from slipway_operator.kube.kinds import AUTOSCALER, DEPLOYMENT, EVENT, MODEL_DEPLOYMENT, POD
 from tests.builders import DEFAULTS, NOW, mdep
 
@@ -246,3 +246,34 @@ def test_all_model_deployments_are_told() -> None:
     cache = _filled()
     cache.put(DEPLOYMENT, _owned(5))
     assert cache.model_deployments() == [DIGITS]
+
+
+def test_what_is_handed_out_is_a_copy() -> None:
+    cache = _filled()
+    cache.put(DEPLOYMENT, _owned(5))
+    for _ in range(2):
+        found = cache.snapshot(DIGITS, NOW, DEFAULTS)
+        assert found is not None
+        assert found.children["Deployment", "d"]["metadata"].pop("uid") == "u1"
+
+
+def test_a_full_list_may_come_in_pages() -> None:
+    cache = _filled()
+    cache.put(DEPLOYMENT, {**_owned(5), "metadata": {**_owned(5)["metadata"], "name": "old"}})
+    census = Census(cache, DEPLOYMENT, None)
+    census.put([_owned(6)])
+    census.put([])
+    assert census.end("7") == Difference(frozenset({DIGITS}), 2)
+    assert len(cache) == 2
+
+
+def test_those_with_a_latency_objective_are_told() -> None:
+    cache = _filled()
+    assert cache.with_objective() == []
+    objective = {"percentile": 95, "target": "50ms"}
+    spec = {**mdep()["spec"], "autoscaling": {"maxReplicas": 3, "latencyObjective": objective}}
+    for version, wanted, expected in (("98", spec, [DIGITS]), ("99", mdep()["spec"], [])):
+        changed = {**mdep(), "spec": wanted}
+        changed["metadata"] = {**changed["metadata"], "resourceVersion": version}
+        cache.put(MODEL_DEPLOYMENT, changed)
+        assert cache.with_objective() == expected

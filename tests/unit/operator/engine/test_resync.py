@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from slipway_operator.engine.cache import Cache, ObjectKey
@@ -23,11 +24,13 @@ class Lister:
         self.asked: list[tuple[str, str | None]] = []
         self.errors: list[ApiError] = []
 
-    async def list_all(self, kind: Kind, namespace: str | None = None) -> Listing:
+    async def pages(self, kind: Kind, namespace: str | None = None) -> AsyncIterator[Listing]:
         self.asked.append((kind.kind, namespace))
         if self.errors:
             raise self.errors.pop(0)
-        return Listing(list(self.items) if kind is MODEL_DEPLOYMENT else [], "50")
+        for item in self.items if kind is MODEL_DEPLOYMENT else []:
+            yield Listing([item], "50")
+        yield Listing([], "50")
 
 
 class Parts:

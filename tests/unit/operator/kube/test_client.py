@@ -172,8 +172,8 @@ async def test_a_list_is_read_page_by_page(client: KubeClient, server: Server) -
     assert listing.resource_version == "42"
     selector = "app.kubernetes.io/managed-by=slipway"
     assert [q for _, _, q, _, _ in server.requests] == [
-        {"limit": "500", "labelSelector": selector},
-        {"limit": "500", "labelSelector": selector, "continue": "next"},
+        {"limit": "200", "labelSelector": selector},
+        {"limit": "200", "labelSelector": selector, "continue": "next"},
     ]
 
 
@@ -183,13 +183,13 @@ async def test_a_list_is_read_page_by_page(client: KubeClient, server: Server) -
         pytest.param(
             EVENT, None,
             ("/api/v1/events",
-             {"limit": "500",
+             {"limit": "200",
               "fieldSelector": "involvedObject.kind=Pod,reason=FailedMount"}),
             id="by field",
         ),
         pytest.param(
             MODEL_DEPLOYMENT, "t1",
-            ("/apis/slipway.dev/v1alpha1/namespaces/t1/modeldeployments", {"limit": "500"}),
+            ("/apis/slipway.dev/v1alpha1/namespaces/t1/modeldeployments", {"limit": "200"}),
             id="all of a namespace",
         ),
     ],
