@@ -43,11 +43,6 @@ def fingerprint_of(marked_want: Mapping[str, Any]) -> str:
     return str(marked_want["metadata"]["annotations"][APPLIED])
 
 
-def is_applied(live: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
-    """Tell whether a live object already is what we want, so that no write is needed."""
-    return covers(live, marked(want))
-
-
 def covers(live: Any, want: Any) -> bool:
     """Tell whether everything in `want` stands in `live`; lists must match item by item.
 
@@ -58,19 +53,21 @@ def covers(live: Any, want: Any) -> bool:
     >>> covers({"a": 1, "b": 2}, {"a": 1}), covers({"a": [1, 2]}, {"a": [1]})
     (True, False)
     """
-    if isinstance(want, Mapping):
-        found = live if isinstance(live, Mapping) else {}
+    if live == want:  # most of it is, word for word, and this needs no Python to tell
+        return True
+    if isinstance(want, dict):
+        found = live if isinstance(live, dict) else {}
         return all(_covers_field(found.get(k), k, v) for k, v in want.items())
     if isinstance(want, list):
         items = live if isinstance(live, list) else []
         return len(items) == len(want) and all(map(covers, items, want))
-    return bool(live == want) or (want == "" and live is None)
+    return want == "" and live is None
 
 
 def _covers_field(live: Any, name: str, want: Any) -> bool:
-    if name in _ATOMIC and isinstance(want, Mapping):
+    if name in _ATOMIC and isinstance(want, dict):
         return bool(live == want)  # one key more selects something else
-    if name in _QUANTITY_PARENTS and isinstance(want, Mapping) and isinstance(live, Mapping):
+    if name in _QUANTITY_PARENTS and isinstance(want, dict) and isinstance(live, dict):
         return all(k in live and _value(live[k]) == _value(v) for k, v in want.items())
     return covers(live, want)
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway_operator.api.status import Status
-from slipway_operator.kube.apply import is_applied
 from slipway_operator.plan import conditions as c
 from slipway_operator.plan.children import key
 from slipway_operator.plan.names import MODEL_DIGEST, Manifest, revision_selector
@@ -29,7 +28,7 @@ from tests.builders import (
     spec_of,
     success_message,
 )
-from tests.unit.operator.plan.world import World
+from tests.unit.operator.plan.world import World, is_applied
 
 LAW = settings(max_examples=40, deadline=None)  # machines of CI stutter
 FIRST = spec_of(URI)

@@ -16,7 +16,7 @@ from slipway_operator.api.managers import FIELD_MANAGER, HANDOVER_MANAGER
 from slipway_operator.api.scaling import Autoscaling
 from slipway_operator.api.status import Status
 from slipway_operator.api.v1alpha1 import parse_spec
-from slipway_operator.kube.apply import is_applied, marked
+from slipway_operator.kube.apply import covers, marked
 from slipway_operator.plan.autoscaler import HPA
 from slipway_operator.plan.children import Resize, key
 from slipway_operator.plan.clock import timestamp
@@ -39,6 +39,11 @@ BAD_PODS: Final = "bad-pods"
 HPA_CONTROLLER: Final = "kube-controller-manager"
 
 Planner = Callable[[Snapshot], Plan]
+
+
+def is_applied(live: Manifest, want: Manifest) -> bool:
+    """Tell whether a live object already is what a plan wants, so that nothing is written."""
+    return covers(live, marked(want))
 
 
 class BrokenLaw(AssertionError):
