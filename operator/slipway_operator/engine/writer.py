@@ -102,11 +102,11 @@ class Writer:
         if pause_s := self.disputes.pause_s(key, mark, _now()):
             return await self._hold(kind, key, mark, wanted, live, pause_s)
         if live is None:
-            if await self._adopt(snapshot, kind, want):
+            answer = await self._created(snapshot, kind, wanted)
+            if answer is None:
                 return True
         else:  # never by name alone: another object may bear it by now
-            wanted = _with_uid(wanted, live)
-        answer = await self.store.apply(wanted)
+            answer = await self.store.apply(_with_uid(wanted, live))
         self.cache.put(kind, answer)
         is_vain = not covers(answer, marked(want))
         self.disputes.wrote(key, mark, _now(), is_vain=is_vain)
@@ -194,13 +194,9 @@ class Writer:
         Raises:
             Invalid: it will be refused.
         """
-        meta = manifest["metadata"]
-        try:
-            await self.store.get(kind_of(manifest), meta["namespace"], meta["name"])
-        except NotFound:
-            # Rights and quotas may change until it is written: then they are told.
-            with suppress(Denied, Unavailable, NotFound, Conflict):
-                await self.store.judged(manifest)
+        # Rights and quotas may change until it is written: then they are told.
+        with suppress(Denied, Unavailable, NotFound, Conflict):
+            await self.store.judged(_if_absent(manifest))
 
     async def report(self, manifest: Manifest) -> Manifest:
         """Write a status; the answer is the live object."""
@@ -214,18 +210,28 @@ class Writer:
             return False
         return True
 
-    async def _adopt(self, snapshot: Snapshot, kind: Kind, want: Manifest) -> bool:
-        """Look at what bears the name; ours without its owner reference gets it back.
+    async def _created(self, snapshot: Snapshot, kind: Kind, wanted: Manifest) -> Manifest | None:
+        """Make an object that is not there; None when it was, and has been looked at instead.
 
         Raises:
             NameTaken: it belongs to somebody else.
-            Conflict: it belonged to a ModelDeployment of this name that is gone.
+            Conflict: it has gone meanwhile, or is about to.
         """
+        try:
+            return await self.store.apply(_if_absent(wanted))
+        except Conflict as conflict:
+            await self._adopt(snapshot, kind, wanted, conflict)
+            return None
+
+    async def _adopt(
+        self, snapshot: Snapshot, kind: Kind, want: Manifest, conflict: Conflict
+    ) -> None:
+        """Look at what bears the name; ours without its owner reference gets it back."""
         meta = want["metadata"]
         try:
             found = await self.store.get(kind, meta["namespace"], meta["name"])
         except NotFound:
-            return False
+            raise conflict from None
         if _is_leftover(found, snapshot):
             text = "its predecessor's object of the same name is still being collected"
             raise Conflict(409, "Leftover", f"{kind.kind} {meta['name']!r}: {text}")
@@ -234,7 +240,6 @@ class Writer:
         if not _controllers(found):
             found = await self._give_owner(snapshot, kind, found)
         self.cache.put(kind, found)
-        return True
 
     async def _give_owner(self, snapshot: Snapshot, kind: Kind, found: Manifest) -> Manifest:
         """Restore the owner reference alone: what else is wrong, the next pass plans from it."""
@@ -253,6 +258,14 @@ class Writer:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _if_absent(wanted: Manifest) -> Manifest:
+    """Let an apply make an object but change none, which saves to look before.
+
+    No object ever has this version: the database's first write is the second one.
+    """
+    return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": "1"}}
 
 
 def _with_uid(wanted: Manifest, live: Manifest) -> Manifest:

@@ -19,6 +19,7 @@ class Store:
     def __init__(self) -> None:
         self.fence: Callable[[], None] = lambda: None
         self.objects: dict[tuple[str, str], Manifest] = {}
+        self.reads: list[tuple[str, str]] = []
         self.writes: list[tuple[str, str, str]] = []
         self.judgements: list[tuple[str, str]] = []
         self.refuse: Callable[[str, str], ApiError | None] = lambda verb, kind: None
@@ -36,20 +37,29 @@ class Store:
         return kind, name
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        self.reads.append((kind.kind, name))
         if (kind.kind, name) not in self.objects:
             raise NotFound(404, "NotFound", name)
         return copy.deepcopy(self.objects[kind.kind, name])
 
     async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
+        self._check_preconditions(manifest["kind"], manifest["metadata"])
         key = self._enter("apply", manifest)
         known = self.objects.get(key, {"metadata": {"uid": f"uid-{self._version}"}})
         stored = copy.deepcopy(manifest)
-        uid = stored["metadata"].get("uid", known["metadata"]["uid"])
-        if uid != known["metadata"]["uid"]:
-            raise Conflict(409, "Conflict", "uid mismatch")
+        uid = known["metadata"]["uid"]
         stored["metadata"] |= {"uid": uid, "resourceVersion": str(self._version)}
         self.objects[key] = stored
         return copy.deepcopy(stored)
+
+    def _check_preconditions(self, kind: str, meta: Manifest) -> None:
+        """Refuse to make an object that is known by its uid, and to change one of another state."""
+        known = self.objects.get((kind, meta["name"]))
+        held = known["metadata"] if known else {}
+        if meta.get("uid") not in (None, held.get("uid")):
+            raise Conflict(409, "Conflict", "uid mismatch")
+        if known and meta.get("resourceVersion") not in (None, held.get("resourceVersion")):
+            raise Conflict(409, "Conflict", "modified")
 
     async def judged(self, manifest: Manifest) -> Manifest:
         self.fence()

@@ -199,6 +199,23 @@ def test_an_object_that_is_not_ours_is_left_alone(foreign: Manifest) -> None:
     assert operator.conditions()["Stalled"] == ("True", "NameConflict")
 
 
+def test_nothing_is_read_before_what_is_not_there_is_made() -> None:
+    operator = Operator()
+    assert run(operator.reconciler._outcome(KEY)) == "written"
+    assert operator.store.reads == []
+
+
+def test_a_name_that_became_free_meanwhile_is_tried_again() -> None:
+    operator = Operator()
+    operator.store.refuse = lambda verb, kind: (
+        Conflict(409, "Conflict", "modified") if (verb, kind) == ("apply", "Service") else None
+    )
+    assert run(operator.reconciler._outcome(KEY)) == "conflict"
+    assert operator.store.reads == [("Service", "digits")]
+    operator.store.refuse = lambda verb, kind: None
+    assert run(operator.reconciler._outcome(KEY)) == "written"
+
+
 def test_an_object_of_ours_that_lost_its_owner_is_taken_back() -> None:
     operator = Operator()
     labels = {"app.kubernetes.io/managed-by": "slipway", "slipway.dev/model": "digits"}
