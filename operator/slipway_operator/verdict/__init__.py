@@ -1,0 +1,1 @@
+"""Whether a candidate is worse than the stable revision: statistics on counts. Pure."""
