@@ -29,6 +29,7 @@ PLURALS: Final = {
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
     "ScaledObject": ("apis/keda.sh/v1alpha1", "scaledobjects"),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles"),
+    "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles"),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
@@ -51,6 +52,7 @@ CHILD_KINDS: Final = (
     "PodDisruptionBudget", "HorizontalPodAutoscaler",
 )  # fmt: skip
 _CLUSTER_SCOPED: Final = {
+    "ClusterRole",
     "Node",
     "Namespace",
     "CustomResourceDefinition",

@@ -23,7 +23,7 @@ RESTRICTED_VOLUMES = {
     "secret",
 }
 CHILD = {"get", "list", "watch", "create", "patch", "delete"}
-READ = {"get", "list", "watch"}
+READ = {"list", "watch"}
 
 CLUSTER_RIGHTS = {
     ("slipway.dev", "modeldeployments"): READ,
@@ -40,8 +40,8 @@ CLUSTER_RIGHTS = {
     ("keda.sh", "scaledobjects"): CHILD,
     ("monitoring.coreos.com", "podmonitors"): CHILD,
     ("", "pods"): READ,
-    ("", "events"): {"list", "watch", "create", "patch"},
-    ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
+    ("", "events"): READ | {"create", "patch"},
+    ("apiextensions.k8s.io", "customresourcedefinitions"): READ,
 }
 
 
@@ -151,7 +151,8 @@ class TestRights:
             for label in role["metadata"]["labels"]
             if label.startswith(prefix)
         }
-        read = {("slipway.dev", f"modeldeployments{s}"): READ for s in ("", "/status", "/scale")}
+        see = READ | {"get"}
+        read = {("slipway.dev", f"modeldeployments{s}"): see for s in ("", "/status", "/scale")}
         write = {
             ("slipway.dev", "modeldeployments"): {
                 "create", "update", "patch", "delete", "deletecollection",

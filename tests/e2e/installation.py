@@ -73,6 +73,21 @@ class Installation:
         found = self._api.find("Pod", SYSTEM, _PODS)
         return [p for p in found if not p["metadata"].get("deletionTimestamp")]
 
+    def rights(self) -> set[tuple[str, str, str]]:
+        """What the chart grants the operator: API group, resource, verb."""
+        roles = (
+            self._api.get("ClusterRole", None, DEPLOYMENT),
+            self._api.get("Role", SYSTEM, DEPLOYMENT),
+        )
+        return {
+            (group, resource, verb)
+            for role in roles
+            for rule in (role or {})["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
     def leader(self) -> str | None:
         """The pod that holds the Lease; None while nobody does."""
         lease = self._api.get("Lease", SYSTEM, "slipway-operator")

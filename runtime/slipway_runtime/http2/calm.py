@@ -21,7 +21,7 @@ _A_SECOND: Final[Mapping[int, tuple[int, str]]] = {
     frames.SETTINGS: (32, "SETTINGS"),
     frames.PRIORITY: (1_000, "PRIORITY"),
     # Clients that give up on requests say so, a proxy for many at once. Requests that were given up
-    # before they were complete are an attack's (CVE-2023-44487).
+    # before they were complete, or together with them, are an attack's (CVE-2023-44487).
     frames.RST_STREAM: (1_000, "RST_STREAM"),
     _UNFINISHED: (100, "RST_STREAM of unfinished requests"),
     frames.WINDOW_UPDATE: (50_000, "WINDOW_UPDATE"),

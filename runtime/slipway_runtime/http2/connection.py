@@ -60,6 +60,7 @@ class Connection:
         """Stream, flags and parts of a header block that goes on in CONTINUATION frames."""
         self._block_ticks = 0
         self._last_id = 0
+        self._reading = 0
         self._send_window = frames.DEFAULT_WINDOW
         self._peer_window = frames.DEFAULT_WINDOW
         self._peer_frame_bytes = frames.MAX_FRAME_BYTES
@@ -105,6 +106,7 @@ class Connection:
         """Read what has come."""
         if self.is_over:
             return
+        self._reading += 1
         try:
             self._read(self._rest + data if self._rest else data)
         except ConnectionProblem as problem:
@@ -311,6 +313,7 @@ class Connection:
         stream = Stream(
             self, stream_id, send_window=self._peer_window, receive_window=STREAM_WINDOW
         )
+        stream.opened_in = self._reading
         stream.content_length = head.content_length
         self._check_length(stream, is_last=is_last)
         stream.is_read = is_last
@@ -349,7 +352,8 @@ class Connection:
         self._calm.spend(frames.RST_STREAM)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            if not stream.is_read:
+            # What comes and goes in one reading was never waited for.
+            if not stream.is_read or stream.opened_in == self._reading:
                 self._calm.spend_unfinished()
             self._give_up(stream)
 

@@ -59,6 +59,7 @@ class Stream:
         "is_started",
         "on_closed",
         "on_drained",
+        "opened_in",
         "receive_window",
         "receiver",
         "send_window",
@@ -80,6 +81,8 @@ class Stream:
         self.held_bytes = 0
         """What came and is not credited: returned to the connection when the stream ends."""
         self.content_length: int | None = None
+        self.opened_in = 0
+        """Which reading of the connection brought its head."""
         self.body_bytes = 0
         self.is_read = False
         """Whether the request is complete."""

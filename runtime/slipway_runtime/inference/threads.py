@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from time import sleep
 from typing import Final, TypeVar, cast
 
 Result = TypeVar("Result")
 
 _NAME: Final = "load"
+_BREATH_S: Final = 0.00005
+"""Long enough that a thread which waits for the interpreter is woken, and has it."""
 
 
 async def in_thread(call: Callable[[], Result]) -> Result:
@@ -39,6 +42,12 @@ async def in_thread(call: Callable[[], Result]) -> Result:
 
     threading.Thread(target=work, name=_NAME, daemon=True).start()
     return await future
+
+
+def give_way() -> None:
+    """Let the event loop have its turn, between two pieces of long work in a thread."""
+    if threading.current_thread() is not threading.main_thread():
+        sleep(_BREATH_S)
 
 
 def is_under_way() -> bool:

@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from slipway_runtime.errors import InvalidRequest, shown
+from slipway_runtime.errors import InvalidRequest, InvalidTensor, shown
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
@@ -41,7 +41,7 @@ from slipway_runtime.protocols.asked import (
     timeout_of,
 )
 from slipway_runtime.protocols.codec_binary import raw_input, read_tensor, write_tensor
-from slipway_runtime.protocols.json_data import Token, exact_tensor, quick_tensor
+from slipway_runtime.protocols.json_data import Token, exact_tensor, long_tensor, quick_tensor
 
 MAX_DEPTH: Final = 100
 MAX_CONTAINERS: Final = 2**19
@@ -51,6 +51,7 @@ MAX_PARAMETERS: Final = 64
 MAX_ID_CHARACTERS: Final = 256
 _MAX_HEADS: Final = 1024
 _LONG_TEXT_BYTES: Final = 8 * 1024
+_LONG_DATA_BYTES: Final = 256 * 1024
 
 _JSON: Final = OutputForm()
 _BINARY: Final = OutputForm(is_binary=True)
@@ -82,11 +83,13 @@ def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> 
     Raises:
         InvalidRequest: naming the field, what it holds and what was expected.
     """
+    if json_bytes is None and len(body) > _LONG_DATA_BYTES:
+        return _decode_long(body, signature) or _decode(body, _nothing(), signature)
     if json_bytes is None:
         seen = templates.known(body, signature)
         if seen is not None:
             return seen
-        asked = _decode(body, _Tail(b"", is_there=False), signature)
+        asked = _decode(body, _nothing(), signature)
         templates.learn(body, signature, asked)
         return asked
     if json_bytes > len(body):
@@ -169,7 +172,35 @@ class _Tail:
             )
 
 
-def _decode(text: bytes, tail: _Tail, signature: Signature) -> Asked:
+def _nothing() -> _Tail:
+    return _Tail(b"", is_there=False)
+
+
+class _Unclear(Exception):
+    """The data is not certainly a flat list of numbers."""
+
+
+def _decode_long(text: bytes, signature: Signature) -> Asked | None:
+    """Read a long request with one flat list, piece by piece; None where it has to be read whole.
+
+    Raises:
+        InvalidTensor: naming the input, what it holds and what was expected.
+    """
+    around = templates.surroundings(text)
+    if around is None:
+        return None
+    before, after = around
+    data = text[len(before) + 1 : len(text) - len(after) - 1]
+    try:
+        return _decode(before + b"[]" + after, _nothing(), signature, data)
+    except InvalidTensor:
+        raise
+    except (InvalidRequest, _Unclear):
+        return None  # nested, perhaps: then the first bracket that closes is not the last
+
+
+def _decode(text: bytes, tail: _Tail, signature: Signature, data: bytes | None = None) -> Asked:
+    """Read a request; `data` is the text of its only list of data where that was taken out."""
     document = parsed(text)
     if not isinstance(document, simdjson.Object | dict):
         raise InvalidRequest(
@@ -177,7 +208,7 @@ def _decode(text: bytes, tail: _Tail, signature: Signature) -> Asked:
         )
     keys = _keys("body", document)
     parameters = _check_parameters("parameters", document) if "parameters" in keys else {}
-    inputs = _inputs(text, tail, document, keys, signature)
+    inputs = _inputs(text, tail, document, keys, signature, data)
     wanted = _wanted(
         plain(document["outputs"]) if "outputs" in keys else None,
         signature,
@@ -271,7 +302,12 @@ class _Head(NamedTuple):
 
 
 def _inputs(
-    text: bytes, tail: _Tail, document: Any, keys: set[str], signature: Signature
+    text: bytes,
+    tail: _Tail,
+    document: Any,
+    keys: set[str],
+    signature: Signature,
+    data: bytes | None,
 ) -> Mapping[str, Tensor]:
     entries = document["inputs"] if "inputs" in keys else None
     if not isinstance(entries, simdjson.Array | list) or not len(entries):
@@ -286,6 +322,8 @@ def _inputs(
         raise repeated("inputs", [head.spec.name for head in heads])
     signature.check_complete(names)
     written = [head for head in heads if head.raw is None]
+    if data is not None:
+        return _from_long_data(written, heads, data)
     quick: dict[str, Tensor] | None = {}
     if written:
         # Brackets outside of data: the list of inputs, one shape each, the list of outputs.
@@ -297,6 +335,18 @@ def _inputs(
             spec = head.spec
             tensors[spec.name] = read_tensor(spec.name, head.raw, spec.datatype, head.shape)
     return tensors
+
+
+def _from_long_data(
+    written: Sequence[_Head], heads: Sequence[_Head], data: bytes
+) -> Mapping[str, Tensor]:
+    if len(written) != 1 or len(heads) != 1:
+        raise _Unclear
+    [(spec, shape, _, _)] = written
+    tensor = long_tensor(spec.name, data, spec.datatype, shape)
+    if tensor is None:
+        raise _Unclear
+    return {spec.name: tensor}
 
 
 def _head(index: int, entry: Any, tail: _Tail, signature: Signature) -> _Head:

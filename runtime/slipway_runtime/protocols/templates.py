@@ -141,6 +141,16 @@ def _cut(text: bytes) -> tuple[int, int] | None:
     return start, end
 
 
+def surroundings(text: bytes) -> tuple[bytes, bytes] | None:
+    """The text before and behind the one list of data; None where it is not certain."""
+    cut = _cut(text)
+    if cut is None:
+        return None
+    start, end = cut
+    around = (text[:start], text[end:])
+    return around if _is_certain(around) else None
+
+
 def _is_certain(around: tuple[bytes, bytes]) -> bool:
     """Whether there is one `"data"`, and no way of writing another."""
     before, after = around

@@ -296,6 +296,33 @@ def test_requests_given_up_before_they_are_complete_are_few() -> None:
         assert (server.ended_with() is None) == (n < 201)
 
 
+@dataclass
+class Slow(Echo):
+    """Takes its time to answer."""
+
+    def ended(self) -> None:
+        self.is_ended = True
+
+
+def test_whole_requests_given_up_as_they_come_are_few() -> None:
+    server, encoder = greeted(), Encoder()
+    server.kind = Slow
+    for n in range(1, 203, 2):
+        asked = head(encoder, n) + frame(frames.DATA, frames.END_STREAM, n, b"whole")
+        server.said(asked + frames.rst_stream(n, Code.CANCEL))
+        assert (server.ended_with() is None) == (n < 201)
+
+
+def test_who_gives_up_after_a_while_may_do_so_often() -> None:
+    server, encoder = greeted(), Encoder()
+    server.kind = Slow
+    for n in range(1, 1001, 2):
+        server.said(head(encoder, n) + frame(frames.DATA, frames.END_STREAM, n, b"whole"))
+        server.said(frames.rst_stream(n, Code.CANCEL))
+    assert server.ended_with() is None
+    assert all(call.is_gone for call in server.calls)
+
+
 def test_an_answer_that_nobody_takes_is_given_up() -> None:
     server = Server()
     server.said(frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: 0}))

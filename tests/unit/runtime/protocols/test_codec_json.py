@@ -1,6 +1,7 @@
 """JSON to tensors and back: laws first, then values, then the request around them."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.inference.signature import Signature, TensorSpec
-from slipway_runtime.protocols import codec_json
+from slipway_runtime.protocols import codec_json, json_data
 from tests.unit.runtime import models
 
 NUMBERS = sorted(set(DTYPES) - {"BYTES", "BF16"})  # hypothesis cannot draw bfloat16
@@ -607,3 +608,67 @@ def test_odd_memory_layouts_are_written_in_row_major_order() -> None:
         "shape": [3, 2],
         "data": [0, 3, 1, 4, 2, 5],
     }
+
+
+@pytest.fixture(scope="module")
+def in_pieces() -> Iterator[None]:
+    """Every body counts as long, and is cut every few bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec_json, "_LONG_DATA_BYTES", 0)
+        patch.setattr(json_data, "_PIECE_BYTES", 5)
+        yield
+
+
+def outcome(body: bytes, signature: Signature) -> tuple[str, Any]:
+    try:
+        request = decode(body, signature)
+    except InvalidRequest as err:
+        return str(err), None
+    return "", {name: (t.dtype, t.shape, str(t.tolist())) for name, t in request.inputs.items()}
+
+
+def whole(body: bytes, signature: Signature) -> tuple[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec_json, "_LONG_DATA_BYTES", 2**40)
+        return outcome(body, signature)
+
+
+VALUES = st.one_of(
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.integers(-3, 300),
+    st.sampled_from(["NaN", "x", "a,b", "]", True, None, 1e300, [1, 2], {"a": 1}]),
+)
+
+
+@given(
+    values=st.lists(VALUES, max_size=12),
+    datatype=st.sampled_from(["FP32", "INT64", "UINT8", "FP16"]),
+    miscount=st.sampled_from([0, 0, 0, 1]),
+)
+def test_long_data_is_read_in_pieces_as_it_is_whole(
+    in_pieces: None, values: list[Any], datatype: str, miscount: int
+) -> None:
+    body = text_of(datatype, [len(values) + miscount], json.dumps(values))
+    found, expected = outcome(body, one(datatype)), whole(body, one(datatype))
+    if miscount:  # of two things that are wrong, either may be named
+        assert bool(found[0]) == bool(expected[0])
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[1, 2, 3,]", "[1,, 2, 3]", "[,1, 2, 3]", "[1, 2, 3, ,]", "[]", "[[1, 2, 3]]",
+        "[[1], [2], [3]]", "[1, 2, 3", "[1 2 3]", "[NaN, 2, 3]", "[1e999, 2, 3]",
+        "[1, 2, 3]]", "[1, 2, 3], \"data\": [4]", "[1, [2], 3]", "[1, 2, 0x3]",
+    ],
+)  # fmt: skip
+def test_what_is_no_flat_list_is_refused_in_the_same_words(in_pieces: None, data: str) -> None:
+    body = text_of("FP32", [3], data)
+    assert outcome(body, one("FP32")) == whole(body, one("FP32"))
+
+
+def test_the_index_of_a_wrong_element_is_that_of_the_whole_list() -> None:
+    body = text_of("FP32", [100_001], json.dumps([0.125] * 100_000 + ["x"]))
+    assert "data[100000] is 'x'" in refusal(body)
