@@ -85,6 +85,9 @@ class Reconciler:
                 await self._attempt(key)
             finally:
                 self.queue.done(key)
+            # A pass that finds all settled waits for nothing: thousands of them in a row, as after
+            # a start, would keep the Lease and the probes waiting.
+            await asyncio.sleep(0)
 
     async def _attempt(self, key: ObjectKey) -> None:
         loop = asyncio.get_running_loop()

@@ -18,8 +18,15 @@ import kopf
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.connection import Connection
-from slipway_operator.kube.kinds import WATCHED, Kind
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
 
+Manifest = dict[str, Any]
+
+SETTLE_S: Final = 0.1
+"""How long a key waits for company when something else than the ModelDeployment itself changed.
+
+What controllers and kubelets write comes in bursts; each of them would be a pass and a status.
+"""
 _TOKEN_LIFE: Final = timedelta(minutes=10)
 
 
@@ -38,6 +45,29 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
         """Write nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """How far handlers have come; the one kind there is never begins, and its copies cost time."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> kopf.ProgressRecord | None:
+        """Remember nothing."""
+        return None
+
+    def store(
+        self, *, key: Any, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch
+    ) -> None:
+        """Write nothing."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Leave everything as it is."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Leave everything as it is."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Find nothing to remove."""
+        return essence
 
 
 class Backoffs:
@@ -91,11 +121,20 @@ def _register(
     )  # fmt: skip
     async def on_event(event: Any, **_: Any) -> None:  # async: a sync handler runs in a thread
         observe(kind.kind)
-        manifest = dict(event["object"])
-        gone = event["type"] == "DELETED"
-        concerned = cache.drop(kind, manifest) if gone else cache.put(kind, manifest)
-        if concerned is not None:
-            queue.add(concerned)
+        notice(kind, event["type"] == "DELETED", dict(event["object"]), cache, queue)
+
+
+def notice(
+    kind: Kind, is_gone: bool, manifest: Manifest, cache: Cache, queue: WorkQueue[ObjectKey]
+) -> None:
+    """Note what a watch has brought, and ask for whom it concerns: a spec at once."""
+    concerned = cache.drop(kind, manifest) if is_gone else cache.put(kind, manifest)
+    if concerned is None:
+        return
+    if kind is MODEL_DEPLOYMENT:
+        queue.add(concerned)
+    else:
+        queue.add_after(concerned, SETTLE_S)
 
 
 def kopf_settings(*, is_clusterwide: bool) -> kopf.OperatorSettings:
@@ -105,11 +144,12 @@ def kopf_settings(*, is_clusterwide: bool) -> kopf.OperatorSettings:
     settings.scanning.disabled = not is_clusterwide
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.process.ultimate_exiting_timeout = 25
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
     settings.queueing.idle_timeout = 0.05  # halves the memory
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = Backoffs()
