@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from benchmarks.operator.copies import copied, whole, write
 from benchmarks.operator.measures import (
     Audit,
     cpu_s,
     edit_times,
+    logged_at,
     memory_mb,
     now,
+    passes,
     percentile,
     wait,
     wait_until_quiet,
@@ -28,6 +34,7 @@ from benchmarks.operator.measures import (
 from benchmarks.operator.simulation import Fleet, kwok, prepare
 from benchmarks.operator.table import Row, rendered
 from devcluster.cluster import Cluster
+from slipway_operator.engine.cache import ObjectKey
 from tests.cluster.operators import Operator
 from tests.kubeapi import Api
 
@@ -86,6 +93,23 @@ class Bench:
         wait_until_quiet(operator)
         self.end(operator)
 
+    def copy(self) -> None:
+        """From one that is Ready to all of them; see `copies.py`."""
+        self.fleet.create(1)
+        operator = self.operator().until_ready()
+        wait("it is Ready", lambda: self.fleet.ready() == 1, timeout_s=60, every_s=1)
+        wait_until_quiet(operator)
+        self.end(operator)
+        os.kill(self.cluster.processes()["kube-controller-manager"].pid, signal.SIGSTOP)
+        first = ObjectKey(*self.fleet.names[0])
+        objects = whole(self.api, first)
+        self.tell("copy: objects of each", len(objects))
+        at = time.monotonic()
+        rest = (copied(objects, first, ObjectKey(*name)) for name in self.fleet.names[1:])
+        write(self.cluster, chain.from_iterable(rest))
+        wait("all are there", lambda: self.fleet.ready() == self.fleet.size, timeout_s=60)
+        self.tell("copy: all are there after", time.monotonic() - at, "s")
+
     def end(self, operator: Operator) -> None:
         """End an operator that has nothing left to do."""
         if status := operator.end():
@@ -93,20 +117,15 @@ class Bench:
 
     def restart(self) -> Operator:
         """A new process finds everything as it ought to be."""
-        start, at = now(), time.monotonic()
+        start, size = now(), self.fleet.size
         operator = self.operator()
-        wait("caches are filled", lambda: operator.answer("/readyz") == 200, timeout_s=180)
-        synced, cpu = time.monotonic(), cpu_s(operator)
-        size = self.fleet.size
-        wait("a first full pass", lambda: operator.metric("slipway_reconcile_total") >= size,
-             timeout_s=180)  # fmt: skip
-        self.tell("restart: caches are filled after", synced - at, "s")
-        self.tell(
-            "restart: first full pass, after that", time.monotonic() - synced, "s", _scaled(5, size)
-        )
+        wait("a first full pass", lambda: passes(operator) >= size, timeout_s=60 + size * 0.02)
+        passed, filled = now(), logged_at(operator, "caches filled")
+        self.tell("restart: caches are filled after", (filled - start).total_seconds(), "s")
+        took = (passed - filled).total_seconds()
+        self.tell("restart: first full pass, after that", took, "s", _scaled(5, size))
         wait_until_quiet(operator)
         self.tell("restart: CPU until quiet", cpu_s(operator), "s")
-        self.tell("restart: CPU until caches are filled", cpu, "s")
         self.tell("restart: writes but the Lease", self.audit.since(start).writes, "", 0)
         most = 250 if size <= 1000 else 1000
         self.tell("restart: memory, peak", memory_mb(operator, "VmHWM"), "MB", most)
@@ -158,7 +177,7 @@ def main() -> int:
         with kwok(cluster.kubeconfig, Path(folder) / "kwok.log"):
             bench = Bench(cluster, api, Fleet(api, options.objects), Path(folder))
             try:
-                _measure(bench, min(100, options.objects))
+                _measure(bench, min(100, options.objects), are_copies=options.copied)
             finally:
                 bench.abandon()
     if options.json:
@@ -169,8 +188,11 @@ def main() -> int:
     return int(bool(failed))
 
 
-def _measure(bench: Bench, edits: int) -> None:
-    bench.create()
+def _measure(bench: Bench, edits: int, *, are_copies: bool) -> None:
+    if are_copies:
+        bench.copy()
+    else:
+        bench.create()
     operator = bench.restart()
     bench.idle(operator)
     bench.edit(edits)
@@ -185,6 +207,7 @@ def _report(bench: Bench) -> dict[str, object]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
     parser.add_argument("--objects", type=int, default=1000, help="how many (default: 1000)")
+    parser.add_argument("--copied", action="store_true", help="let only one live, copy the others")
     parser.add_argument("--cluster", default="bench", help="its name (default: bench)")
     parser.add_argument("--json", type=Path, help="write all figures to this file, too")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")

@@ -93,6 +93,23 @@ def memory_mb(operator: Operator, kind: str) -> float:
     raise KeyError(kind)
 
 
+def passes(operator: Operator) -> float:
+    """How many reconciles there have been; 0 before the operator answers."""
+    return operator.metric("slipway_reconcile_total") if operator.answer("/livez") else 0.0
+
+
+def logged_at(operator: Operator, message: str) -> datetime:
+    """When the operator has logged a message, by its own clock.
+
+    Raises:
+        KeyError: it has not.
+    """
+    for line in operator.log.read_text().splitlines():
+        if f'"message": "{message}"' in line:
+            return datetime.fromisoformat(json.loads(line)["time"])
+    raise KeyError(message)
+
+
 def wait(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: float = 0.05) -> float:
     """Wait for a condition; tell how long it took, in seconds.
 
@@ -108,12 +125,12 @@ def wait(what: str, done: Callable[[], bool], *, timeout_s: float, every_s: floa
 
 
 def wait_until_quiet(operator: Operator, timeout_s: float = 300) -> None:
-    """Wait until nothing has been reconciled for three seconds."""
+    """Wait until nothing has been reconciled, and no watch has brought anything, for a while."""
     last, since = -1.0, time.monotonic()
 
     def quiet() -> bool:
         nonlocal last, since
-        count = operator.metric("slipway_reconcile_total")
+        count = passes(operator) + operator.metric("slipway_watch_events_total")
         if count != last:
             last, since = count, time.monotonic()
         return time.monotonic() - since > _QUIET_S

@@ -82,12 +82,12 @@ class Fleet:
         self.namespaces = [f"bench-{n}" for n in range(-(-size // _PER_NAMESPACE))]
         self.names = [(self.namespaces[n // _PER_NAMESPACE], f"model-{n:05d}") for n in range(size)]
 
-    def create(self) -> None:
-        """Create all of them, from a few senders at once."""
+    def create(self, count: int | None = None) -> None:
+        """Create all of them, or the first few, from several senders at once."""
         for name in self.namespaces:
             self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         with ThreadPoolExecutor(_SENDERS) as pool:
-            for done in [pool.submit(self._create, *name) for name in self.names]:
+            for done in [pool.submit(self._create, *name) for name in self.names[:count]]:
                 done.result()
 
     def _create(self, namespace: str, name: str) -> None:
@@ -97,7 +97,7 @@ class Fleet:
                 "kind": "ModelDeployment",
                 "metadata": {"namespace": namespace, "name": name},
                 "spec": {
-                    "model": {"uri": f"https://models.example/{name}.onnx"},
+                    "model": {"uri": "https://models.example/model.onnx"},
                     "runtime": {"nodeSelector": SELECTOR},
                 },
             }
@@ -108,7 +108,7 @@ class Fleet:
         return sum(map(_is_ready, self._items()))
 
     def _items(self) -> Iterator[Manifest]:
-        query = {"limit": "500", "resourceVersion": "0"}
+        query = {"resourceVersion": "0"}  # from the API server's memory, all at once
         yield from self.api.send("GET", self.api.path("ModelDeployment"), params=query)["items"]
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
