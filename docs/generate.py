@@ -34,7 +34,9 @@ REPOSITORY: Final = DOCS.parent
 
 Schema = Mapping[str, Any]
 
-_DETAILS: Final = ("model", "serving", "runtime", "autoscaling", "exposure", "monitoring")
+_DETAILS: Final = (
+    "model", "serving", "runtime", "autoscaling", "exposure", "rollout", "monitoring",
+)  # fmt: skip
 """Blocks of the spec with a table of their own."""
 
 

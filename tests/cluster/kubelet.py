@@ -57,6 +57,8 @@ class SupplyFails:
 class Ready:
     """The pod serves."""
 
+    restarts: int = 0
+
     def status(self) -> Manifest:
         """The pod's status."""
         now = _now()
@@ -67,7 +69,9 @@ class Ready:
                 {"type": t, "status": "True", "lastTransitionTime": now}
                 for t in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
             ],
-            "containerStatuses": [_container("serve", running, ready=True)],
+            "containerStatuses": [
+                {**_container("serve", running, ready=True), "restartCount": self.restarts}
+            ],
         }
 
 
@@ -124,6 +128,14 @@ class Script:
 
     supply: Play = field(default_factory=Supplied)
     serve: Play = field(default_factory=Ready)
+    by_revision: dict[str, Play] = field(default_factory=dict)
+    """What becomes of the serving pods of single revisions, by hash."""
+
+    def play(self, labels: Manifest) -> Play:
+        """Say what becomes of a pod."""
+        if "slipway.dev/supply-for" in labels:
+            return self.supply
+        return self.by_revision.get(labels.get("slipway.dev/revision", ""), self.serve)
 
 
 class Kubelet:
@@ -190,7 +202,7 @@ class Kubelet:
             return
         script = self._scripts.get(meta["namespace"])
         is_supply = "slipway.dev/supply-for" in meta.get("labels", {})
-        play = (script.supply if is_supply else script.serve) if script else None
+        play = script.play(meta.get("labels", {})) if script else None
         if play is None or self._played.get(meta["uid"]) == play:
             return
         if is_supply and pod["status"].get("phase") in ("Succeeded", "Failed"):

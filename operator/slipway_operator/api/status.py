@@ -12,7 +12,9 @@ from pydantic import Field
 
 from slipway_operator.api.fields import Block
 
-Phase = Literal["Pending", "Healthy", "Progressing", "Degraded", "Failed", "Suspended"]
+Phase = Literal[
+    "Pending", "Healthy", "Progressing", "Paused", "RollingBack", "Degraded", "Failed", "Suspended"
+]
 
 
 class Condition(Block):
@@ -46,9 +48,18 @@ class Summary(Block):
 
 
 class Desired(Block):
-    """The revision the spec asks for."""
+    """The revision that is asked for."""
 
-    hash: str = Field(description="hash of the revision that the spec asks for.")
+    hash: str = Field(
+        description="hash of the revision that the spec asks for, or a rollback by action."
+    )
+    pinned_by: str = Field(
+        default="", description="pinnedBy is the action that asks for it instead of the spec."
+    )
+    pinned_from: str = Field(
+        default="",
+        description="pinnedFrom is the hash of the spec at that time; another spec ends it.",
+    )
 
 
 class Tensor(Block):
@@ -116,11 +127,34 @@ class CapacityFloor(Block):
     )
 
 
+class Weight(Block):
+    """How much traffic the candidate has."""
+
+    desired: int = Field(ge=0, le=100, description="desired percent of the requests.")
+    applied: int = Field(
+        ge=0,
+        le=100,
+        description="applied percent: what the live objects amount to. Without a gateway, the "
+        "candidate's share of the ready pods.",
+    )
+    verified: bool = Field(
+        description="verified is true once the share was reached and left the time to settle."
+    )
+    mode: str = Field(
+        default="", description="mode is how shares come about: ReplicaRatio, by numbers of pods."
+    )
+    note: str = Field(default="", description="note says why applied is far from desired.")
+
+
 class Rollout(Block):
     """Where the rollout stands."""
 
     id: str = Field(default="", description="id is the number of the revision and of the attempt.")
-    state: str = Field(default="", description="state: Idle, Preparing, Promoting or Failed.")
+    state: str = Field(
+        default="",
+        description="state: Idle, Preparing, Shifting, Baking, Paused, Promoting, Watching, "
+        "Aborting or Failed.",
+    )
     since: str = Field(default="", description="since is when this state began.")
     promoted_at: str = Field(
         default="", description="promotedAt is when the stable revision became stable."
@@ -130,7 +164,43 @@ class Rollout(Block):
         description="capacityFloor under autoscaling: while a revision takes over, and for five "
         "minutes after.",
     )
-    reason: str = Field(default="", description="reason the rollout failed.")
+    step: int | None = Field(
+        default=None, ge=1, description="step is the number of the step, from 1."
+    )
+    step_since: str = Field(
+        default="", description="stepSince is when the weight of the step was first reached."
+    )
+    routed_at: str = Field(
+        default="", description="routedAt is when traffic was first seen where this state wants it."
+    )
+    weight: Weight | None = Field(default=None, description="weight of the candidate.")
+    exposed: bool | None = Field(
+        default=None,
+        description="exposed is true when the candidate may have had traffic, so that its "
+        "connections are waited for before its pods end.",
+    )
+    fast: bool | None = Field(
+        default=None,
+        description="fast is true when the candidate served before and comes back by one cut.",
+    )
+    approved_step: int | None = Field(
+        default=None, ge=1, description="approvedStep is the last step that a person let pass."
+    )
+    without_evidence: bool | None = Field(
+        default=None,
+        description="withoutEvidence is true when a step was passed though nothing was known of "
+        "the candidate.",
+    )
+    paused_in: str = Field(default="", description="pausedIn is the state that a pause interrupts.")
+    handled_action: str = Field(
+        default="",
+        description="handledAction is the text of the annotation slipway.dev/rollout-action that "
+        "was last taken note of.",
+    )
+    action_answer: str = Field(
+        default="", description="actionAnswer says why that action was ignored; empty when not."
+    )
+    reason: str = Field(default="", description="reason of a pause, an abort or a failure.")
     message: str = Field(default="", description="message that belongs to the reason.")
 
 

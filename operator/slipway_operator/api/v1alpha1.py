@@ -24,6 +24,7 @@ from slipway_operator.api.fields import (
     rule,
     rules,
 )
+from slipway_operator.api.rollout import Rollout
 from slipway_operator.api.scaling import Autoscaling
 
 GROUP: Final = "slipway.dev"
@@ -519,6 +520,11 @@ class Spec(Block):
     )
     exposure: Exposure | None = Field(
         default=None, description="exposure says how clients reach the model. Live."
+    )
+    rollout: Rollout | None = Field(
+        default=None,
+        description="rollout says how a new revision takes over. Live. When absent, by one cut, as "
+        "soon as all its pods are ready; {} is a canary with the defaults of its fields.",
     )
     monitoring: Monitoring | None = Field(
         default=None, description="monitoring says how the model is watched. Live."

@@ -8,6 +8,7 @@ Stays out: reading the cluster (`live.py`) and showing (`show.py`).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,16 +16,16 @@ from typing import Any, Final, Literal
 
 from slipway_operator.kube.apply import covers
 from slipway_operator.plan.children import key
-from slipway_operator.plan.names import MODEL_DIGEST, SUPPLY_RESULT, Manifest
+from slipway_operator.plan.names import MODEL_DIGEST, REVISION, SUPPLY_RESULT, Manifest
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.revision import SupplyResult, read
-from slipway_operator.plan.rollout import SCALE_DOWN_DELAY_S
 from slipway_operator.plan.sizing import desired_replicas
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 
 UNKNOWN_DIGEST: Final = "sha256:" + "0" * 64
 """Stands for what the supply step is going to find out."""
 _MAX_PASSES: Final = 10
+_MAX_WAITS: Final = 100
 
 Action = Literal["create", "change", "delete"]
 
@@ -68,15 +69,31 @@ def forecast(snapshot: Snapshot) -> list[Stage]:
         stage, snapshot = _stage(when, happens(snapshot))
         if stage.changes:
             stages.append(stage)
-    return stages
+    return [*stages, *_later(snapshot)]
 
 
-def _stage(when: str, snapshot: Snapshot) -> tuple[Stage, Snapshot]:
-    """Carry plans out until nothing is left to do."""
+def _later(snapshot: Snapshot) -> Iterator[Stage]:
+    """Let time pass from one moment at which something is due to the next; pods become ready."""
+    elapsed_s = 0
+    for _ in range(_MAX_WAITS):
+        wait_s = plan(snapshot).requeue_after_s
+        if wait_s is None:
+            return
+        elapsed_s += math.ceil(wait_s)
+        snapshot = replace(snapshot, now=snapshot.now + timedelta(seconds=math.ceil(wait_s)))
+        stage, snapshot = _stage(f"{elapsed_s} seconds later", snapshot, _ready)
+        if stage.changes:
+            yield stage
+
+
+def _stage(
+    when: str, snapshot: Snapshot, answer: Callable[[Snapshot], Snapshot] = lambda known: known
+) -> tuple[Stage, Snapshot]:
+    """Carry plans out until nothing is left to do; the world answers each as it can."""
     begin = snapshot.children
     decided = plan(snapshot)
     for _ in range(_MAX_PASSES):
-        after = applied(snapshot, decided)
+        after = answer(applied(snapshot, decided))
         if after == snapshot:
             break
         snapshot = after
@@ -164,14 +181,9 @@ def _ready(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, children=children)
 
 
-def _drained(snapshot: Snapshot) -> Snapshot:
-    return _ready(replace(snapshot, now=snapshot.now + timedelta(seconds=SCALE_DOWN_DELAY_S)))
-
-
 _AFTERWARDS: Final[tuple[tuple[str, Callable[[Snapshot], Snapshot]], ...]] = (
     ("when the model is fetched and verified", _verified),
     ("when all pods are ready", _ready),
-    (f"{SCALE_DOWN_DELAY_S} seconds later", _drained),
 )
 
 _WHY: Final[Mapping[str, str]] = {
@@ -192,5 +204,12 @@ def why(manifest: Mapping[str, Any]) -> str:
     if manifest["kind"] == "Service":
         meta = manifest["metadata"]
         is_apex = "slipway.dev/revision" not in (meta.get("labels") or {})
-        return "what clients use; it selects one revision" if is_apex else "reaches this revision"
+        return _apex_text(manifest) if is_apex else "reaches this revision"
     return _WHY.get(manifest["kind"], "belongs to the ModelDeployment")
+
+
+def _apex_text(apex: Mapping[str, Any]) -> str:
+    chosen = (
+        "one revision" if REVISION in apex["spec"]["selector"] else "the pods of both revisions"
+    )
+    return f"what clients use; it selects {chosen}"

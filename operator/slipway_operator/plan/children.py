@@ -16,13 +16,15 @@ from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
 from slipway_operator.plan.autoscaler import HPA, SCALED_OBJECT, autoscaler, kind_of_scaler
 from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
+from slipway_operator.plan.policy import policy_of
 from slipway_operator.plan.revision import Revision, SupplyResult, record
-from slipway_operator.plan.rollout import Rollout, State, drained_at
+from slipway_operator.plan.rollout import Rollout, drained_at
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
 from slipway_operator.plan.sizing import Size, bounds, desired_replicas, resized, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.tracks import is_selected, workload_of
+from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.workload import (
     deployment,
     disruption_budget,
@@ -30,8 +32,6 @@ from slipway_operator.plan.workload import (
     supply_job,
 )
 
-HISTORY_LIMIT: Final = 5
-"""Promoted revisions besides the stable one that can come back at once."""
 ABORTED_LIMIT: Final = 3
 """Revisions that never served whose records are kept for looking at."""
 _ANY_RESULT: Final = SupplyResult("sha256:" + "0" * 64, "ONNX", 0, {})
@@ -67,6 +67,7 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     wanted = list(_wanted(snapshot, spec, rollout))
     once = [m for m in wanted if not _is_settled(snapshot, m)]
     keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
+    keep |= set(_lingering(snapshot, rollout))
     if rollout.supply and rollout.supply.restart:
         keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
     return Children(
@@ -130,7 +131,8 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
         yield from _workload(snapshot, spec, revision, size)
     if _is_monitored(spec) and POD_MONITOR not in snapshot.missing_kinds:
         yield pod_monitor(owner)
-    yield apex_service(owner, rollout.apex, spec.exposure)
+    is_shared = rollout.route is Route.SHARED
+    yield apex_service(owner, rollout.apex, spec.exposure, is_shared=is_shared)
 
 
 def _is_monitored(spec: Spec) -> bool:
@@ -149,7 +151,7 @@ def _recorded(rollout: Rollout) -> Iterator[Revision]:
 def _history(rollout: Rollout) -> list[Revision]:
     """Promoted revisions that stay restorable, newest first."""
     served = [r for r in rollout.others if r.promoted_at and r.result is not None]
-    return served[:HISTORY_LIMIT]
+    return served[: rollout.policy.history_limit]
 
 
 def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
@@ -178,9 +180,8 @@ def _recorded_spec(revision: Revision) -> Spec | None:
 def _size(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Size:
     if revision is not rollout.candidate:
         return rollout.sizes.stable
-    if rollout.state is State.FAILED:
-        return Size(_selected_replicas(snapshot, rollout, revision))
-    return rollout.sizes.candidate
+    size = rollout.sizes.candidate
+    return size if size.replicas else Size(_selected_replicas(snapshot, rollout, revision))
 
 
 def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
@@ -193,13 +194,26 @@ def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
 
 def _selected_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
     """The apex is written last: what it still selects keeps its pods until the next pass."""
-    if not is_selected(snapshot, revision):
+    if not _may_be_used(snapshot, rollout, revision):
         return 0
     return _live_replicas(snapshot, rollout, revision)
 
 
+def _may_be_used(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> bool:
+    return rollout.live is Route.SHARED or is_selected(snapshot, revision)
+
+
+def _lingering(snapshot: Snapshot, rollout: Rollout) -> Iterator[ChildKey]:
+    """What would go, but may still have traffic: it stays as it is for one more pass."""
+    for revision in rollout.others:
+        live = workload_of(snapshot, revision)
+        if live is not None and _selected_replicas(snapshot, rollout, revision):
+            name = live["metadata"]["name"]
+            yield from ((kind, name) for kind in ("Deployment", "Service", "ConfigMap", HPA))
+
+
 def _live_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
-    if rollout.size.is_off:
+    if rollout.is_off:
         return 0
     return desired_replicas(workload_of(snapshot, revision))
 
@@ -210,7 +224,8 @@ def _workload(snapshot: Snapshot, spec: Spec, revision: Revision, size: Size) ->
     owner = snapshot.owner
     yield serving_configmap(owner, revision)
     yield revision_service(owner, revision)
-    yield deployment(owner, revision, None if size.is_floor else size.replicas)
+    deadline_s = policy_of(spec).progress_deadline_s
+    yield deployment(owner, revision, None if size.is_floor else size.replicas, deadline_s)
     scaling, most = scaler_of(spec), size.replicas
     if size.is_floor and scaling is not None:
         most = bounds(scaling)[1]

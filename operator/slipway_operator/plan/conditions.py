@@ -40,6 +40,19 @@ FORBIDDEN: Final = "Forbidden"
 CONTESTED: Final = "Contested"
 SETTLED: Final = "Settled"
 
+# Of a rollout
+PAUSED: Final = "Paused"
+AWAITING_APPROVAL: Final = "AwaitingApproval"
+REPLICA_GRANULARITY: Final = "ReplicaGranularity"
+PINNED: Final = "PinnedToRevision"
+REVERTED: Final = "Reverted"
+SUPERSEDED: Final = "Superseded"
+ABORTED_BY_USER: Final = "AbortedByUser"
+ANALYSIS_FAILED: Final = "AnalysisFailed"
+CANDIDATE_DOWN: Final = "CandidateDown"
+POST_PROMOTION: Final = "PostPromotion"
+FIX_FORWARD: Final = "FixForward"
+
 # Of the supply step
 VERIFIED: Final = "Verified"
 FETCHING: Final = "Fetching"
@@ -86,6 +99,17 @@ REASONS: Final[Mapping[str, str]] = {
     CONTESTED: "Somebody changes an object of the operator after every repair; the message says"
     " which field and who. Repairs are made ever more rarely.",
     SETTLED: "Nothing is left to do.",
+    PAUSED: "The rollout waits: `status.rollout.reason` and the message say for what.",
+    AWAITING_APPROVAL: "A step with manual approval is over; the action `approve` goes on.",
+    REPLICA_GRANULARITY: "Whole pods miss the weight of the step by more than is put up with.",
+    PINNED: "A rollback by action serves an earlier revision than the spec asks for.",
+    REVERTED: "The stable revision was asked for again in the middle of a rollout.",
+    SUPERSEDED: "Another revision was asked for in the middle of a rollout.",
+    ABORTED_BY_USER: "The action `abort` ended the rollout.",
+    ANALYSIS_FAILED: "A check found the candidate worse than the stable revision.",
+    CANDIDATE_DOWN: "The candidate lost its last ready pod during a step.",
+    POST_PROMOTION: "A check failed after the cut; the traffic went back.",
+    FIX_FORWARD: "The stable revision has no ready pod; the candidate takes over as it is.",
     VERIFIED: "The model was fetched and passed its checks.",
     FETCHING: "The model is being fetched and checked.",
     NOT_FOUND: "There is no model at `model.uri`.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,12 +15,12 @@ from slipway_operator.plan.children import Children, Resize, children
 from slipway_operator.plan.clock import later, parse, timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest
-from slipway_operator.plan.rollout import Rollout, State, deadline_of, decide, drained_at
+from slipway_operator.plan.rollout import Rollout, decide, drained_at, wakes_at
 from slipway_operator.plan.sizing import FLOOR_HOLD_S, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.status import status, view
 
-_TRACKS: Final = ("stable", "candidate", "rollout", "model", "signature", "history")
+_TRACKS: Final = ("stable", "candidate", "desired", "rollout", "model", "signature", "history")
 _NORMAL: Final = "Normal"
 _WARNING: Final = "Warning"
 
@@ -90,12 +90,11 @@ def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec) -> float | None:
     """When to look again though nothing has changed: a delay of ours runs out."""
     times: list[datetime] = []
     until = drained_at(rollout)
-    if until and any(r.promoted_at for r in rollout.others) and not rollout.size.is_off:
+    if until and any(r.promoted_at for r in rollout.others) and not rollout.is_off:
         times.append(until)
     if scaler_of(spec) and rollout.stable and (since := parse(rollout.stable.promoted_at)):
         times += [t for t in [later(since, FLOOR_HOLD_S)] if t]
-    if rollout.state in (State.PREPARING, State.PROMOTING) and (late := deadline_of(snapshot)):
-        times.append(late)
+    times += wakes_at(rollout)
     if rollout.supply and rollout.supply.retry_at:
         times.append(rollout.supply.retry_at)
     ahead = [(t - snapshot.now).total_seconds() for t in times if t > snapshot.now]
@@ -168,7 +167,29 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
         moved = (was.get("status"), was.get("reason")) != (new["status"], new["reason"])
         if moved and (kind := _weight(new)):
             found.append(Note(kind, new["reason"], new["message"]))
+    found += _rollout_notes(before, after)
     return list(dict.fromkeys(found))
+
+
+def _rollout_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Note]:
+    """What happens between the beginning of a rollout and its end, and what people asked for."""
+    old, new = before.get("rollout") or {}, after.get("rollout") or {}
+    if new.get("state") in _TOLD and _stretch(new) != _stretch(old):
+        kind = _WARNING if new["state"] == "Aborting" else _NORMAL
+        yield Note(kind, f"Rollout{new['state']}", str(after.get("message") or ""))
+    action, answer = new.get("handledAction"), new.get("actionAnswer")
+    if action and action != old.get("handledAction"):
+        if answer:
+            yield Note(_WARNING, "ActionIgnored", f"{action}: {answer}")
+        else:
+            yield Note(_NORMAL, "ActionTaken", str(action))
+
+
+_TOLD: Final = ("Shifting", "Baking", "Watching", "Aborting")
+
+
+def _stretch(rollout: Mapping[str, Any]) -> tuple[Any, ...]:
+    return rollout.get("id"), rollout.get("state"), rollout.get("step")
 
 
 def _weight(condition: Mapping[str, Any]) -> str | None:

@@ -54,6 +54,12 @@ def serving_pods(snapshot: Snapshot, revision: str) -> list[Manifest]:
     ]
 
 
+def restarts_of(pod: Mapping[str, Any]) -> int:
+    """How often the serving containers of a pod were started again."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return sum(int(s.get("restartCount", 0)) for s in statuses)
+
+
 def refused_pods(workload: Manifest | None) -> PodFailure | None:
     """Read why a Deployment cannot make its pods: a quota, Pod Security, an admission policy."""
     for condition in ((workload or {}).get("status") or {}).get("conditions") or ():

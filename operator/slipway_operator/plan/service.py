@@ -1,7 +1,8 @@
 """The Services: one per revision, never changed, and the apex that clients use.
 
-The apex bears the name of the ModelDeployment and selects one revision; promotion and rollback move
-that selector and nothing else. The admin port is in no Service.
+The apex bears the name of the ModelDeployment and selects one revision, or during the steps of a
+rollout both tracks; promotion and rollback move that selector and nothing else. The admin port is
+in no Service.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 from slipway_operator.api.v1alpha1 import Exposure, NodePorts, ServiceExposure
 from slipway_operator.plan.names import (
+    MODEL,
     REVISION,
     Manifest,
     Owner,
@@ -35,13 +37,24 @@ def revision_service(owner: Owner, revision: Revision) -> Manifest:
     return manifest
 
 
-def apex_service(owner: Owner, revision: Revision, exposure: Exposure | None) -> Manifest:
-    """Render the Service that clients use, selecting `revision`, with the ports that it has."""
+def apex_service(
+    owner: Owner, revision: Revision, exposure: Exposure | None, *, is_shared: bool = False
+) -> Manifest:
+    """Render the Service that clients use, with the ports that a revision has.
+
+    Args:
+        owner: the ModelDeployment.
+        revision: it alone is selected, unless the Service is shared.
+        exposure: as the spec says.
+        is_shared: all serving pods are selected, those of both tracks.
+    """
     wanted = (exposure.service if exposure else None) or ServiceExposure()
     manifest = child("v1", "Service", owner, owner.name, annotations=wanted.annotations)
     manifest["spec"] = {
         "type": wanted.type or "ClusterIP",
-        "selector": revision_selector(owner.name, revision.hash),
+        "selector": {MODEL: owner.name}
+        if is_shared
+        else revision_selector(owner.name, revision.hash),
         "ports": _ports(revision, wanted.node_ports or NodePorts()),
     }
     if wanted.load_balancer_class:

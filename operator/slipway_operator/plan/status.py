@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import Spec
@@ -15,6 +16,7 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan.autoscaler import SCALED_OBJECT, kind_of_scaler, trouble
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
+from slipway_operator.plan.machine import step_of
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
 from slipway_operator.plan.pods import (
     PodFailure,
@@ -23,14 +25,23 @@ from slipway_operator.plan.pods import (
     serving_pods,
     supply_pods,
 )
+from slipway_operator.plan.progress import STEPPING, State, written
+from slipway_operator.plan.ratio import percent
 from slipway_operator.plan.revision import GRPC, REST, Revision
-from slipway_operator.plan.rollout import Rollout, State, deadline_exceeded, is_complete
+from slipway_operator.plan.rollout import Rollout, deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
 from slipway_operator.plan.sizing import bounds, desired_replicas, is_held, objective_of, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available, workload_of
+from slipway_operator.plan.traffic import Route
 
 _SHORT: Final = 4
+_RESTING: Final = frozenset({State.IDLE, *STEPPING})
+"""States that without pods nothing happens in."""
+_TOLD_BY_MACHINE: Final = frozenset(
+    {c.ABORTED_BY_USER, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION}
+)
+"""Causes that the pods do not show any more when a rollout has failed."""
 _ASLEEP: Final = "scaled to zero by KEDA; one of its triggers brings the model back"
 _MISSING: Final = (
     f"spec.autoscaling.keda: the cluster has no kind {SCALED_OBJECT!r} of keda.sh/v1alpha1, so"
@@ -77,7 +88,9 @@ class View:
 
     @property
     def serving(self) -> int:
-        """Available pods of the revision that the apex Service selects."""
+        """Available pods of what the apex Service selects."""
+        if self.rollout.route is Route.SHARED:
+            return available(self.stable) + available(self.candidate)
         apex = self.rollout.apex
         return available(self.stable if apex is self.rollout.stable else self.candidate)
 
@@ -89,7 +102,7 @@ class View:
     @property
     def is_off(self) -> bool:
         """Suspended, or zero replicas."""
-        return self.rollout.size.is_off
+        return self.rollout.is_off
 
 
 def view(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> View:
@@ -107,6 +120,7 @@ def status(seen: View) -> dict[str, Any]:
     now = timestamp(snapshot.now)
     findings = list(_conditions(seen))
     ready = findings[0]
+    weight = _applied(seen)
     report: dict[str, Any] = {
         "observedGeneration": snapshot.generation,
         "phase": _phase(seen, findings),
@@ -114,8 +128,8 @@ def status(seen: View) -> dict[str, Any]:
         "summary": _summary(seen, ready),
         "replicas": _total(snapshot),
         "selector": scale_selector(snapshot.owner.name),
-        "desired": {"hash": rollout.desired},
-        "rollout": _rollout(seen, findings, now),
+        "desired": _desired(rollout),
+        "rollout": _rollout(seen),
         "conditions": c.merge(
             snapshot.status.get("conditions") or (), findings, snapshot.generation, now
         ),
@@ -123,10 +137,10 @@ def status(seen: View) -> dict[str, Any]:
     if seen.has_apex:
         report["endpoints"] = _endpoints(snapshot, rollout.apex)
     if rollout.stable:
-        report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100)
+        report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100 - weight)
         report |= _model(rollout.stable)
     if rollout.candidate:
-        report["candidate"] = _track(rollout.candidate, seen.candidate, seen, weight=0)
+        report["candidate"] = _track(rollout.candidate, seen.candidate, seen, weight=weight)
     if capacity := _capacity(seen):
         report["capacity"] = capacity
     if history := _history(rollout):
@@ -149,10 +163,12 @@ def _ready(seen: View) -> Condition:
     rollout = seen.rollout
     if rollout.state is State.FAILED:
         return Condition(c.READY, False, c.ROLLOUT_ABORTED, _aborted_text(seen))
-    if rollout.state is State.IDLE and seen.is_off:
+    if rollout.state in _RESTING and seen.is_off:
         return Condition(c.READY, True, c.SUSPENDED, _off_text(seen))
     if seen.scaler_is_missing:
         return Condition(c.READY, False, c.AUTOSCALER_MISSING, _MISSING)
+    if found := _rollout_ready(seen):
+        return found
     if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.size):
         if seen.sleeps:
             return Condition(c.READY, True, c.SCALED_TO_ZERO, _ASLEEP)
@@ -165,6 +181,62 @@ def _ready(seen: View) -> Condition:
     if rollout.stable and rollout.candidate:
         return Condition(c.READY, False, c.ROLLING_OUT, text)
     return Condition(c.READY, False, reason, text)
+
+
+def _rollout_ready(seen: View) -> Condition | None:
+    """Ready while something special is going on; None when nothing is."""
+    rollout = seen.rollout
+    match rollout.state:
+        case State.IDLE if rollout.progress.pinned:
+            text = (
+                f"revision {label(rollout.current)} serves because of the action"
+                f" {rollout.progress.pinned_by!r}; the next change of spec ends that"
+            )
+            return Condition(c.READY, False, c.PINNED, text)
+        case State.PAUSED:
+            return Condition(c.READY, False, c.PAUSED, _paused_text(seen))
+        case State.WATCHING if seen.candidate and is_complete(seen.candidate, rollout.size):
+            until = rollout.progress.until(rollout.progress.since, rollout.policy.watch_s)
+            text = (
+                f"revision {label(rollout.current)} serves with {available(seen.candidate)} of"
+                f" {seen.wanted} replicas; watching until {_time(until)}, while"
+                f" {_stable_label(seen)} keeps its pods"
+            )
+            return Condition(c.READY, True, c.SERVING, text)
+        case State.SHIFTING | State.BAKING:
+            return Condition(c.READY, False, c.ROLLING_OUT, _step_text(seen))
+        case State.ABORTING:
+            text = f"{rollout.progress.reason}: {rollout.progress.message}; traffic goes back"
+            return Condition(c.READY, False, c.ROLLING_OUT, text)
+    return None
+
+
+def _paused_text(seen: View) -> str:
+    progress = seen.rollout.progress
+    where = _step_text(seen) if progress.step else f"revision {label(seen.rollout.current)}"
+    return f"{where}; paused: {progress.reason}: {progress.message}"
+
+
+def _step_text(seen: View) -> str:
+    """Where a step stands; the numbers in it move only when the situation does."""
+    rollout, progress = seen.rollout, seen.rollout.progress
+    text = (
+        f"revision {label(rollout.current)} at {_applied(seen)} % (step {progress.step} of"
+        f" {len(rollout.policy.steps)}, weight {progress.weight}):"
+        f" {available(seen.candidate)} of {seen.wanted} pods are ready"
+    )
+    if progress.state is State.BAKING:
+        until = progress.until(progress.step_since, step_of(progress, rollout.policy).hold_s)
+        text += f"; holds until {_time(until)}"
+    return text
+
+
+def _time(at: datetime | None) -> str:
+    return timestamp(at) if at else "further notice"
+
+
+def _stable_label(seen: View) -> str:
+    return f"revision {label(seen.rollout.stable)}" if seen.rollout.stable else "nothing"
 
 
 def _progress(seen: View) -> tuple[str, str]:
@@ -242,6 +314,8 @@ def _supplied(seen: View) -> Condition:
 def _aborted_text(seen: View) -> str:
     rollout = seen.rollout
     cause = _progress(seen)[1]
+    if rollout.progress.reason in _TOLD_BY_MACHINE:
+        cause = f"{rollout.progress.reason}: {rollout.progress.message}"
     if rollout.deadline_passed:
         cause += ", and its deadline has passed"
     stable = label(rollout.stable) if rollout.stable else "none"
@@ -260,12 +334,28 @@ def _phase(seen: View, findings: list[Condition]) -> str:
         return "Degraded"
     if by_type[c.STALLED].status:
         return "Failed" if seen.rollout.stable is None else "Degraded"
+    if by_type[c.READY].reason in _PHASES:
+        return _PHASES[by_type[c.READY].reason]
     if by_type[c.READY].status:
         return "Suspended" if by_type[c.READY].reason == c.SUSPENDED else "Healthy"
     if seen.rollout.candidate is None:
         return "Degraded"
     waiting = seen.rollout.supply is None or seen.rollout.supply.result is None
     return "Pending" if seen.rollout.stable is None and waiting else "Progressing"
+
+
+_PHASES: Final = {c.PAUSED: "Paused", c.PINNED: "RollingBack"}
+
+
+def _applied(seen: View) -> int:
+    """Percent of the requests that the candidate gets now, as the live Service has it."""
+    match seen.rollout.live:
+        case Route.SHARED:
+            stable, candidate = available(seen.stable), available(seen.candidate)
+            return percent(candidate, stable + candidate)
+        case Route.CANDIDATE if seen.rollout.candidate and seen.rollout.stable:
+            return 100
+    return 0
 
 
 def _summary(seen: View, ready: Condition) -> dict[str, str]:
@@ -276,9 +366,23 @@ def _summary(seen: View, ready: Condition) -> dict[str, str]:
     return {
         "ready": "True" if ready.status else "False",
         "stable": label(rollout.stable) if rollout.stable else "",
-        "candidate": label(rollout.candidate) if rollout.candidate else "",
+        "candidate": _candidate_text(seen),
         "replicas": f"{counts}/{seen.wanted}",
     }
+
+
+def _candidate_text(seen: View) -> str:
+    rollout = seen.rollout
+    if rollout.candidate is None:
+        return ""
+    weight = f" {_applied(seen)}%" if rollout.progress.weight and rollout.stable else ""
+    return f"{label(rollout.candidate)}{weight}"
+
+
+def _desired(rollout: Rollout) -> dict[str, str]:
+    progress = rollout.progress
+    pin = {"pinnedBy": progress.pinned_by, "pinnedFrom": progress.pinned_from}
+    return {"hash": rollout.desired, **(pin if progress.pinned else {})}
 
 
 def label(revision: Revision) -> str:
@@ -329,24 +433,37 @@ def _model(stable: Revision) -> dict[str, Any]:
     return report
 
 
-def _rollout(seen: View, findings: list[Condition], now: str) -> dict[str, Any]:
-    rollout, old = seen.rollout, seen.snapshot.status.get("rollout") or {}
-    identity = f"{rollout.current.number}-1"
-    unchanged = old.get("state") == rollout.state and old.get("id") == identity
-    report = {
-        "id": identity,
-        "state": str(rollout.state),
-        "since": old.get("since", now) if unchanged else now,
+def _rollout(seen: View) -> dict[str, Any]:
+    rollout = seen.rollout
+    report: dict[str, Any] = {
+        "id": f"{rollout.current.number}-{rollout.progress.attempt}",
+        **written(rollout.progress),
     }
+    if weight := _weight(seen):
+        report["weight"] = weight
     if rollout.stable and rollout.stable.promoted_at:
         report["promotedAt"] = rollout.stable.promoted_at
     if floors := _floors(seen):
         report["capacityFloor"] = floors
-    if rollout.state is State.FAILED:
-        cause = rollout.supply.reason if rollout.supply else ""
-        report["reason"] = c.PROGRESS_DEADLINE if rollout.deadline_passed else cause
-        report["message"] = findings[0].message
     return report
+
+
+def _weight(seen: View) -> dict[str, Any]:
+    """What is wished, what is so, and whether it was left the time to come about."""
+    progress = seen.rollout.progress
+    if not progress.weight or seen.rollout.stable is None:
+        return {}
+    is_settled = progress.state in (State.BAKING, State.WATCHING) or bool(
+        progress.state is State.PAUSED and progress.step_since
+    )
+    report: dict[str, Any] = {
+        "desired": progress.weight,
+        "applied": _applied(seen),
+        "verified": is_settled,
+    }
+    if progress.state in STEPPING:
+        report["mode"] = "ReplicaRatio"
+    return report | ({"note": progress.note} if progress.note else {})
 
 
 def _floors(seen: View) -> dict[str, int]:

@@ -108,13 +108,19 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
     return {"metadata": metadata, "spec": pod}
 
 
-def deployment(owner: Owner, revision: Revision, replicas: int | None) -> Manifest:
+def deployment(
+    owner: Owner,
+    revision: Revision,
+    replicas: int | None,
+    progress_deadline_s: float = PROGRESS_DEADLINE_S,
+) -> Manifest:
     """Render a revision's Deployment from its stored template; the digest stands in its pods.
 
     Args:
         owner: the ModelDeployment.
         revision: it must be resolved.
         replicas: None leaves the field to an autoscaler.
+        progress_deadline_s: after which Kubernetes gives it up; no part of the revision.
     """
     if revision.result is None:
         raise ValueError(f"revision {revision.hash}: not resolved, so it has no Deployment")
@@ -132,7 +138,7 @@ def deployment(owner: Owner, revision: Revision, replicas: int | None) -> Manife
     manifest["spec"] = {
         **({} if replicas is None else {"replicas": replicas}),
         "revisionHistoryLimit": 1,
-        "progressDeadlineSeconds": PROGRESS_DEADLINE_S,
+        "progressDeadlineSeconds": math.ceil(progress_deadline_s),
         "selector": {"matchLabels": revision_selector(owner.name, revision.hash)},
         # The template never changes; the strategy matters only to hand-made changes and repairs.
         "strategy": {

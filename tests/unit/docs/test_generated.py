@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from slipway_operator.plan.conditions import ORDER, REASONS, SERVING, SETTLED, VERIFIED
-from slipway_operator.plan.rollout import State
+from slipway_operator.plan.progress import State
 from slipway_operator.telemetry.metrics import Metrics
 from slipway_runtime.__main__ import EXIT_MISSING_EXTRA
 from slipway_runtime.protocols.wire import WIRE_STATUS

@@ -71,7 +71,9 @@ def test_a_stable_revision_without_pods_makes_way_for_a_candidate_that_has_some(
     scene = Scene(wanted).serving(FIRST, replicas=3, available=0).recorded(SECOND, number=2)
     scene.job(SECOND, ended="Complete", number=2)
     scene.deployed(SECOND, replicas=3, available=1, number=2, deadline_exceeded=True)
-    found = decided(scene)
+    announced = decided(scene).status
+    assert announced is not None
+    found = decided(scene.status(announced))
     assert (
         applied(found, "Service", "digits")["spec"]["selector"]["slipway.dev/revision"] == R2[-10:]
     )
@@ -81,8 +83,8 @@ def test_a_revision_that_comes_back_and_does_not_start_is_given_up_by_our_own_cl
     scene = Scene(SECOND).serving(FIRST).recorded(SECOND, number=2)
     scene.job(SECOND, ended="Complete", number=2).deployed(SECOND, available=0, number=2)
     told = {"state": "Preparing", "id": "2-1", "since": ago(PROGRESS_DEADLINE_S + 1)}
-    stable = {"hash": revision_hash(FIRST)}
-    scene.status({"stable": stable, "desired": {"hash": revision_hash(SECOND)}, "rollout": told})
+    stable, candidate = {"hash": revision_hash(FIRST)}, {"hash": revision_hash(SECOND)}
+    scene.status({"stable": stable, "candidate": candidate, "desired": candidate, "rollout": told})
     found = decided(scene)
     assert finding(found, c.STALLED) == ("True", c.ROLLOUT_ABORTED)
     scene.status({**(found.status or {})})

@@ -339,10 +339,13 @@ def test_the_stable_revision_keeps_the_apex_and_its_pods_while_another_starts() 
     assert _applied(decided, "Deployment", R1)["spec"]["replicas"] == 1
 
 
-def test_the_apex_moves_when_all_pods_are_ready_and_nothing_is_committed_yet() -> None:
-    decided = _decided(_complete())
+def test_the_apex_moves_when_all_pods_are_ready_and_it_was_announced() -> None:
+    announced = _decided(_complete()).status
+    assert announced is not None
+    assert _writes(_complete()) == []
+    decided = _decided(_complete().status(announced))
     assert decided.status is not None
-    assert _writes(_complete()) == [("Service", "digits")]
+    assert _writes(_complete().status(announced)) == [("Service", "digits")]
     apex = _applied(decided, "Service", "digits")
     assert apex["spec"]["selector"] == revision_selector("digits", H2)
     assert (decided.status["stable"]["hash"], decided.status["candidate"]["hash"]) == (H1, H2)
@@ -590,6 +593,25 @@ def _status(**reasons: tuple[str, str]) -> dict[str, Any]:
         ),
         pytest.param({}, _status(Stalled=("False", "Settled")), [], id="nothing stalls"),
         pytest.param({}, _status(Available=("True", "Serving")), [], id="Available is silent"),
+        pytest.param(
+            {"rollout": {"state": "Shifting", "step": 1}},
+            {"rollout": {"state": "Baking", "step": 1}, "message": "at 20 %"},
+            [Note("Normal", "RolloutBaking", "at 20 %")], id="a step is reached",
+        ),
+        pytest.param(
+            {"rollout": {"state": "Baking", "step": 1}},
+            {"rollout": {"state": "Aborting"}, "message": "why"},
+            [Note("Warning", "RolloutAborting", "why")], id="traffic goes back",
+        ),
+        pytest.param(
+            {"rollout": {"state": "Baking", "step": 1}},
+            {"rollout": {"state": "Baking", "step": 1, "handledAction": "a", "actionAnswer": "no"}},
+            [Note("Warning", "ActionIgnored", "a: no")], id="an action has no meaning",
+        ),
+        pytest.param(
+            {}, {"rollout": {"state": "Idle", "handledAction": "a"}},
+            [Note("Normal", "ActionTaken", "a")], id="an action is taken note of",
+        ),
     ],
 )  # fmt: skip
 def test_notes(before: dict[str, Any], after: dict[str, Any], expected: list[Note]) -> None:

@@ -20,6 +20,7 @@ from slipway_operator.plan import children, rollout, sizing
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.sizing import Size
 from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.traffic import Route
 from tests.builders import spec_of
 from tests.unit.operator.plan.machine import URIS, Rollouts
 from tests.unit.operator.plan.world import BrokenLaw, World
@@ -148,11 +149,11 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
             id="promotes before all pods are ready",
         ),
         pytest.param(
-            _function(rollout, "is_selected", lambda snapshot, revision: True),
+            _function(rollout, "live_route", lambda *found: Route.CANDIDATE),
             id="commits before the apex selects it",
         ),
         pytest.param(
-            _function(rollout, "_is_late", lambda snapshot, candidate, workload: False),
+            _function(rollout, "deadline_exceeded", lambda workload: False),
             id="never gives a revision up",
         ),
         pytest.param(

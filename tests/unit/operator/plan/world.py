@@ -23,8 +23,9 @@ from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.monitoring import POD_MONITOR
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner, supply_labels
 from slipway_operator.plan.plan import Plan, plan
+from slipway_operator.plan.policy import SCALE_DOWN_DELAY_S
 from slipway_operator.plan.revision import read, revision_hash
-from slipway_operator.plan.rollout import SCALE_DOWN_DELAY_S, is_complete
+from slipway_operator.plan.rollout import is_complete
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.sizing import Size, bounds, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot

@@ -1,0 +1,200 @@
+"""Rollouts: the block `spec.rollout`. None of it belongs to the revision.
+
+Lives here: its fields, bounds and rules.
+Stays out: defaults, which are in `plan/policy.py`, and what the fields lead to (`plan/machine.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slipway_operator.api.fields import Block, Duration, block_rules, rule, rules
+
+
+class Step(Block):
+    """One stretch of a rollout at one weight."""
+
+    name: str | None = Field(
+        default=None,
+        max_length=63,
+        description="name of the step for people. Live.",
+    )
+    weight: int = Field(
+        ge=1,
+        le=99,
+        description="weight is the percentage of requests, 1 to 99, that the candidate receives "
+        "during this step. Required. Live. Must be greater than the weight of the step before it; "
+        "100 is implied after the last step. Without a gateway it is reached by numbers of pods, "
+        "as nearly as they allow; status.rollout.weight tells what was reached.",
+    )
+    hold: Duration | None = Field(
+        default=None,
+        description="hold is how long the step lasts at least, 1s to 168h. Default 60s. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('1s') && duration(self) <= duration('168h')",
+                "rollout.steps.hold: expected 1s to 168h",
+            )
+        ),
+    )
+    approval: Literal["Auto", "Manual"] | None = Field(
+        default=None,
+        description="approval says who ends the step: Auto or Manual, which waits for the action "
+        "approve after the hold. Default Auto. Live.",
+    )
+
+
+class ReplicaRatio(Block):
+    """Traffic without a gateway: shares by numbers of pods."""
+
+    tolerance_percent: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="tolerancePercent is how far, in points, the share that numbers of pods allow "
+        "may be from the weight of a step. Default 15. Live.",
+    )
+    on_coarse: Literal["Proceed", "Skip", "Pause"] | None = Field(
+        default=None,
+        description="onCoarse says what happens to a step beyond that tolerance: Proceed, with a "
+        "note in status.rollout.weight, Skip, or Pause. Default Proceed. Live.",
+    )
+    max_surge_percent: int | None = Field(
+        default=None,
+        ge=1,
+        le=400,
+        description="maxSurgePercent is how many pods the candidate may have during the steps, in "
+        "percent of the stable revision's. Default 100, which reaches a weight of 50. Live.",
+    )
+
+
+class Traffic(Block):
+    """How traffic moves."""
+
+    settle: Duration | None = Field(
+        default=None,
+        description="settle is how long a change of traffic is left to reach every proxy before "
+        "it counts as done, up to 10m. Default 5s. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) <= duration('10m')", "rollout.traffic.settle: expected at most 10m"
+            )
+        ),
+    )
+    replica_ratio: ReplicaRatio | None = Field(
+        default=None,
+        description="replicaRatio shapes shares by numbers of pods, where there is no gateway. "
+        "Live.",
+    )
+
+
+class Rollout(Block):
+    """How a new revision takes over."""
+
+    model_config = block_rules(
+        rule(
+            "!has(self.steps) || !has(self.strategy) || self.strategy == 'Canary'",
+            "rollout.steps: only the strategy Canary has steps; remove them, or choose Canary",
+        ),
+        rule(
+            "!has(self.historyLimit) || self.historyLimit > 0"
+            " || (has(self.strategy) && self.strategy == 'Recreate')",
+            "rollout.historyLimit: 0 needs the strategy Recreate, because the revision before is"
+            " what an abort goes back to; set at least 1",
+        ),
+    )
+
+    strategy: Literal["Canary", "BlueGreen", "Recreate"] | None = Field(
+        default=None,
+        description="strategy is how a new revision takes over: Canary, step by step; BlueGreen, "
+        "by one cut when all its pods are ready; Recreate, for a quota of one, which ends the "
+        "pods of the stable revision first and has a downtime. Default Canary. Live.",
+    )
+    steps: (
+        Annotated[
+            list[Step],
+            Field(
+                max_length=20,
+                json_schema_extra={
+                    "x-kubernetes-list-type": "atomic",
+                    **rules(
+                        rule(
+                            "self.map(s, s.weight).isSorted()"
+                            " && self.all(s, self.exists_one(t, t.weight == s.weight))",
+                            "rollout.steps: expected weights that rise from step to step",
+                        )
+                    ),
+                },
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="steps of a Canary. Default: weights 5, 25 and 50, 60s each. Live: edited "
+        "ones apply to the rollout in progress, which goes on with the first step of a greater "
+        "weight.",
+    )
+    paused: bool | None = Field(
+        default=None,
+        description="paused set to true keeps a rollout where it is; checks go on, and a failing "
+        "one still ends it. Default false. Live.",
+    )
+    history_limit: int | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="historyLimit is the number of revisions besides the stable one that can come "
+        "back at once. Default 5. Live. 0 needs the strategy Recreate.",
+    )
+    capacity: Literal["Full", "Conserve"] | None = Field(
+        default=None,
+        description="capacity is what the stable revision keeps during the steps: Full, all its "
+        "pods until another revision is committed, or Conserve, which takes a pod from it for each "
+        "that the candidate has ready. Default Full. Live. Under autoscaling it is Full.",
+    )
+    progress_deadline: Duration | None = Field(
+        default=None,
+        description="progressDeadline is how long pods may take to become ready before a rollout "
+        "is aborted, 10s to 168h. Default 30m. Live. A first revision goes on trying.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('10s') && duration(self) <= duration('168h')",
+                "rollout.progressDeadline: expected 10s to 168h",
+            )
+        ),
+    )
+    scale_down_delay: Duration | None = Field(
+        default=None,
+        description="scaleDownDelay is how long pods that have lost their traffic stay: open "
+        "connections and slow proxies still use them. Default 60s, up to 24h. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) <= duration('24h')", "rollout.scaleDownDelay: expected at most 24h"
+            )
+        ),
+    )
+    watch: Duration | None = Field(
+        default=None,
+        description="watch is how long the stable revision keeps all its pods after all traffic "
+        "has left it; checks that fail meanwhile take the traffic back. Default 5m, up to 24h. "
+        "Live. 0s switches it off.",
+        json_schema_extra=rules(
+            rule("duration(self) <= duration('24h')", "rollout.watch: expected at most 24h")
+        ),
+    )
+    rollback: Literal["Fast", "Canary"] | None = Field(
+        default=None,
+        description="rollback is how a revision that served before comes back: Fast, by one cut "
+        "when all its pods are ready, or Canary, step by step. Default Fast. Live.",
+    )
+    when_stable_unavailable: Literal["FixForward", "Hold"] | None = Field(
+        default=None,
+        description="whenStableUnavailable says what happens when no pod of the stable revision "
+        "is ready: FixForward, the candidate takes over with what it has, or Hold. Default "
+        "FixForward. Live.",
+    )
+    traffic: Traffic | None = Field(
+        default=None, description="traffic says how traffic is moved. Live."
+    )

@@ -1,0 +1,115 @@
+"""How a new revision is to take over: `spec.rollout` with its defaults.
+
+Lives here: the defaults. Without the block a revision takes over by one cut, at once when all its
+pods are ready; with it, as the block's fields and their own defaults say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from slipway_operator.api.fields import seconds
+from slipway_operator.api.rollout import ReplicaRatio, Rollout, Traffic
+from slipway_operator.api.rollout import Step as StepSpec
+from slipway_operator.api.v1alpha1 import Spec
+
+
+class Strategy(StrEnum):
+    """How traffic comes to a new revision."""
+
+    CANARY = "Canary"
+    BLUE_GREEN = "BlueGreen"
+    RECREATE = "Recreate"
+
+
+class Otherwise(StrEnum):
+    """What happens when something is not as wished."""
+
+    ADVANCE = "Advance"
+    PAUSE = "Pause"
+    ABORT = "Abort"
+    SKIP = "Skip"
+
+
+SCALE_DOWN_DELAY_S: Final = 60.0
+"""How long pods that have lost their traffic stay, unless the spec says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stretch of a rollout."""
+
+    weight: int
+    """Percent, 1 to 99."""
+    hold_s: float = 60.0
+    is_manual: bool = False
+
+
+_STEPS: Final = (Step(5), Step(25), Step(50))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is wished; without anything said, one cut."""
+
+    strategy: Strategy = Strategy.BLUE_GREEN
+    steps: tuple[Step, ...] = ()
+    is_paused: bool = False
+    history_limit: int = 5
+    conserves: bool = False
+    progress_deadline_s: float = 1800.0
+    scale_down_delay_s: float = SCALE_DOWN_DELAY_S
+    watch_s: float = 0.0
+    rolls_back_fast: bool = True
+    fixes_forward: bool = True
+    settle_s: float = 0.0
+    tolerance_percent: int = 15
+    on_coarse: Otherwise = Otherwise.ADVANCE
+    max_surge_percent: int = 100
+
+
+def policy_of(spec: Spec) -> Policy:
+    """Read the block, the defaults applied."""
+    wanted = spec.rollout
+    if wanted is None:
+        return Policy()
+    strategy = Strategy(wanted.strategy or Strategy.CANARY)
+    traffic = wanted.traffic or Traffic()
+    ratio = traffic.replica_ratio or ReplicaRatio()
+    return Policy(
+        strategy=strategy,
+        steps=_steps(wanted) if strategy is Strategy.CANARY else (),
+        is_paused=bool(wanted.paused),
+        history_limit=_or(wanted.history_limit, 5),
+        conserves=wanted.capacity == "Conserve",
+        progress_deadline_s=seconds(wanted.progress_deadline or "30m"),
+        scale_down_delay_s=seconds(wanted.scale_down_delay or "60s"),
+        watch_s=seconds(wanted.watch or "5m"),
+        rolls_back_fast=wanted.rollback != "Canary",
+        fixes_forward=wanted.when_stable_unavailable != "Hold",
+        settle_s=seconds(traffic.settle or "5s"),
+        tolerance_percent=_or(ratio.tolerance_percent, 15),
+        on_coarse=_ON_COARSE[ratio.on_coarse or "Proceed"],
+        max_surge_percent=_or(ratio.max_surge_percent, 100),
+    )
+
+
+_ON_COARSE: Final = {
+    "Proceed": Otherwise.ADVANCE, "Skip": Otherwise.SKIP, "Pause": Otherwise.PAUSE,
+}  # fmt: skip
+
+
+def _steps(wanted: Rollout) -> tuple[Step, ...]:
+    if wanted.steps is None:
+        return _STEPS
+    return tuple(map(_step, wanted.steps))
+
+
+def _step(wanted: StepSpec) -> Step:
+    return Step(wanted.weight, seconds(wanted.hold or "60s"), wanted.approval == "Manual")
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

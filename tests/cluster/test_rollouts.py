@@ -1,0 +1,179 @@
+"""Canaries on a real API server: promoted, sent back, waiting for people, without an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from tests.cluster.kubelet import Ready, Script, Supplied
+from tests.cluster.models import Models
+from tests.cluster.operators import Operator
+from tests.kubeapi import Manifest, eventually, told
+
+SECOND: Final = "https://models.example/2.onnx"
+OTHER: Final = "sha256:" + "cd" * 32
+ROLLOUT: Final = {
+    "steps": [{"weight": 20, "hold": "2s"}, {"weight": 50, "hold": "2s"}],
+    "watch": "2s",
+    "scaleDownDelay": "2s",
+    "traffic": {"settle": "1s"},
+}
+
+
+def _begin(models: Models, script: Script, **changes: Any) -> Manifest:
+    """Serve a first revision with four pods, and ask for a second one."""
+    rollout = {k: v for k, v in {**ROLLOUT, **changes}.items() if v is not None}
+    models.apply(replicas=4, rollout=rollout)
+    first: Manifest = models.until("Ready")["status"]["stable"]
+    script.supply = Supplied(OTHER)
+    models.apply(replicas=4, rollout=rollout, uri=SECOND)
+    return first
+
+
+def _until(models: Models, state: str, step: int | None = None) -> Manifest:
+    def reached() -> Manifest | None:
+        status: Manifest = models.get()["status"]
+        rollout = status["rollout"]
+        same = rollout["state"] == state and step in (None, rollout.get("step"))
+        return status if same else None
+
+    return eventually(
+        reached, f"{state} {step or ''}", timeout_s=30, describe=lambda: str(models.get()["status"])
+    )
+
+
+def _selector(models: Models) -> Manifest:
+    apex = models.child("Service", "m")
+    assert apex is not None
+    selector: Manifest = apex["spec"]["selector"]
+    return selector
+
+
+def _replicas(models: Models, track: Manifest) -> int:
+    workload = models.child("Deployment", track["name"])
+    assert workload is not None
+    return int(workload["spec"]["replicas"])
+
+
+def _act(models: Models, verb: str, track: Manifest, nonce: int = 1) -> None:
+    text = f"slipway.dev/rollout-action={verb} @{track['hash']} #{nonce}"
+    done = models.kubectl("annotate", "--overwrite", "mdep/m", text)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_good_candidate_is_promoted_step_by_step(models: Models, script: Script) -> None:
+    first = _begin(models, script)
+    status = _until(models, "Baking", 1)
+    assert status["rollout"]["weight"] == {
+        "desired": 20, "applied": 20, "verified": True, "mode": "ReplicaRatio",
+    }  # fmt: skip
+    assert (status["stable"]["weight"], status["candidate"]["weight"]) == (80, 20)
+    assert _selector(models) == {"slipway.dev/model": "m"}, "both tracks share the Service"
+    second = _until(models, "Baking", 2)["candidate"]
+    assert (_replicas(models, first), _replicas(models, second)) == (4, 4)
+    watching = _until(models, "Watching")
+    assert _selector(models)["slipway.dev/revision"] == second["hash"]
+    assert told(models.get(), "Ready")["status"] == "True"
+    assert watching["stable"]["hash"] == first["hash"], "not committed yet"
+    after = _until(models, "Idle")
+    assert after["stable"]["hash"] == second["hash"]
+    eventually(lambda: _replicas(models, first) == 0, "the pods before end", timeout_s=20)
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_crashing_candidate_is_sent_back(models: Models, script: Script) -> None:
+    first = _begin(models, script)
+    second = _until(models, "Baking", 1)["candidate"]
+    script.by_revision[second["hash"]] = Ready(restarts=2)
+    status = _until(models, "Failed")
+    assert status["rollout"]["reason"] == "AnalysisFailed"
+    assert _selector(models)["slipway.dev/revision"] == first["hash"]
+    assert told(models.get(), "Stalled")["reason"] == "RolloutAborted"
+    assert told(models.get(), "Available")["status"] == "True"
+    eventually(lambda: _replicas(models, second) == 0, "its pods end", timeout_s=20)
+    assert _replicas(models, first) == 4
+
+
+@pytest.mark.usefixtures("operator")
+def test_people_pause_approve_and_abort(models: Models, script: Script) -> None:
+    steps = [{"weight": 20, "hold": "1s", "approval": "Manual"}, {"weight": 50, "hold": "60s"}]
+    first = _begin(models, script, steps=steps)
+    waiting = _until(models, "Paused", 1)
+    second = waiting["candidate"]
+    assert waiting["rollout"]["reason"] == "AwaitingApproval"
+    assert waiting["phase"] == "Paused"
+    _act(models, "approve", first)
+    eventually(
+        lambda: models.get()["status"]["rollout"].get("actionAnswer"), "the wrong one is ignored"
+    )
+    _act(models, "approve", second)
+    _until(models, "Baking", 2)
+    models.apply(replicas=4, rollout={**ROLLOUT, "steps": steps, "paused": True}, uri=SECOND)
+    _until(models, "Paused", 2)
+    _act(models, "abort", second, nonce=2)
+    status = _until(models, "Failed")
+    assert status["rollout"]["reason"] == "AbortedByUser"
+    assert _selector(models)["slipway.dev/revision"] == first["hash"]
+    _act(models, "retry", second, nonce=3)
+    assert _until(models, "Paused")["rollout"]["id"].endswith("-2")
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_rollback_by_action_lasts_until_the_spec_changes(models: Models, script: Script) -> None:
+    first = _begin(models, script, strategy="BlueGreen", steps=None)
+    eventually(
+        lambda: models.get()["status"]["stable"]["revision"] == 2, "the second serves", timeout_s=30
+    )
+    second = _until(models, "Idle")["stable"]
+    _act(models, f"rollback:{first['hash']}", second)
+    eventually(
+        lambda: told(models.get(), "Ready")["reason"] == "PinnedToRevision",
+        "the first serves again", timeout_s=30,
+    )  # fmt: skip
+    status = models.get()["status"]
+    assert (status["phase"], status["stable"]["revision"]) == ("RollingBack", 1)
+    assert status["desired"]["hash"] == first["hash"]
+    assert models.get()["spec"]["model"]["uri"] == SECOND, "the spec is the user's"
+    models.apply(replicas=4, rollout={"strategy": "BlueGreen"}, uri="https://models.example/3.onnx")
+    eventually(
+        lambda: (models.get()["status"].get("candidate") or {}).get("revision") == 3,
+        "another spec ends it",
+    )
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_quota_of_one_is_kept(models: Models, script: Script) -> None:
+    rollout = {"strategy": "Recreate", "watch": "0s", "traffic": {"settle": "0s"}}
+    models.apply(rollout=rollout)
+    first = models.until("Ready")["status"]["stable"]
+    script.supply = Supplied(OTHER)
+    models.apply(rollout=rollout, uri=SECOND)
+    most = 0
+
+    def is_over() -> bool:
+        nonlocal most
+        pods = models.api.find("Pod", models.namespace, "slipway.dev/model=m")
+        most = max(most, len(pods))
+        return bool(models.get()["status"]["stable"]["revision"] == 2)
+
+    eventually(is_over, "the second serves", timeout_s=30)
+    assert most == 1
+    assert _replicas(models, first) == 0
+
+
+@pytest.mark.parametrize("state", ["Shifting", "Baking", "Watching"])
+def test_a_rollout_outlives_the_operator(
+    start: Callable[..., Operator], models: Models, script: Script, state: str
+) -> None:
+    before = start().until_ready()
+    first = _begin(models, script)
+    _until(models, state)
+    before.kill()
+    start().until_ready()
+    after = _until(models, "Idle")
+    assert after["stable"]["revision"] == 2
+    assert told(models.get(), "Ready")["status"] == "True"
+    eventually(lambda: _replicas(models, first) == 0, "the pods before end", timeout_s=20)

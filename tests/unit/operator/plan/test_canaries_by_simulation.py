@@ -1,0 +1,291 @@
+"""Canaries hold the eleven invariants under crashes, flaps, late proxies and changes of mind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from slipway_operator.plan import machine, rollout
+from slipway_operator.plan.plan import Plan, plan
+from slipway_operator.plan.progress import Progress, State
+from slipway_operator.plan.sizing import Size
+from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.tracks import available
+from slipway_operator.plan.traffic import Route, wanted_route
+from tests.unit.operator.plan.canaries import CRASHING, ROLLOUT, URIS, Canaries, Canary
+from tests.unit.operator.plan.world import BAD_PODS, BrokenLaw
+
+_LIFE = settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+TestCanaries = Canaries.TestCase
+TestCanaries.settings = _LIFE
+
+
+def spec_of(uri: str = URIS[0], replicas: int = 4, **more: Any) -> dict[str, Any]:
+    return {"model": {"uri": uri}, "replicas": replicas, "rollout": {**ROLLOUT, **more}}
+
+
+def _begun(**more: Any) -> Canary:
+    world = Canary(spec_of(**more))
+    world.settle(100)
+    world.change(spec_of(URIS[1], **more))
+    return world
+
+
+def _until(world: Canary, state: str) -> None:
+    for _ in range(200):
+        if world.state == state:
+            return
+        world.tick(1)
+        world.reconcile()
+    raise AssertionError(f"never {state}, but {world.state}: {world.mdep['status']['message']}")
+
+
+def test_a_canary_goes_through_its_steps() -> None:
+    world = _begun()
+    seen: list[tuple[Any, ...]] = []
+    for _ in range(200):
+        world.tick(1)
+        world.reconcile()
+        status = world.mdep["status"]
+        weight = status["rollout"].get("weight", {})
+        now = (world.state, weight.get("desired"), weight.get("applied"))
+        if not seen or seen[-1] != now:
+            seen.append(now)
+    assert [s for s in seen if s[0] not in ("Preparing", "Shifting")] == [
+        ("Baking", 20, 20),
+        ("Baking", 50, 50),
+        ("Promoting", 100, 50),
+        ("Promoting", 100, 100),
+        ("Watching", 100, 100),
+        ("Idle", None, None),
+    ]
+
+
+def test_a_crashing_candidate_is_sent_back() -> None:
+    world = Canary(spec_of())
+    world.settle(100)
+    first = world.desired
+    world.change(spec_of(f"https://models.test/{CRASHING}"))
+    world.settle(100)
+    assert (world.state, world.selected()) == ("Failed", first)
+    assert world.mdep["status"]["rollout"]["reason"] == "AnalysisFailed"
+    assert world.condition("Stalled") == ("True", "RolloutAborted")
+    assert world.condition("Available") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("state", ["Shifting", "Baking", "Watching"])
+@pytest.mark.parametrize("fuse", range(9))
+def test_a_crash_after_any_write_is_made_good(state: str, fuse: int) -> None:
+    world = _begun()
+    _until(world, state)
+    world.tick(25)
+    world.reconcile(fuse)
+    world.settle(100)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("state", ["Preparing", "Shifting", "Baking", "Promoting", "Watching"])
+def test_going_back_to_the_stable_revision_is_possible_in_every_state(state: str) -> None:
+    world = _begun()
+    _until(world, state)
+    world.change(spec_of())
+    world.settle(150)
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.mdep["status"]["stable"]["revision"] == 1
+
+
+def _pods(world: Canary) -> dict[str, tuple[int, int]]:
+    """Wanted and available pods of each revision, by number."""
+    return {
+        d["metadata"]["annotations"]["slipway.dev/revision-number"]: (
+            d["spec"]["replicas"], available(d)
+        )
+        for d in world.deployments()
+    }  # fmt: skip
+
+
+def test_conserving_takes_a_pod_for_each_that_is_ready() -> None:
+    world = _begun(capacity="Conserve")
+    for _ in range(150):
+        world.tick(1)
+        world.reconcile()
+        assert sum(ready for _, ready in _pods(world).values()) >= 4
+        if world.state in ("Shifting", "Baking"):
+            assert sum(wanted for wanted, _ in _pods(world).values()) <= 6
+        if world.state == "Baking" and world.mdep["status"]["rollout"]["step"] == 2:
+            break
+    world.reconcile()
+    assert _pods(world) == {"1": (2, 2), "2": (2, 2)}
+    world.settle(100)
+    assert _pods(world) == {"1": (0, 0), "2": (4, 4)}
+
+
+def test_an_abort_of_a_conserving_rollout_brings_the_pods_back_before_the_traffic() -> None:
+    world = _begun(capacity="Conserve")
+    _until(world, "Baking")
+    world.act("abort", 1)
+    for _ in range(20):
+        world.reconcile()
+        if world.selected() == world.stable:
+            break
+        world.tick(1)
+    assert _pods(world)["1"] == (4, 4)
+
+
+def test_recreating_never_has_pods_of_both() -> None:
+    world = Canary(spec_of(strategy="Recreate", steps=[], watch="0s"))
+    world.settle(100)
+    world.change(spec_of(URIS[1], strategy="Recreate", steps=[], watch="0s"))
+    for _ in range(60):
+        world.tick(1)
+        world.reconcile()
+        assert min(wanted for wanted, _ in (*_pods(world).values(), (0, 0))) == 0
+    assert _pods(world) == {"1": (0, 0), "2": (4, 4)}
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_a_recreated_revision_that_does_not_start_gives_its_place_back() -> None:
+    world = Canary(spec_of(strategy="Recreate", steps=[]))
+    world.settle(100)
+    world.change(spec_of(f"https://models.test/{BAD_PODS}", strategy="Recreate", steps=[]))
+    world.settle(100)
+    assert world.state == "Failed"
+    assert _pods(world) == {"1": (4, 4), "2": (0, 0)}
+
+
+def test_a_suspended_canary_rests_and_goes_on() -> None:
+    world = _begun()
+    _until(world, "Baking")
+    spec = world.mdep["spec"]
+    world.change({**spec, "suspend": True})
+    for _ in range(60):
+        world.tick(5)
+        world.reconcile()
+    assert world.state == "Shifting"
+    assert world.condition("Ready") == ("True", "Suspended")
+    assert set(_pods(world).values()) == {(0, 0)}
+    world.change(spec)
+    world.settle(150)
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+def test_a_rollback_by_action_pins_until_the_spec_changes() -> None:
+    world = _begun()
+    world.settle(100)
+    first = world.mdep["status"]["history"][0]["hash"]
+    world.act(f"rollback:{first}", 1)
+    _until(world, "Promoting")
+    for _ in range(30):
+        world.tick(1)
+        world.reconcile()
+    assert world.condition("Ready") == ("False", "PinnedToRevision")
+    assert (world.selected(), world.stable) == (first, first)
+    assert world.mdep["status"]["phase"] == "RollingBack"
+    world.change(spec_of(URIS[2]))
+    world.settle(150)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def _function(module: Any, name: str, broken: Callable[..., Any]) -> Break:
+    return lambda patch: patch.setattr(module, name, broken)
+
+
+def _row(state: State, name: str, broken: Callable[..., Any]) -> Break:
+    """Replace one row of one state."""
+    rows = tuple(broken if r.__name__ == name else r for r in machine._ROWS[state])
+    return lambda patch: patch.setitem(machine._ROWS, state, rows)
+
+
+def _ends_the_candidate_at_once(scene: Any, seen: Any, progress: Progress) -> Size:
+    if progress.state is State.ABORTING:
+        return Size(0)
+    return _SIZE(scene, seen, progress)
+
+
+_SIZE = rollout._candidate_size
+
+
+def _follows_the_weight(scene: Any, seen: Any, progress: Progress) -> Size:
+    return Size(1) if progress.is_exposed else _STABLE_SIZE(scene, seen, progress)
+
+
+_STABLE_SIZE = rollout._stable_size
+
+
+def _shares_at_once(progress: Progress, *found: Any, is_first: bool) -> Route:
+    if progress.is_exposed and not is_first:
+        return Route.SHARED
+    return _WANTED(progress, *found, is_first=is_first)
+
+
+_WANTED = wanted_route
+
+
+def _commits_what_is_asked_for(progress: Progress, facts: Any) -> Progress:
+    return progress.at_rest(facts.now, committed=facts.desired)
+
+
+def _deletes_stable(patch: pytest.MonkeyPatch) -> None:
+    def planner(snapshot: Snapshot) -> Plan:
+        decided = plan(snapshot)
+        stable = (snapshot.status.get("stable") or {}).get("name")
+        live = snapshot.child("Deployment", str(stable))
+        if live is None or not (decided.status or {}).get("candidate"):
+            return decided
+        return dataclasses.replace(decided, delete=(*decided.delete, live))
+
+    patch.setattr(Canaries, "planner", staticmethod(planner))
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        pytest.param(
+            _function(rollout, "live_route", lambda *found: Route.CANDIDATE),
+            id="commits without looking where traffic goes",
+        ),
+        pytest.param(
+            _function(rollout, "_candidate_size", _ends_the_candidate_at_once),
+            id="scales down before traffic has left",
+        ),
+        pytest.param(
+            _function(machine, "_committed", _commits_what_is_asked_for),
+            id="promotes what the spec asks for now",
+        ),
+        pytest.param(
+            _function(rollout, "wanted_route", _shares_at_once), id="moves traffic before capacity"
+        ),
+        pytest.param(_deletes_stable, id="collects the stable revision"),
+        pytest.param(
+            _row(State.BAKING, "_is_superseded",
+                 lambda p, f, policy: machine._prepared(p, f, policy)
+                 if f.desired != p.candidate else None),
+            id="takes the next candidate without draining",
+        ),
+        pytest.param(
+            _function(rollout, "_stable_size", _follows_the_weight),
+            id="scales the stable revision down early",
+        ),
+    ],
+)  # fmt: skip
+def test_a_broken_machine_is_found(mutate: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch)
+    hunt = settings(_LIFE, max_examples=500, phases=[Phase.generate], database=None,
+                    derandomize=True, report_multiple_bugs=False)  # fmt: skip
+    with pytest.raises(BrokenLaw):
+        run_state_machine_as_test(Canaries, settings=hunt)

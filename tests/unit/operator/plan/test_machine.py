@@ -1,0 +1,501 @@
+"""Every row of the state machine: a state and what is seen in, the next state out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from slipway_operator.plan.action import Action, Verb, action_of
+from slipway_operator.plan.clock import timestamp
+from slipway_operator.plan.machine import Facts, Trouble, advance, asked
+from slipway_operator.plan.policy import Otherwise, Policy, Step, Strategy
+from slipway_operator.plan.progress import Progress, State, read, written
+from slipway_operator.plan.traffic import Route
+from slipway_operator.verdict.outcome import Action as OnFailure
+from slipway_operator.verdict.outcome import Finding, Verdict
+from tests.builders import NOW
+
+OLD, NEW, NEXT = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"
+POLICY = Policy(
+    strategy=Strategy.CANARY, steps=(Step(20), Step(50)), watch_s=300.0, settle_s=5.0,
+)  # fmt: skip
+CUT = Policy()
+
+
+def ago(seconds: float) -> str:
+    return timestamp(NOW - timedelta(seconds=seconds))
+
+
+def facts(**more: Any) -> Facts:
+    """Four pods serve, and another revision is asked for."""
+    seen = Facts(
+        now=NOW, desired=NEW, written=NEW, stable=OLD, stable_pods=4, stable_size=4,
+        candidate_pods=1, shares=(1, 4), is_supplied=True, is_deployed=True,
+    )  # fmt: skip
+    return replace(seen, **more)
+
+
+def at(state: State, **more: Any) -> Progress:
+    """A rollout of the desired revision that has just come into a state."""
+    known = Progress(state, candidate=NEW, since=ago(0))
+    return replace(known, **more)
+
+
+def shifting(**more: Any) -> Progress:
+    return at(State.SHIFTING, **{"step": 1, "weight": 20, "is_exposed": True, **more})
+
+
+def baking(held_s: float = 60, **more: Any) -> Progress:
+    return replace(shifting(step_since=ago(held_s), **more), state=State.BAKING)
+
+
+def paused(reason: str, **more: Any) -> Progress:
+    begun = baking(**{"paused_in": "Baking", "reason": reason, **more})
+    return replace(begun, state=State.PAUSED)
+
+
+def promoting(**more: Any) -> Progress:
+    return at(State.PROMOTING, **{"step": 2, "weight": 100, "is_exposed": True, **more})
+
+
+def watching(since_s: float = 0, **more: Any) -> Progress:
+    return replace(promoting(since=ago(since_s), **more), state=State.WATCHING)
+
+
+def aborting(**more: Any) -> Progress:
+    return at(State.ABORTING, **{"reason": "AbortedByUser", "is_exposed": True, **more})
+
+
+def finding(verdict: Verdict, action: OnFailure = OnFailure.ABORT) -> Finding:
+    return Finding("restarts", verdict, "2 restarts", action=action)
+
+
+FAIL = finding(Verdict.FAIL)
+SHARED = {"route": Route.SHARED}
+WHOLE = {"candidate_pods": 4, "is_complete": True}
+
+
+@pytest.mark.parametrize(
+    ("progress", "seen", "policy", "expected"),
+    [
+        pytest.param(None, facts(), POLICY, ("Idle", ""), id="nothing remembered, a record"),
+        pytest.param(
+            None, facts(stable=""), POLICY, ("Preparing", ""), id="nothing remembered, no record"
+        ),
+        pytest.param(Progress(State.IDLE), facts(), POLICY, ("Preparing", ""), id="Idle: begins"),
+        pytest.param(
+            Progress(State.IDLE), facts(desired=OLD), POLICY, None, id="Idle: nothing to do"
+        ),
+        pytest.param(
+            at(State.FAILED, reason="AnalysisFailed"), facts(), POLICY, None,
+            id="Failed: not again by itself",
+        ),
+        pytest.param(
+            at(State.FAILED, reason="AnalysisFailed"), facts(desired=NEXT), POLICY,
+            ("Preparing", ""), id="Failed: another revision",
+        ),
+        pytest.param(
+            at(State.FAILED, reason="AnalysisFailed"), facts(desired=OLD), POLICY, ("Idle", ""),
+            id="Failed: the stable one is asked for",
+        ),
+        pytest.param(
+            at(State.FAILED, reason="NotFound"), facts(is_deployed=False), POLICY,
+            ("Preparing", ""), id="Failed: the model can be had now",
+        ),
+        pytest.param(
+            at(State.FAILED, reason="NotFound"),
+            facts(is_deployed=False, trouble=Trouble("NotFound", "404")), POLICY, None,
+            id="Failed: it still cannot",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable="", desired=NEXT), POLICY, ("Preparing", ""),
+            id="Preparing: a first revision is retargeted",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(desired=OLD), POLICY, ("Aborting", "Reverted"),
+            id="Preparing: reverted",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(desired=NEXT), POLICY, ("Aborting", "Superseded"),
+            id="Preparing: superseded",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(candidate_pods=0, trouble=Trouble("NotFound", "404")),
+            POLICY, ("Aborting", "NotFound"), id="Preparing: the model cannot be had",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(1800)), facts(candidate_pods=0), POLICY,
+            ("Aborting", "ProgressDeadline"), id="Preparing: too late by our clock",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(candidate_pods=0, is_late=True), POLICY,
+            ("Aborting", "ProgressDeadline"), id="Preparing: too late by Kubernetes'",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, stable=""), POLICY, None,
+            id="Preparing: a first revision goes on trying",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, is_deployed=False),
+            POLICY, None, id="Preparing: the deadline begins with the pods",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable_pods=0), POLICY, ("Promoting", ""),
+            id="Preparing: fix forward",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable_pods=0), replace(POLICY, fixes_forward=False),
+            ("Shifting", ""), id="Preparing: hold",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(candidate_pods=0), POLICY, None, id="Preparing: waits"
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(), POLICY, ("Shifting", ""), id="Preparing: a pod is ready"
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(), CUT, None, id="Preparing: a cut needs all of them"
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(**WHOLE), CUT, ("Promoting", ""), id="Preparing: a cut"
+        ),
+        pytest.param(
+            at(State.PREPARING, is_fast=True), facts(**WHOLE), POLICY, ("Promoting", ""),
+            id="Preparing: what served before comes back by a cut",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable="", **WHOLE), POLICY, ("Promoting", ""),
+            id="Preparing: so does a first revision",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(), replace(POLICY, is_paused=True), ("Paused", "Paused"),
+            id="Preparing: paused before the first step",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(candidate_pods=0),
+            replace(CUT, strategy=Strategy.RECREATE, is_paused=True), ("Paused", "Paused"),
+            id="Preparing: paused before the stable revision's pods end",
+        ),
+        pytest.param(
+            shifting(), facts(candidate_pods=0), POLICY, None, id="Shifting: pods are missing"
+        ),
+        pytest.param(shifting(), facts(), POLICY, None, id="Shifting: traffic has not moved"),
+        pytest.param(
+            shifting(), facts(**SHARED), POLICY, ("Shifting", ""), id="Shifting: it settles"
+        ),
+        pytest.param(
+            shifting(routed_at=ago(4)), facts(**SHARED), POLICY, None, id="Shifting: not yet"
+        ),
+        pytest.param(
+            shifting(routed_at=ago(5)), facts(**SHARED), POLICY, ("Baking", ""),
+            id="Shifting: settled",
+        ),
+        pytest.param(
+            shifting(since=ago(1800)), facts(candidate_pods=0), POLICY,
+            ("Aborting", "ProgressDeadline"), id="Shifting: too late",
+        ),
+        pytest.param(
+            shifting(), facts(finding=FAIL, **SHARED), POLICY, ("Aborting", "AnalysisFailed"),
+            id="Shifting: a check fails",
+        ),
+        pytest.param(
+            shifting(), facts(desired=OLD), POLICY, ("Aborting", "Reverted"),
+            id="Shifting: reverted",
+        ),
+        pytest.param(baking(59), facts(**SHARED), POLICY, None, id="Baking: holds"),
+        pytest.param(baking(), facts(**SHARED), POLICY, ("Shifting", ""), id="Baking: next step"),
+        pytest.param(
+            baking(step=2, weight=50), facts(**SHARED), POLICY, ("Promoting", ""),
+            id="Baking: after the last step",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, finding=FAIL), POLICY, ("Aborting", "AnalysisFailed"),
+            id="Baking: a check fails",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, finding=finding(Verdict.FAIL, OnFailure.PAUSE)), POLICY,
+            ("Paused", "AnalysisFailed"), id="Baking: one that only pauses",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, candidate_pods=0), POLICY, ("Aborting", "CandidateDown"),
+            id="Baking: no pod is left",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, candidate_pods=0, is_off=True), POLICY, ("Shifting", ""),
+            id="Baking: suspended, the step is to be reached anew",
+        ),
+        pytest.param(
+            shifting(since=""), facts(candidate_pods=0), POLICY, ("Shifting", ""),
+            id="Shifting: its time begins when there are pods again",
+        ),
+        pytest.param(
+            watching(), facts(route=Route.CANDIDATE, candidate_pods=0, is_off=True), POLICY,
+            ("Idle", ""), id="Watching: suspended, it is committed",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED), replace(POLICY, is_paused=True), ("Paused", "Paused"),
+            id="Baking: paused",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED), replace(POLICY, steps=(Step(20, is_manual=True),)),
+            ("Paused", "AwaitingApproval"), id="Baking: approval is missing",
+        ),
+        pytest.param(
+            baking(approved=1), facts(**SHARED, shares=(1,)),
+            replace(POLICY, steps=(Step(20, is_manual=True),)), ("Promoting", ""),
+            id="Baking: approved in advance",
+        ),
+        pytest.param(
+            baking(0, note="ReplicaGranularity: 1 of 2"), facts(**SHARED),
+            replace(POLICY, on_coarse=Otherwise.PAUSE), ("Paused", "ReplicaGranularity"),
+            id="Baking: pods are too coarse",
+        ),
+        pytest.param(
+            baking(0), facts(**SHARED, shares=(1, 2)),
+            replace(POLICY, steps=(Step(10), Step(30))), None,
+            id="Baking: edited steps leave the weight",
+        ),
+        pytest.param(
+            paused("Paused"), facts(**SHARED), replace(POLICY, is_paused=True), None,
+            id="Paused: it stays so",
+        ),
+        pytest.param(
+            paused("Paused"), facts(**SHARED), POLICY, ("Baking", ""), id="Paused: resumed"
+        ),
+        pytest.param(
+            paused("Paused", paused_in="Preparing"), facts(), POLICY, ("Preparing", ""),
+            id="Paused: resumed where it was",
+        ),
+        pytest.param(
+            paused("AwaitingApproval", approved=1), facts(**SHARED),
+            replace(POLICY, steps=(Step(20, is_manual=True),)), ("Baking", ""),
+            id="Paused: approved",
+        ),
+        pytest.param(
+            paused("AwaitingApproval"), facts(**SHARED),
+            replace(POLICY, steps=(Step(20, is_manual=True),)), None, id="Paused: not approved",
+        ),
+        pytest.param(
+            paused("AwaitingApproval"), facts(**SHARED, finding=FAIL), POLICY,
+            ("Aborting", "AnalysisFailed"), id="Paused: checks go on",
+        ),
+        pytest.param(
+            promoting(), facts(**SHARED), POLICY, None, id="Promoting: pods are missing"
+        ),
+        pytest.param(
+            promoting(), facts(route=Route.CANDIDATE, **WHOLE), POLICY, ("Promoting", ""),
+            id="Promoting: it settles",
+        ),
+        pytest.param(
+            promoting(routed_at=ago(5)), facts(route=Route.CANDIDATE, **WHOLE), POLICY,
+            ("Watching", ""), id="Promoting: watched",
+        ),
+        pytest.param(
+            promoting(routed_at=ago(5), is_fast=True), facts(route=Route.CANDIDATE, **WHOLE),
+            POLICY, ("Idle", ""), id="Promoting: what came back is not watched",
+        ),
+        pytest.param(
+            promoting(), facts(route=Route.CANDIDATE, **WHOLE), CUT, ("Idle", ""),
+            id="Promoting: committed",
+        ),
+        pytest.param(
+            promoting(), facts(route=Route.CANDIDATE, desired=NEXT, **WHOLE), CUT, ("Idle", ""),
+            id="Promoting: superseded, it is finished first",
+        ),
+        pytest.param(
+            promoting(), facts(desired=OLD, **SHARED), POLICY, ("Aborting", "Reverted"),
+            id="Promoting: reverted before the cut",
+        ),
+        pytest.param(
+            promoting(since=ago(1800)), facts(**SHARED), POLICY, ("Aborting", "ProgressDeadline"),
+            id="Promoting: too late",
+        ),
+        pytest.param(
+            watching(299), facts(route=Route.CANDIDATE), POLICY, None, id="Watching: goes on"
+        ),
+        pytest.param(
+            watching(300), facts(route=Route.CANDIDATE), POLICY, ("Idle", ""),
+            id="Watching: its time is over",
+        ),
+        pytest.param(
+            watching(), facts(route=Route.CANDIDATE, finding=FAIL), POLICY,
+            ("Aborting", "PostPromotion"), id="Watching: a check fails",
+        ),
+        pytest.param(
+            watching(), facts(route=Route.CANDIDATE, candidate_pods=0), POLICY,
+            ("Aborting", "PostPromotion"), id="Watching: no pod is left",
+        ),
+        pytest.param(
+            watching(), facts(route=Route.CANDIDATE, desired=OLD), POLICY,
+            ("Aborting", "Reverted"), id="Watching: reverted",
+        ),
+        pytest.param(
+            watching(), facts(route=Route.CANDIDATE, desired=NEXT), POLICY, ("Idle", ""),
+            id="Watching: superseded, it is committed at once",
+        ),
+        pytest.param(aborting(), facts(**SHARED), POLICY, None, id="Aborting: traffic is there"),
+        pytest.param(aborting(), facts(), POLICY, ("Aborting", "AbortedByUser"), id="Aborting: it"
+                     " has left"),
+        pytest.param(
+            aborting(routed_at=ago(64)), facts(), POLICY, None, id="Aborting: connections remain"
+        ),
+        pytest.param(
+            aborting(routed_at=ago(65)), facts(), POLICY, ("Failed", "AbortedByUser"),
+            id="Aborting: drained",
+        ),
+        pytest.param(
+            aborting(is_exposed=False), facts(), POLICY, ("Failed", "AbortedByUser"),
+            id="Aborting: there were none",
+        ),
+        pytest.param(
+            aborting(routed_at=ago(65)), facts(desired=OLD), POLICY, ("Idle", ""),
+            id="Aborting: the stable one is asked for",
+        ),
+        pytest.param(
+            aborting(routed_at=ago(65)), facts(desired=NEXT), POLICY, ("Preparing", ""),
+            id="Aborting: the next one is asked for",
+        ),
+        pytest.param(
+            aborting(routed_at=ago(65), reason="Superseded"), facts(), POLICY, ("Preparing", ""),
+            id="Aborting: superseded, and asked for again",
+        ),
+    ],
+)  # fmt: skip
+def test_a_row(
+    progress: Progress | None, seen: Facts, policy: Policy, expected: tuple[str, str] | None
+) -> None:
+    found = advance(progress, seen, policy)
+    if found == progress:
+        found = None
+    assert (found and (str(found.state), found.reason)) == expected
+
+
+def test_a_commit_names_the_candidate_and_nothing_else() -> None:
+    seen = facts(route=Route.CANDIDATE, desired=NEXT, **WHOLE)
+    found = advance(promoting(routed_at=ago(5), handled="x", is_fast=True), seen, POLICY)
+    assert found == Progress(State.IDLE, since=ago(0), committed=NEW, handled="x")
+
+
+@pytest.mark.parametrize(
+    ("progress", "policy", "shares", "expected"),
+    [
+        pytest.param(baking(), POLICY, (1, 4), ("Shifting", 2, 50), id="the next"),
+        pytest.param(baking(), POLICY, (1, 1), ("Promoting", 1, 100), id="one of the same share"),
+        pytest.param(
+            baking(), replace(POLICY, steps=(Step(20), Step(50, is_manual=True))), (1, 1),
+            ("Shifting", 2, 50), id="but not past one that is to be approved",
+        ),
+        pytest.param(
+            baking(), replace(POLICY, on_coarse=Otherwise.SKIP, steps=(Step(20), Step(40))), (1, 9),
+            ("Promoting", 1, 100), id="a coarse one is skipped",
+        ),
+    ],
+)  # fmt: skip
+def test_the_next_step(
+    progress: Progress, policy: Policy, shares: tuple[int, ...], expected: tuple[str, int, int]
+) -> None:
+    found = advance(progress, facts(shares=shares, **SHARED), policy)
+    assert found is not None
+    assert (str(found.state), found.step, found.weight) == expected
+
+
+def test_edited_steps_go_on_with_the_first_of_a_greater_weight() -> None:
+    policy = replace(POLICY, steps=(Step(10), Step(15), Step(30)))
+    seen = facts(shares=(1, 1, 2), **SHARED)
+    followed = advance(baking(), seen, policy)
+    assert followed is not None
+    assert (followed.state, followed.step, followed.weight) == (State.BAKING, 2, 20)
+    shifted = advance(followed, seen, policy)
+    assert shifted is not None
+    assert (shifted.step, shifted.weight) == (3, 30)
+
+
+def act(verb: str, target: str = NEW) -> Action | None:
+    return action_of(
+        {"metadata": {"annotations": {"slipway.dev/rollout-action": f"{verb} @{target} #1"}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("progress", "action", "expected"),
+    [
+        pytest.param(at(State.PREPARING), act("abort"), ("Aborting", "AbortedByUser"), id="abort"),
+        pytest.param(promoting(), act("abort"), ("Aborting", "AbortedByUser"), id="in Promoting"),
+        pytest.param(watching(), act("abort"), ("Aborting", "AbortedByUser"), id="in Watching"),
+        pytest.param(baking(0), act("promote"), ("Promoting", ""), id="promote"),
+        pytest.param(baking(0), act("skip-step"), ("Shifting", ""), id="skip-step"),
+        pytest.param(
+            paused("AwaitingApproval"), act("approve"), ("Paused", "AwaitingApproval"),
+            id="approve is seen by the next row",
+        ),
+        pytest.param(at(State.FAILED), act("retry"), ("Preparing", ""), id="retry"),
+    ],
+)  # fmt: skip
+def test_an_action_is_followed(
+    progress: Progress, action: Action, expected: tuple[str, str]
+) -> None:
+    found = asked(progress, action, facts(), POLICY)
+    assert (str(found.state), found.reason, found.answer) == (*expected, "")
+    assert found.handled == action.text
+    assert asked(found, action, facts(), POLICY) == found
+
+
+@pytest.mark.parametrize(
+    ("progress", "action", "answer"),
+    [
+        pytest.param(
+            baking(0), act("abort", NEXT), f"it is about {NEXT}, and now {NEW} is concerned",
+            id="about another revision",
+        ),
+        pytest.param(
+            Progress(State.IDLE), act("promote", OLD), "promote has no meaning in state Idle",
+            id="nothing to promote",
+        ),
+        pytest.param(
+            baking(0), act("retry"), "retry has no meaning in state Baking", id="nothing failed"
+        ),
+        pytest.param(
+            baking(0), act("rollback:dddddddddd"),
+            "revision dddddddddd is none that has served here", id="an unknown revision",
+        ),
+        pytest.param(
+            baking(0), Action("stop!", Verb.UNKNOWN),
+            "it is not of the form VERB[:ARGUMENT] @HASH #NONCE", id="gibberish",
+        ),
+    ],
+)  # fmt: skip
+def test_an_action_without_meaning_is_answered_and_changes_nothing(
+    progress: Progress, action: Action, answer: str
+) -> None:
+    found = asked(progress, action, facts(), POLICY)
+    assert found == replace(progress, handled=action.text, answer=answer)
+
+
+def test_a_rollback_pins_a_revision_until_it_is_taken_back() -> None:
+    seen = facts(stable=NEW, known=frozenset({OLD}))
+    found = asked(Progress(State.IDLE), act(f"rollback:{OLD}"), seen, POLICY)
+    assert (found.pinned, found.pinned_from) == (OLD, NEW)
+    assert asked(found, act("rollback:none"), seen, POLICY).pinned == ""
+
+
+def test_a_retry_counts_attempts() -> None:
+    failed = at(State.FAILED, attempt=2)
+    assert asked(failed, act("retry"), facts(), POLICY).attempt == 3
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [baking(), promoting(), watching(), aborting(), paused("Paused"), at(State.FAILED),
+     shifting(note="coarse", approved=1, without_evidence=True, handled="x", answer="no")],
+    ids=lambda p: str(p.state),
+)  # fmt: skip
+def test_what_is_remembered_is_read_back(progress: Progress) -> None:
+    weight = {"desired": progress.weight, "note": progress.note}
+    status = {
+        "candidate": {"hash": progress.candidate},
+        "rollout": {"id": "2-1", **written(progress), "weight": weight},
+    }
+    assert read(status) == progress
