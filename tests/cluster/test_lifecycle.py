@@ -92,6 +92,13 @@ def test_a22_a_deleted_child_comes_back_within_five_seconds(models: Models, kind
     after = models.until("Ready")["status"]
     assert after["stable"]["revision"] == before["stable"]["revision"]
     assert after["model"] == before["model"]
+    eventually(
+        lambda: any(
+            (e["reason"], e["message"]) == ("ChildRecreated", f"{kind} {name!r} was gone")
+            for e in models.api.find("Event", models.namespace)
+        ),
+        "an Event tells of it",
+    )
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,8 @@ class Reconciler:
             return "gone"
         decided = plan(snapshot)
         wrote, problems = await self._write(snapshot, decided)
+        for note in decided.remarks if wrote else ():
+            self.recorder.record(dict(snapshot.mdep), note)
         if snapshot.status.get("conditions"):  # nothing delays the first status
             problems += await self._judge(key, decided)
         wrote |= await self._report(snapshot, decided, problems)

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.children import Children, Resize, children
+from slipway_operator.plan.children import Children, Resize, children, key
 from slipway_operator.plan.clock import later, parse, timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.names import Manifest
+from slipway_operator.plan.progress import State
 from slipway_operator.plan.rollout import Rollout, decide, drained_at, wakes_at
 from slipway_operator.plan.sizing import FLOOR_HOLD_S, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
@@ -58,6 +59,8 @@ class Plan:
     """Live objects that ought not to exist."""
     status: Mapping[str, Any] | None = None
     requeue_after_s: float | None = None
+    remarks: tuple[Note, ...] = ()
+    """Events to record once it is written."""
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -75,7 +78,27 @@ def plan(snapshot: Snapshot) -> Plan:
         delete=_superfluous(snapshot, wanted),
         status=status(view(snapshot, spec, rollout)),
         requeue_after_s=_requeue(snapshot, rollout, spec),
+        remarks=_repairs(snapshot, wanted),
     )
+
+
+def _repairs(snapshot: Snapshot, wanted: Children) -> tuple[Note, ...]:
+    """What was there, and somebody has deleted."""
+    if not _was_settled(snapshot):
+        return ()
+    missing = (m for m in wanted.apply if snapshot.child(*key(m)) is None)
+    return tuple(
+        Note(_WARNING, "ChildRecreated", f"{m['kind']} {m['metadata']['name']!r} was gone")
+        for m in missing
+    )
+
+
+def _was_settled(snapshot: Snapshot) -> bool:
+    """Whether everything that this spec asks for had been made."""
+    told = (c.READY, "True", snapshot.generation)
+    found = snapshot.status.get("conditions") or ()
+    is_ready = any((x["type"], x["status"], x.get("observedGeneration")) == told for x in found)
+    return is_ready and (snapshot.status.get("rollout") or {}).get("state") == State.IDLE
 
 
 def _superfluous(snapshot: Snapshot, wanted: Children) -> tuple[Manifest, ...]:
