@@ -22,7 +22,7 @@ from slipway_operator import __version__
 from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.kube.connection import Connection
 from slipway_operator.kube.errors import NotFound, Throttled, Unavailable, from_response
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, Kind, kind_of
+from slipway_operator.kube.kinds import EVENT, MODEL_DEPLOYMENT, Kind, kind_of
 
 Manifest = dict[str, Any]
 
@@ -47,8 +47,8 @@ class Listing:
 class Bucket(Protocol):
     """Something that says when a request may go."""
 
-    async def take(self) -> None:
-        """Wait for a turn."""
+    async def take(self, *, patient: bool = False) -> None:
+        """Wait for a turn; `patient`: let all others go first."""
 
     def pause(self, seconds: float) -> None:
         """Give no turn for a while."""
@@ -62,18 +62,22 @@ class TokenBucket:
         self._tokens, self._at = float(burst), 0.0
         self._closed_until = 0.0
 
-    async def take(self) -> None:
-        """Wait for a turn; turns are given in the order of asking."""
+    async def take(self, *, patient: bool = False) -> None:
+        """Wait for a turn; turns are given in the order of asking, patient ones when none waits."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not self._at:
-            self._at = now
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
-        self._at = now
+        self._refill(loop.time())
+        while patient and self._tokens < 1:
+            await asyncio.sleep((1 - self._tokens) / self._rate)
+            self._refill(loop.time())
+        self._tokens -= 1
         if self._tokens < 0:
             await asyncio.sleep(-self._tokens / self._rate)
         if (ahead := self._closed_until - loop.time()) > 0:
             await asyncio.sleep(ahead * random.uniform(1, 1 + _JITTER))
+
+    def _refill(self, now: float) -> None:
+        since = now - self._at if self._at else 0.0
+        self._tokens, self._at = min(self._burst, self._tokens + since * self._rate), now
 
     def pause(self, seconds: float) -> None:
         """Give no turn for a while; those who wait go on at times that differ a little."""
@@ -213,7 +217,8 @@ class KubeClient:
         query: Mapping[str, str],
     ) -> Manifest:
         if kind.plural != "leases":  # a crowded queue must not cost the leadership
-            await self._bucket.take()
+            # Five hundred new ModelDeployments have as many statuses to be told before Events are.
+            await self._bucket.take(patient=kind is EVENT)
         if kind.is_child or kind is MODEL_DEPLOYMENT:
             self._fence()
         try:

@@ -58,10 +58,12 @@ class Bucket:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.patient: list[bool] = []
         self.pauses: list[float] = []
 
-    async def take(self) -> None:
+    async def take(self, *, patient: bool = False) -> None:
         self.taken += 1
+        self.patient.append(patient)
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -257,6 +259,29 @@ async def test_the_bucket_lets_a_burst_through_and_then_its_rate() -> None:
     await asyncio.gather(*(bucket.take() for _ in range(10)))
     assert burst < 0.05
     assert 0.08 <= loop.time() - start < 1
+
+
+async def test_who_is_patient_waits_for_all_others() -> None:
+    bucket = TokenBucket(rate_per_s=100, burst=1)
+    order = list[str]()
+
+    async def taker(name: str, *, patient: bool) -> None:
+        await bucket.take(patient=patient)
+        order.append(name)
+
+    await bucket.take()
+    await asyncio.gather(
+        taker("patient", patient=True),
+        *(taker(f"other {n}", patient=False) for n in range(5)),
+    )
+    assert order == [*(f"other {n}" for n in range(5)), "patient"]
+
+
+async def test_events_are_patient(client: KubeClient, bucket: Bucket) -> None:
+    metadata = {"namespace": "t1", "name": "e"}
+    await client.create({"apiVersion": "v1", "kind": "Event", "metadata": metadata})
+    await client.apply(DEPLOYED)
+    assert bucket.patient == [True, False]
 
 
 async def test_a_throttled_write_pauses_all_writes(
