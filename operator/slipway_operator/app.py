@@ -7,6 +7,7 @@ last: it takes every task that starts after it for a hung one at its exit.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Run the operator until SIGTERM, or until `stop` is set."""
     connection = await connect()
     app = build(settings, connection)
+    _spare_the_collector()
     synced = asyncio.Event()
     runner = await _serve_health(app, synced)
     tasks = [asyncio.create_task(app.recorder.run())]
@@ -122,6 +124,15 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         await _until_end(_watch(app, stop), (*tasks, *workers))
     finally:
         await _end(app, tasks, workers, runner)
+
+
+def _spare_the_collector() -> None:
+    """Let full garbage collections pass over what was imported: it stays.
+
+    They would walk through 79,000 objects, tens of milliseconds in which nothing else runs.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _until_end(watch: Coroutine[Any, Any, None], background: Sequence[Task]) -> None:
