@@ -134,6 +134,7 @@ chart: crd ## Write the chart's README from its schema
 docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) docs/generate.py
 	@$(PY) -m benchmarks.runtime.page
+	@$(PY) -m benchmarks.operator.page
 
 .PHONY: proto
 proto: $(STAMP) ## Write the messages of the gRPC wires from their .proto files

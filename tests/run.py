@@ -106,6 +106,7 @@ def static() -> None:
     run(python("-m", "slipway_operator.api.crd", "--check", _CRD))
     run(python("docs/generate.py", "--check"))
     run(python("-m", "benchmarks.runtime.page", "--check"))
+    run(python("-m", "benchmarks.operator.page", "--check"))
 
 
 def cluster_up() -> None:

@@ -5,6 +5,8 @@ Lives here: making and asking. Stays out: what is measured (`measures.py`).
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Final
 import yaml
 
 from devcluster.addons import kwok_program
+from devcluster.cluster import Cluster
 from tests.cluster.conftest import CRD, is_established
 from tests.kubeapi import Api, Manifest, eventually
 
@@ -72,6 +75,11 @@ def _make_node(api: Api, name: str) -> None:
     ready = {"type": "Ready", "status": "True", "reason": "Played", "lastHeartbeatTime": now}
     status = {"conditions": [ready], "capacity": capacity, "allocatable": capacity}
     api.merge("Node", None, name, {"status": status}, "status")
+
+
+def pause(cluster: Cluster, component: str) -> None:
+    """Let a component of the cluster stand still until the cluster is taken down."""
+    os.kill(cluster.processes()[component].pid, signal.SIGSTOP)
 
 
 class Fleet:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from benchmarks.operator.__main__ import parser as operator_benchmark_parser
 from benchmarks.runtime.__main__ import parser as benchmark_parser
 from devcluster.__main__ import parser as devcluster_parser
 from slipway_operator.api import v1alpha1
@@ -94,6 +95,8 @@ def _python(words: Sequence[str], saved: set[str]) -> Iterator[str]:
             yield from _parsed(devcluster_parser().parse_args, rest)
         case ["-m", "benchmarks.runtime", *rest]:
             yield from _parsed(benchmark_parser().parse_args, rest)
+        case ["-m", "benchmarks.operator", *rest]:
+            yield from _parsed(operator_benchmark_parser().parse_args, rest)
         case ["-m", "pytest", *rest]:
             for word in rest:
                 if not word.startswith("-"):
