@@ -131,10 +131,10 @@ def test_a42_a_pause_that_is_asked_for_is_kept_by_all(
 ) -> None:
     models.apply("a")
     models.until("Ready", "a")
+    mark = proxy.mark()  # before the fault: an Event about the first may be what is refused
     fault = proxy.inject(
         Fault(answers.too_many_requests(5), verbs=WRITES, path=f"{NO_LEASE}.*{models.namespace}")
     )
-    mark = proxy.mark()
     for name in ("b", "c", "d"):
         models.apply(name)
     for name in ("b", "c", "d"):
