@@ -17,6 +17,7 @@ import kopf
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from slipway_operator.engine.analysing import Analysing
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.compatibility import warn_of_another_crd
 from slipway_operator.engine.discovery import Discovery
@@ -60,6 +61,7 @@ class App:
     resync: Resync
     discovery: Discovery
     metering: Metering
+    analysing: Analysing
     scraper: Scraper
     reconciler: Reconciler
 
@@ -88,14 +90,16 @@ def build(settings: Settings, connection: Connection) -> App:
     defaults = RuntimeDefaults(
         settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
     )
-    reconciler = Reconciler(
-        cache, queue, Writer(cache, kube), elector, recorder, defaults, observe=metrics.reconciled
-    )
     scraper = Scraper()
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
+    analysing = Analysing(cache, queue, scraper, lambda: elector.is_leading)
+    reconciler = Reconciler(
+        cache, queue, Writer(cache, kube), elector, recorder, defaults,
+        observe=metrics.reconciled, evidence=analysing.told,
+    )  # fmt: skip
     return App(
         settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
-        Discovery(cache, queue, kube), metering, scraper, reconciler,
+        Discovery(cache, queue, kube), metering, analysing, scraper, reconciler,
     )  # fmt: skip
 
 
@@ -120,6 +124,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
         tasks.append(asyncio.create_task(app.discovery.run(settings.discovery_s)))
         tasks.append(asyncio.create_task(app.metering.run(settings.metering_s)))
+        tasks.append(asyncio.create_task(app.analysing.run()))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app, stop), (*tasks, *workers))
     finally:

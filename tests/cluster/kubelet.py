@@ -58,6 +58,8 @@ class Ready:
     """The pod serves."""
 
     restarts: int = 0
+    address: str = ""
+    """Where its counters can be read; empty: nowhere."""
 
     def status(self) -> Manifest:
         """The pod's status."""
@@ -72,6 +74,7 @@ class Ready:
             "containerStatuses": [
                 {**_container("serve", running, ready=True), "restartCount": self.restarts}
             ],
+            **({"podIP": self.address, "podIPs": [{"ip": self.address}]} if self.address else {}),
         }
 
 

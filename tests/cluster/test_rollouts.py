@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.cluster.counters import Counters
 from tests.cluster.kubelet import Ready, Script, Supplied
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
@@ -95,6 +96,56 @@ def test_a_crashing_candidate_is_sent_back(models: Models, script: Script) -> No
     assert told(models.get(), "Available")["status"] == "True"
     eventually(lambda: _replicas(models, second) == 0, "its pods end", timeout_s=20)
     assert _replicas(models, first) == 4
+
+
+def _judged(models: Models, script: Script, errors: float) -> tuple[Counters, Manifest]:
+    """Begin a rollout of a candidate whose pods answer with a share of errors."""
+    counters = Counters({"127.0.77.1": 0.01, "127.0.77.2": errors})
+    script.serve = Ready(address="127.0.77.1")
+    checks = [{"name": "errors", "type": "ErrorRate"}]
+    analysis = {"interval": "5s", "checks": checks}
+    steps = [{"weight": 50, "hold": "3s"}]
+    first = _begin(models, script, steps=steps, analysis=analysis, watch="0s")
+    second = eventually(lambda: models.get()["status"].get("candidate"), "there is a candidate")
+    script.by_revision = {second["hash"]: Ready(address="127.0.77.2")}
+    return counters, first
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_candidate_that_fails_requests_is_sent_back_by_the_evidence(
+    models: Models, script: Script
+) -> None:
+    counters, first = _judged(models, script, errors=0.5)
+    with counters:
+        status = _until(models, "Failed")
+    assert status["rollout"]["reason"] == "AnalysisFailed"
+    (check,) = status["analysis"]
+    assert (check["name"], check["verdict"]) == ("errors", "Fail")
+    assert check["candidate"]["x"] > check["stable"]["x"]
+    assert _selector(models)["slipway.dev/revision"] == first["hash"]
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_candidate_is_promoted_on_evidence(models: Models, script: Script) -> None:
+    counters, _ = _judged(models, script, errors=0.01)
+    with counters:
+        baking = _until(models, "Baking", 1)
+        assert baking["rollout"]["weight"]["applied"] == 50
+        promoting = _until(models, "Promoting")
+    assert "withoutEvidence" not in promoting["rollout"]
+    assert [c["verdict"] for c in promoting["analysis"]] in (["Pass"], ["Running"])
+    assert _until(models, "Idle")["stable"]["revision"] == 2
+
+
+@pytest.mark.usefixtures("operator")
+def test_without_traffic_a_judged_step_waits(models: Models, script: Script) -> None:
+    _begin(models, script, analysis={"interval": "5s"})
+    _until(models, "Baking", 1)
+    waiting = eventually(
+        lambda: models.get()["status"].get("analysis"), "the checks speak", timeout_s=20
+    )
+    assert {c["verdict"] for c in waiting if c["name"] != "restarts"} == {"NoData"}
+    assert _until(models, "Baking", 1), "though its hold of 2 s is over"
 
 
 @pytest.mark.usefixtures("operator")

@@ -23,6 +23,8 @@ MAX_NAME: Final = 40
 """Children add `-` and ten digits, and some a further suffix; Service names end at 63."""
 
 _HEADER: Final = "# Generated from operator/slipway_operator/api by `make crd`; do not edit.\n"
+_WIDTH: Final = 4096
+"""A field without fields of its own is one line: indentation was half of the file."""
 _NAME_RULES: Final = [
     rule(
         f"self.metadata.name.size() <= {MAX_NAME}",
@@ -143,7 +145,12 @@ _Dumper.add_representer(str, _text)
 def render() -> str:
     """Write the CRD as YAML, the same text every time."""
     body = yaml.dump(
-        custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
+        custom_resource_definition(),
+        Dumper=_Dumper,
+        sort_keys=False,
+        width=_WIDTH,
+        default_flow_style=None,
+        allow_unicode=True,
     )
     return _HEADER + body
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from slipway_operator.api.analysis import Analysis
 from slipway_operator.api.fields import Block, Duration, block_rules, rule, rules
 
 
@@ -24,10 +25,9 @@ class Step(Block):
     weight: int = Field(
         ge=1,
         le=99,
-        description="weight is the percentage of requests, 1 to 99, that the candidate receives "
-        "during this step. Required. Live. Must be greater than the weight of the step before it; "
-        "100 is implied after the last step. Without a gateway it is reached by numbers of pods, "
-        "as nearly as they allow; status.rollout.weight tells what was reached.",
+        description="weight is the percentage of requests, 1 to 99, that the candidate gets. "
+        "Required. Live. It rises from step to step; 100 is implied after the last. Without a "
+        "gateway it is reached as nearly as numbers of pods allow; status.rollout.weight tells.",
     )
     hold: Duration | None = Field(
         default=None,
@@ -41,8 +41,8 @@ class Step(Block):
     )
     approval: Literal["Auto", "Manual"] | None = Field(
         default=None,
-        description="approval says who ends the step: Auto or Manual, which waits for the action "
-        "approve after the hold. Default Auto. Live.",
+        description="approval: Auto, or Manual, which waits for the action approve. Default Auto. "
+        "Live.",
     )
 
 
@@ -53,20 +53,20 @@ class ReplicaRatio(Block):
         default=None,
         ge=0,
         le=100,
-        description="tolerancePercent is how far, in points, the share that numbers of pods allow "
-        "may be from the weight of a step. Default 15. Live.",
+        description="tolerancePercent, in points, that the share may be from the weight. Default "
+        "15. Live.",
     )
     on_coarse: Literal["Proceed", "Skip", "Pause"] | None = Field(
         default=None,
-        description="onCoarse says what happens to a step beyond that tolerance: Proceed, with a "
-        "note in status.rollout.weight, Skip, or Pause. Default Proceed. Live.",
+        description="onCoarse is what happens to a step beyond it: Proceed, Skip or Pause. Default "
+        "Proceed. Live.",
     )
     max_surge_percent: int | None = Field(
         default=None,
         ge=1,
         le=400,
-        description="maxSurgePercent is how many pods the candidate may have during the steps, in "
-        "percent of the stable revision's. Default 100, which reaches a weight of 50. Live.",
+        description="maxSurgePercent of the stable revision's pods is the most that the candidate "
+        "gets during the steps. Default 100, which reaches a weight of 50. Live.",
     )
 
 
@@ -75,8 +75,8 @@ class Traffic(Block):
 
     settle: Duration | None = Field(
         default=None,
-        description="settle is how long a change of traffic is left to reach every proxy before "
-        "it counts as done, up to 10m. Default 5s. Live.",
+        description="settle is how long every proxy has to learn of a change, up to 10m. Default "
+        "5s. Live.",
         json_schema_extra=rules(
             rule(
                 "duration(self) <= duration('10m')", "rollout.traffic.settle: expected at most 10m"
@@ -194,6 +194,12 @@ class Rollout(Block):
         description="whenStableUnavailable says what happens when no pod of the stable revision "
         "is ready: FixForward, the candidate takes over with what it has, or Hold. Default "
         "FixForward. Live.",
+    )
+    analysis: Analysis | None = Field(
+        default=None,
+        description="analysis says how the candidate is judged. Live. When absent, errors, "
+        "latency and restarts are checked as far as there is traffic, and a step without evidence "
+        "advances.",
     )
     traffic: Traffic | None = Field(
         default=None, description="traffic says how traffic is moved. Live."

@@ -134,16 +134,40 @@ class Weight(Block):
     applied: int = Field(
         ge=0,
         le=100,
-        description="applied percent: what the live objects amount to. Without a gateway, the "
-        "candidate's share of the ready pods.",
+        description="applied percent: the candidate's share of the ready pods.",
     )
-    verified: bool = Field(
-        description="verified is true once the share was reached and left the time to settle."
+    verified: bool = Field(description="verified is true once it has settled.")
+    observed: str = Field(
+        default="", description="observed percent of the requests of the last interval."
     )
-    mode: str = Field(
-        default="", description="mode is how shares come about: ReplicaRatio, by numbers of pods."
+    observed_requests: int | None = Field(
+        default=None, ge=0, description="observedRequests of both revisions in it."
     )
+    mode: str = Field(default="", description="mode: ReplicaRatio.")
     note: str = Field(default="", description="note says why applied is far from desired.")
+
+
+class Counts(Block):
+    """Requests of a revision during a rollout."""
+
+    n: int = Field(ge=0, description="n requests.")
+    x: int = Field(ge=0, description="x of them bad.")
+
+
+class CheckReport(Block):
+    """What a check says."""
+
+    name: str = Field(description="name of the check.")
+    verdict: Literal["Running", "Pass", "Fail", "Inconclusive", "NoData", "Warn"] = Field(
+        description="verdict so far."
+    )
+    message: str = Field(description="message with the numbers.")
+    candidate: Counts | None = Field(default=None, description="candidate's requests.")
+    stable: Counts | None = Field(default=None, description="stable revision's requests.")
+    e_fail: str = Field(default="", description="eFail is evidence that it is worse.")
+    e_pass: str = Field(default="", description="ePass is evidence that it is not.")
+    phi: str = Field(default="", description="phi is how much bad requests burst.")
+    state: str = Field(default="", description="state for the operator.")
 
 
 class Rollout(Block):
@@ -167,39 +191,33 @@ class Rollout(Block):
     step: int | None = Field(
         default=None, ge=1, description="step is the number of the step, from 1."
     )
-    step_since: str = Field(
-        default="", description="stepSince is when the weight of the step was first reached."
-    )
-    routed_at: str = Field(
-        default="", description="routedAt is when traffic was first seen where this state wants it."
-    )
+    step_since: str = Field(default="", description="stepSince is when its weight was reached.")
+    routed_at: str = Field(default="", description="routedAt is when traffic had moved.")
     weight: Weight | None = Field(default=None, description="weight of the candidate.")
     exposed: bool | None = Field(
         default=None,
-        description="exposed is true when the candidate may have had traffic, so that its "
-        "connections are waited for before its pods end.",
+        description="exposed is true when the candidate may have had traffic.",
     )
     fast: bool | None = Field(
         default=None,
-        description="fast is true when the candidate served before and comes back by one cut.",
+        description="fast is true when an earlier revision comes back by one cut.",
     )
     approved_step: int | None = Field(
         default=None, ge=1, description="approvedStep is the last step that a person let pass."
     )
     without_evidence: bool | None = Field(
         default=None,
-        description="withoutEvidence is true when a step was passed though nothing was known of "
-        "the candidate.",
+        description="withoutEvidence is true when a step passed without any.",
+    )
+    analysis_of: str = Field(
+        default="", description="analysisOf names the rollout of status.analysis."
     )
     paused_in: str = Field(default="", description="pausedIn is the state that a pause interrupts.")
     handled_action: str = Field(
         default="",
-        description="handledAction is the text of the annotation slipway.dev/rollout-action that "
-        "was last taken note of.",
+        description="handledAction is the action that was last taken note of.",
     )
-    action_answer: str = Field(
-        default="", description="actionAnswer says why that action was ignored; empty when not."
-    )
+    action_answer: str = Field(default="", description="actionAnswer says why it was ignored.")
     reason: str = Field(default="", description="reason of a pause, an abort or a failure.")
     message: str = Field(default="", description="message that belongs to the reason.")
 
@@ -290,6 +308,14 @@ class Status(Block):
         default=None, description="candidate is the revision being prepared."
     )
     rollout: Rollout | None = Field(default=None, description="rollout tells where it stands.")
+    analysis: list[CheckReport] = Field(
+        default=[],
+        description="analysis tells the evidence of each check, at most every 30 seconds.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
     capacity: CapacityReport | None = Field(
         default=None,
         description="capacity tells what autoscaling.latencyObjective needs. It is written when "
@@ -305,7 +331,8 @@ class Status(Block):
     )
     conditions: list[Condition] = Field(
         default=[],
-        description="conditions: Ready, Available, Reconciling, Stalled, ModelSupplied.",
+        description="conditions: Ready, Available, Reconciling, Stalled, ModelSupplied; during a "
+        "rollout also TrafficVerified and AnalysisHealthy.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

@@ -91,7 +91,7 @@ class Metering:
             self._queue.add(key)
 
     async def _readings(self, key: ObjectKey, revision: str) -> dict[str, Reading]:
-        pods = [p for p in self._cache.pods(key) if _serves(p, revision)]
+        pods = [p for p in self._cache.pods(key) if serves(p, revision)]
         found = await asyncio.gather(*map(self._reading, pods))
         return {
             pod["metadata"]["uid"]: reading
@@ -110,7 +110,8 @@ class Metering:
         return self._cache.get(CacheKey(v1alpha1.KIND, *key)) or {"spec": {}}
 
 
-def _serves(pod: Mapping[str, Any], revision: str) -> bool:
+def serves(pod: Mapping[str, Any], revision: str) -> bool:
+    """Tell whether a pod of a revision is ready, and where it can be read."""
     status = pod.get("status") or {}
     ready = any(
         c.get("type") == "Ready" and c.get("status") == "True"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -30,6 +30,7 @@ from slipway_operator.kube.errors import (
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT
 from slipway_operator.plan import conditions
 from slipway_operator.plan.children import key as child_key
+from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
@@ -74,6 +75,8 @@ class Reconciler:
     accepted: dict[ObjectKey, frozenset[str]] = field(default_factory=dict)
     """Fingerprints of what the API server has judged good, of each key's last pass."""
     observe: Observer = lambda result, seconds: None
+    evidence: Mapping[ObjectKey, Evidence] = field(default_factory=dict)
+    """What was counted of the tracks of rollouts in progress, as it was last told."""
 
     async def work(self) -> None:
         """Reconcile one key after the other, for ever; a failing key delays no other."""
@@ -128,6 +131,7 @@ class Reconciler:
             self.queue.drop(key)
             self.accepted.pop(key, None)
             return "gone"
+        snapshot = replace(snapshot, evidence=self.evidence.get(key))
         decided = plan(snapshot)
         wrote, problems = await self._write(snapshot, decided)
         for note in decided.remarks if wrote else ():

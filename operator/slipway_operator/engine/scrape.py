@@ -7,12 +7,13 @@ nowhere else, and what cannot be read is no reading.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeVar
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from slipway_operator.plan.evidence import Sample
 from slipway_operator.plan.metering import Reading
 
 MAX_BYTES: Final = 1 << 20
@@ -21,6 +22,8 @@ _AT_ONCE: Final = 32
 _LARGEST: Final = 1e15
 """Of a counter. An image of the user's own may say anything, and sums have to stay numbers."""
 _LARGEST_EDGE: Final = 1e6
+_MOST_OUTPUTS: Final = 64
+_Parsed = TypeVar("_Parsed")
 
 
 class NoReading(Exception):
@@ -40,11 +43,22 @@ class Scraper:
             await self._session.close()
 
     async def read(self, host: str, port: int) -> Reading:
-        """Read one pod.
+        """Read what one pod computes.
 
         Raises:
             NoReading: it does not answer in time, or with something else.
         """
+        return await self._read(host, port, parsed)
+
+    async def sample(self, host: str, port: int) -> Sample:
+        """Read what one pod answers.
+
+        Raises:
+            NoReading: it does not answer in time, or with something else.
+        """
+        return await self._read(host, port, sampled)
+
+    async def _read(self, host: str, port: int, parse: Callable[[str], _Parsed]) -> _Parsed:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
@@ -57,7 +71,7 @@ class Scraper:
             ):
                 if answer.status != 200:
                     raise NoReading(f"{url}: status {answer.status}, expected 200")
-                return parsed(await self._text(answer, url))
+                return parse(await self._text(answer, url))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise NoReading(f"{url}: {type(error).__name__}: {error}") from error
 
@@ -100,6 +114,32 @@ def parsed(text: str) -> Reading:
         )
     except KeyError as missing:
         raise ValueError(f"no sample of {missing}") from None
+
+
+def sampled(text: str) -> Sample:
+    """Read what the pod's clients have got; a pod that was never asked has got nothing to tell.
+
+    Raises:
+        ValueError: it is not that format.
+    """
+    good = bad = 0.0
+    answers: dict[float, float] = {}
+    outputs: dict[str, float] = {}
+    for name, labels, value in _samples(text):
+        if not 0 <= value <= _LARGEST:  # nor is NaN
+            raise ValueError(f"{name}: got {value}, expected 0 to {_LARGEST:g}")
+        match name:
+            case "slipway_requests_total":
+                code = labels.get("code", "")
+                bad += value if code.startswith("5") else 0.0
+                good += 0.0 if code.startswith("5") or _is_clients_mistake(code) else value
+            case "slipway_request_duration_seconds_bucket":
+                edge = _edge(labels.get("le", ""))
+                answers[edge] = answers.get(edge, 0.0) + value
+            case "slipway_output_total" if len(outputs) < _MOST_OUTPUTS:
+                bucket = f"{labels.get('output', '')}/{labels.get('bucket', '')}"
+                outputs[bucket] = outputs.get(bucket, 0.0) + value
+    return Sample(good, bad, answers, outputs)
 
 
 def _edge(text: str) -> float:

@@ -17,7 +17,12 @@ AVAILABLE: Final = "Available"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 MODEL_SUPPLIED: Final = "ModelSupplied"
-ORDER: Final = (READY, AVAILABLE, RECONCILING, STALLED, MODEL_SUPPLIED)
+TRAFFIC_VERIFIED: Final = "TrafficVerified"
+ANALYSIS_HEALTHY: Final = "AnalysisHealthy"
+ORDER: Final = (
+    READY, AVAILABLE, RECONCILING, STALLED, MODEL_SUPPLIED, TRAFFIC_VERIFIED, ANALYSIS_HEALTHY,
+)  # fmt: skip
+"""The last two are there only while a rollout by steps, or its watch, is in progress."""
 
 SERVING: Final = "Serving"
 SUSPENDED: Final = "Suspended"
@@ -49,9 +54,16 @@ REVERTED: Final = "Reverted"
 SUPERSEDED: Final = "Superseded"
 ABORTED_BY_USER: Final = "AbortedByUser"
 ANALYSIS_FAILED: Final = "AnalysisFailed"
+INCONCLUSIVE: Final = "Inconclusive"
+INSUFFICIENT_TRAFFIC: Final = "InsufficientTraffic"
 CANDIDATE_DOWN: Final = "CandidateDown"
 POST_PROMOTION: Final = "PostPromotion"
 FIX_FORWARD: Final = "FixForward"
+TRAFFIC_SETTLED: Final = "TrafficSettled"
+TRAFFIC_MOVING: Final = "TrafficMoving"
+CHECKS_MET: Final = "ChecksMet"
+CHECKS_RUN: Final = "ChecksRun"
+NO_EVIDENCE: Final = "NoEvidence"
 
 # Of the supply step
 VERIFIED: Final = "Verified"
@@ -107,9 +119,16 @@ REASONS: Final[Mapping[str, str]] = {
     SUPERSEDED: "Another revision was asked for in the middle of a rollout.",
     ABORTED_BY_USER: "The action `abort` ended the rollout.",
     ANALYSIS_FAILED: "A check found the candidate worse than the stable revision.",
+    INCONCLUSIVE: "The hold of a step is over, and a check cannot tell yet.",
+    INSUFFICIENT_TRAFFIC: "The candidate got too few requests to be judged.",
     CANDIDATE_DOWN: "The candidate lost its last ready pod during a step.",
     POST_PROMOTION: "A check failed after the cut; the traffic went back.",
     FIX_FORWARD: "The stable revision has no ready pod; the candidate takes over as it is.",
+    TRAFFIC_SETTLED: "The candidate's share of the traffic is reached, and has settled.",
+    TRAFFIC_MOVING: "Traffic is on its way to where the rollout wants it.",
+    CHECKS_MET: "All checks of the candidate pass.",
+    CHECKS_RUN: "The checks of the candidate cannot tell yet.",
+    NO_EVIDENCE: "Nothing, or too little, is known of the candidate.",
     VERIFIED: "The model was fetched and passed its checks.",
     FETCHING: "The model is being fetched and checked.",
     NOT_FOUND: "There is no model at `model.uri`.",

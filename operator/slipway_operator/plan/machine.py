@@ -18,71 +18,25 @@ Source: `rollout.md` B5.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Final
 
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.action import NONE, Action, Verb
-from slipway_operator.plan.policy import Otherwise, Policy, Step, Strategy
-from slipway_operator.plan.progress import AT_REST, STEPPING, Progress, State
-from slipway_operator.plan.ratio import percent
+from slipway_operator.plan.policy import Otherwise, Policy, Strategy
+from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.transition import (
+    Facts,
+    aborting,
+    is_step,
+    next_step,
+    paused,
+    prepared,
+    promoting,
+    step_of,
+)
 from slipway_operator.verdict.outcome import Action as OnFailure
-from slipway_operator.verdict.outcome import Finding, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Why the candidate cannot become ready."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was seen of both tracks, with the candidate that is remembered."""
-
-    now: datetime
-    desired: str
-    """Hash of the revision that is asked for, by the spec or by a rollback."""
-    written: str
-    """Hash of the spec."""
-    stable: str = ""
-    """Hash; empty when there is none."""
-    stable_pods: int = 0
-    """Available ones."""
-    stable_size: int = 0
-    """As many as it is to have."""
-    candidate_pods: int = 0
-    needed: int = 1
-    """Pods that the candidate has to have in its present state."""
-    is_complete: bool = False
-    """The candidate has all the pods that it needs to serve alone."""
-    is_off: bool = False
-    """Suspended, or no pods wanted."""
-    is_late: bool = False
-    """Kubernetes has given the candidate's Deployment up."""
-    is_deployed: bool = False
-    """The candidate has a Deployment: only then its deadline runs."""
-    is_supplied: bool = False
-    """The candidate's model has verified."""
-    trouble: Trouble | None = None
-    """It will not become ready by waiting."""
-    returns: bool = False
-    """The desired revision has served before and can come back at once."""
-    route: Route = Route.STABLE
-    """Where traffic goes."""
-    shares: tuple[int, ...] = ()
-    """Pods of the candidate at each step."""
-    finding: Finding | None = None
-    """The check that decides; None when all pass."""
-    has_evidence: bool = False
-    """The checks have seen anything at all."""
-    known: frozenset[str] = frozenset()
-    """Hashes of the revisions that a rollback can go to."""
-
+from slipway_operator.verdict.outcome import Verdict
 
 _Row = Callable[[Progress, Facts, Policy], Progress | None]
 
@@ -98,141 +52,12 @@ def advance(progress: Progress | None, facts: Facts, policy: Policy) -> Progress
     """
     if progress is None:
         start = Progress(State.IDLE).begun(State.IDLE, facts.now)
-        return start if facts.stable else _prepared(start, facts, policy)
+        return start if facts.stable else prepared(start, facts, policy)
     for row in _ROWS[progress.state]:
         found = row(progress, facts, policy)
         if found is not None:
             return found
     return None
-
-
-# --- what people ask for
-
-
-def asked(progress: Progress, action: Action | None, facts: Facts, policy: Policy) -> Progress:
-    """Take note of an action that is new, and do as it says where that makes sense."""
-    if action is None or action.text == progress.handled:
-        return progress
-    noted = replace(progress, handled=action.text, answer="")
-    target = noted.candidate or facts.stable
-    if action.verb is Verb.UNKNOWN:
-        return replace(noted, answer="it is not of the form VERB[:ARGUMENT] @HASH #NONCE")
-    if action.target != target:
-        return replace(noted, answer=f"it is about {action.target}, and now {target} is concerned")
-    if action.verb is Verb.ROLLBACK:
-        return _pinned(noted, action, facts)
-    answered = _ANSWERS[action.verb](noted, facts, policy)
-    if answered is None:
-        return replace(noted, answer=f"{action.verb} has no meaning in state {noted.state}")
-    return answered
-
-
-def _pinned(noted: Progress, action: Action, facts: Facts) -> Progress:
-    if action.argument == NONE:
-        return replace(noted, pinned="", pinned_by="", pinned_from="")
-    if action.argument not in facts.known:
-        return replace(noted, answer=f"revision {action.argument} is none that has served here")
-    return replace(noted, pinned=action.argument, pinned_by=action.text, pinned_from=facts.written)
-
-
-def _on_abort(noted: Progress, facts: Facts, _: Policy) -> Progress | None:
-    if noted.state in AT_REST or not facts.stable:
-        return None
-    if noted.state is State.ABORTING:
-        return noted
-    return _aborting(noted, facts, c.ABORTED_BY_USER, "somebody asked for it")
-
-
-def _on_promote(noted: Progress, facts: Facts, _: Policy) -> Progress | None:
-    return _promoting(noted, facts) if noted.state in STEPPING else None
-
-
-def _on_approve(noted: Progress, _: Facts, __: Policy) -> Progress | None:
-    return replace(noted, approved=noted.step) if noted.state in STEPPING else None
-
-
-def _on_skip(noted: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    return _next_step(noted, facts, policy) if noted.state in STEPPING else None
-
-
-def _on_retry(noted: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    if noted.state is not State.FAILED:
-        return None
-    return _prepared(noted, facts, policy)
-
-
-_ANSWERS: Final[dict[Verb, _Row]] = {
-    Verb.ABORT: _on_abort,
-    Verb.PROMOTE: _on_promote,
-    Verb.APPROVE: _on_approve,
-    Verb.SKIP_STEP: _on_skip,
-    Verb.RETRY: _on_retry,
-}
-
-
-# --- transitions that several states share
-
-
-def _prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress:
-    """Begin with the desired revision."""
-    again = progress.candidate == facts.desired
-    return progress.at_rest(facts.now).begun(
-        State.PREPARING,
-        facts.now,
-        candidate=facts.desired,
-        attempt=progress.attempt + 1 if again else 1,
-        is_fast=bool(facts.stable) and facts.returns and policy.rolls_back_fast,
-    )
-
-
-def _aborting(progress: Progress, facts: Facts, reason: str, message: str) -> Progress:
-    return progress.begun(
-        State.ABORTING, facts.now, reason=reason, message=message, weight=0, note=""
-    )
-
-
-def _paused(progress: Progress, facts: Facts, reason: str, message: str) -> Progress:
-    return progress.begun(
-        State.PAUSED, facts.now, reason=reason, message=message, paused_in=str(progress.state)
-    )
-
-
-def _promoting(progress: Progress, facts: Facts, note: str = "") -> Progress:
-    return progress.begun(State.PROMOTING, facts.now, weight=100, note=note, is_exposed=True)
-
-
-def _next_step(progress: Progress, facts: Facts, policy: Policy) -> Progress:
-    """Go on to the first step that changes anything, or past the last one."""
-    here = facts.shares[progress.step - 1] if _is_step(progress.step, policy) else 0
-    for number, step in enumerate(policy.steps, start=1):
-        share = facts.shares[number - 1]
-        is_ahead = number > progress.step and step.weight > progress.weight
-        if not is_ahead or (share == here and not step.is_manual):
-            continue
-        if policy.on_coarse is Otherwise.SKIP and coarse_note(step, share, facts, policy):
-            continue
-        note = coarse_note(step, share, facts, policy)
-        return progress.begun(
-            State.SHIFTING, facts.now, step=number, weight=step.weight, note=note,
-            step_since="", is_exposed=True,
-        )  # fmt: skip
-    return _promoting(progress, facts)
-
-
-def _is_step(number: int, policy: Policy) -> bool:
-    return 0 < number <= len(policy.steps)
-
-
-def coarse_note(step: Step, share: int, facts: Facts, policy: Policy) -> str:
-    """Say that whole pods miss the weight by more than is put up with; empty when they do not."""
-    total = max(2, facts.stable_size) if policy.conserves else facts.stable_size + share
-    reached = percent(share, total)
-    if abs(reached - step.weight) <= policy.tolerance_percent:
-        return ""
-    return f"{c.REPLICA_GRANULARITY}: {share} of {total} pods is {reached} %, not {step.weight} %"
-
-
-# --- rows
 
 
 def _begins(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -241,7 +66,7 @@ def _begins(progress: Progress, facts: Facts, policy: Policy) -> Progress | None
     is_same = progress.state is State.FAILED and facts.desired == progress.candidate
     # Of a model that could not be had the Job is deleted to try it again.
     is_cured = not facts.is_deployed and facts.trouble is None and progress.reason not in _OURS
-    return None if is_same and not is_cured else _prepared(progress, facts, policy)
+    return None if is_same and not is_cured else prepared(progress, facts, policy)
 
 
 _OURS: Final = frozenset(
@@ -253,18 +78,18 @@ def _retargets(progress: Progress, facts: Facts, policy: Policy) -> Progress | N
     """A first revision: nothing to go back to, and nothing to lose."""
     if facts.stable or facts.desired == progress.candidate:
         return None
-    return _prepared(progress, facts, policy)
+    return prepared(progress, facts, policy)
 
 
 def _reverts(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     if facts.stable and facts.desired == facts.stable:
-        return _aborting(progress, facts, c.REVERTED, "the stable revision is asked for again")
+        return aborting(progress, facts, c.REVERTED, "the stable revision is asked for again")
     return None
 
 
 def _is_superseded(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     if facts.stable and facts.desired != progress.candidate:
-        return _aborting(progress, facts, c.SUPERSEDED, "another revision is asked for")
+        return aborting(progress, facts, c.SUPERSEDED, "another revision is asked for")
     return None
 
 
@@ -280,20 +105,20 @@ def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress 
     if not facts.stable or facts.is_off or _may_fix_forward(facts, policy):
         return None
     if facts.trouble is not None and facts.candidate_pods < facts.needed:
-        return _aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
+        return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
     if not facts.is_deployed:
         return None
     is_over = progress.is_over(progress.since, policy.progress_deadline_s, facts.now)
     if facts.is_late or is_over:
         text = f"{facts.candidate_pods} of {facts.needed} pods were ready in time"
-        return _aborting(progress, facts, c.PROGRESS_DEADLINE, text)
+        return aborting(progress, facts, c.PROGRESS_DEADLINE, text)
     return None
 
 
 def _fixes_forward(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     if not _may_fix_forward(facts, policy):
         return None
-    return _promoting(progress, facts, f"{c.FIX_FORWARD}: the stable revision has no pods")
+    return promoting(progress, facts, f"{c.FIX_FORWARD}: the stable revision has no pods")
 
 
 def _may_fix_forward(facts: Facts, policy: Policy) -> bool:
@@ -307,7 +132,7 @@ def _waits_for_leave(progress: Progress, facts: Facts, policy: Policy) -> Progre
     """Before pods of the stable revision end for it."""
     is_next = policy.strategy is Strategy.RECREATE and facts.stable and facts.is_supplied
     if is_next and policy.is_paused and not facts.is_off:
-        return _paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
+        return paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
     return None
 
 
@@ -316,10 +141,10 @@ def _is_prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress |
     if not (facts.is_complete if is_whole else facts.candidate_pods >= facts.needed):
         return None
     if facts.is_off or not facts.stable:
-        return _promoting(progress, facts)
+        return promoting(progress, facts)
     if policy.is_paused:
-        return _paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
-    return _promoting(progress, facts) if is_whole else _next_step(progress, facts, policy)
+        return paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
+    return promoting(progress, facts) if is_whole else next_step(progress, facts, policy)
 
 
 _PAUSED_TEXT: Final = "spec.rollout.paused is true"
@@ -332,7 +157,7 @@ def cuts(progress: Progress, policy: Policy, *, is_first: bool) -> bool:
 
 def _follows_steps(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """The steps were edited: the weight stays, and the number is that of what comes next."""
-    if _is_step(progress.step, policy) and policy.steps[progress.step - 1].weight == (
+    if is_step(progress.step, policy) and policy.steps[progress.step - 1].weight == (
         progress.weight
     ):
         return None
@@ -378,30 +203,36 @@ def _now(progress: Progress, facts: Facts) -> str:
     return progress.begun(progress.state, facts.now).since
 
 
-def _fails(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+def _fails(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """A check speaks against the candidate, and there is something better to go back to.
+
+    What comes back by one cut is wanted back, whatever it was like.
+    """
     found = facts.finding
-    if found is None or found.verdict is not Verdict.FAIL or facts.is_off:
+    if found is None or found.verdict is not Verdict.FAIL or facts.is_off or progress.is_fast:
+        return None
+    if not facts.stable_pods and policy.strategy is not Strategy.RECREATE:
         return None
     text = f"check {found.name}: {found.message}"
     if found.action is OnFailure.ABORT:
-        return _aborting(progress, facts, c.ANALYSIS_FAILED, text)
+        return aborting(progress, facts, c.ANALYSIS_FAILED, text)
     if progress.state is State.PAUSED or progress.approved >= progress.step:
         return None
-    return _paused(progress, facts, c.ANALYSIS_FAILED, text)
+    return paused(progress, facts, c.ANALYSIS_FAILED, text)
 
 
 def _is_down(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     if facts.candidate_pods or facts.is_off:
         return None
-    return _aborting(progress, facts, c.CANDIDATE_DOWN, "the candidate has no ready pod left")
+    return aborting(progress, facts, c.CANDIDATE_DOWN, "the candidate has no ready pod left")
 
 
 def _holds(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     if policy.is_paused:
-        return _paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
+        return paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
     is_coarse = progress.note.startswith(c.REPLICA_GRANULARITY)
     if policy.on_coarse is Otherwise.PAUSE and is_coarse and progress.approved < progress.step:
-        return _paused(progress, facts, c.REPLICA_GRANULARITY, progress.note)
+        return paused(progress, facts, c.REPLICA_GRANULARITY, progress.note)
     return None
 
 
@@ -411,18 +242,37 @@ def _passes(progress: Progress, facts: Facts, policy: Policy) -> Progress | None
     if not progress.is_over(progress.step_since, step.hold_s, facts.now):
         return None
     is_approved = progress.approved >= progress.step
+    if not is_approved and (waits := _undecided(progress, facts, policy)):
+        return waits
     if step.is_manual and not is_approved:
         text = f"step {progress.step} waits for the action approve"
-        return _paused(progress, facts, c.AWAITING_APPROVAL, text)
-    known = replace(progress, without_evidence=progress.without_evidence or not facts.has_evidence)
-    return _next_step(known, facts, policy)
+        return paused(progress, facts, c.AWAITING_APPROVAL, text)
+    known = replace(
+        progress, without_evidence=progress.without_evidence or facts.verdict is Verdict.NO_DATA
+    )
+    return next_step(known, facts, policy)
 
 
-def step_of(progress: Progress, policy: Policy) -> Step:
-    """Find the step; one that was edited away holds no longer."""
-    if _is_step(progress.step, policy):
-        return policy.steps[progress.step - 1]
-    return Step(max(1, progress.weight), 0.0)
+def _undecided(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """What follows when the checks do not pass; None when the step may, all the same."""
+    if facts.verdict is Verdict.NO_DATA:
+        is_over = progress.is_over(progress.step_since, policy.max_step_s, facts.now)
+        if policy.is_judged and not is_over:
+            return progress
+        return _otherwise(policy.on_no_data, c.INSUFFICIENT_TRAFFIC, progress, facts)
+    if facts.verdict in (Verdict.RUNNING, Verdict.INCONCLUSIVE):
+        return _otherwise(policy.on_inconclusive, c.INCONCLUSIVE, progress, facts)
+    return None
+
+
+def _otherwise(policy: Otherwise, reason: str, progress: Progress, facts: Facts) -> Progress | None:
+    text = f"check {facts.finding.name}: {facts.finding.message}" if facts.finding else ""
+    match policy:
+        case Otherwise.PAUSE:
+            return paused(progress, facts, reason, text)
+        case Otherwise.ABORT:
+            return aborting(progress, facts, reason, text)
+    return None
 
 
 def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -434,8 +284,10 @@ def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | Non
             is_free = not step_of(progress, policy).is_manual
         case c.REPLICA_GRANULARITY:
             is_free = policy.on_coarse is not Otherwise.PAUSE
+        case c.ANALYSIS_FAILED:
+            is_free = facts.verdict is not Verdict.FAIL
         case _:
-            is_free = facts.finding is None or facts.finding.verdict is not Verdict.FAIL
+            is_free = facts.verdict is Verdict.PASS
     if is_free or (progress.approved >= progress.step > 0 and progress.reason != c.PAUSED):
         return progress.begun(back, facts.now, routed_at=progress.routed_at)
     return None
@@ -495,7 +347,7 @@ def _is_withdrawn(progress: Progress, facts: Facts, policy: Policy) -> Progress 
         return progress.at_rest(facts.now)
     is_over = progress.reason in (c.SUPERSEDED, c.REVERTED)
     if is_over or facts.desired != progress.candidate:
-        return _prepared(replace(progress, candidate=""), facts, policy)
+        return prepared(replace(progress, candidate=""), facts, policy)
     return progress.begun(
         State.FAILED, facts.now, reason=progress.reason, message=progress.message,
         is_exposed=False, step=0,

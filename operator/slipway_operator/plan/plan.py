@@ -19,7 +19,8 @@ from slipway_operator.plan.progress import State
 from slipway_operator.plan.rollout import Rollout, decide, drained_at, wakes_at
 from slipway_operator.plan.sizing import FLOOR_HOLD_S, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.status import status, view
+from slipway_operator.plan.status import status
+from slipway_operator.plan.view import view
 
 _TRACKS: Final = ("stable", "candidate", "desired", "rollout", "model", "signature", "history")
 _NORMAL: Final = "Normal"

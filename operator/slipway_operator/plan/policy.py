@@ -6,14 +6,17 @@ pods are ready; with it, as the block's fields and their own defaults say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from slipway_operator.api.analysis import Analysis
+from slipway_operator.api.analysis import Check as CheckSpec
 from slipway_operator.api.fields import seconds
 from slipway_operator.api.rollout import ReplicaRatio, Rollout, Traffic
 from slipway_operator.api.rollout import Step as StepSpec
 from slipway_operator.api.v1alpha1 import Spec
+from slipway_operator.verdict.outcome import Action as OnFailure
 
 
 class Strategy(StrEnum):
@@ -47,6 +50,38 @@ class Step:
     is_manual: bool = False
 
 
+class CheckType(StrEnum):
+    """What a check asks."""
+
+    ERROR_RATE = "ErrorRate"
+    LATENCY = "Latency"
+    RESTARTS = "Restarts"
+    PREDICTION_DRIFT = "PredictionDrift"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question about the candidate."""
+
+    name: str
+    type: CheckType
+    action: OnFailure = OnFailure.ABORT
+    margin: float = 0.25
+    floor: float = 0.005
+    """Rate of bad requests, 0 to 1."""
+    detect: float = 1.0
+    target_s: float | None = None
+    most: int = 1
+    threshold: float = 0.2
+
+
+_LATENCY_FLOOR: Final = 0.05
+CHECKS: Final = (
+    Check("errors", CheckType.ERROR_RATE),
+    Check("latency", CheckType.LATENCY, floor=_LATENCY_FLOOR),
+    Check("restarts", CheckType.RESTARTS),
+)
+"""What is checked unless the spec says otherwise."""
 _STEPS: Final = (Step(5), Step(25), Step(50))
 
 
@@ -68,6 +103,20 @@ class Policy:
     tolerance_percent: int = 15
     on_coarse: Otherwise = Otherwise.ADVANCE
     max_surge_percent: int = 100
+    is_judged: bool = False
+    """The spec has a block `analysis`: a step does not pass without evidence."""
+    interval_s: float = 15.0
+    warmup_s: float = 60.0
+    min_requests: int = 100
+    max_step_s: float = 3600.0
+    false_alarm: float = 0.01
+    on_inconclusive: Otherwise = Otherwise.ADVANCE
+    on_no_data: Otherwise = Otherwise.ADVANCE
+    checks: tuple[Check, ...] = CHECKS
+
+    def of_type(self, kind: CheckType) -> list[Check]:
+        """All checks that ask this."""
+        return [check for check in self.checks if check.type is kind]
 
 
 def policy_of(spec: Spec) -> Policy:
@@ -78,7 +127,7 @@ def policy_of(spec: Spec) -> Policy:
     strategy = Strategy(wanted.strategy or Strategy.CANARY)
     traffic = wanted.traffic or Traffic()
     ratio = traffic.replica_ratio or ReplicaRatio()
-    return Policy(
+    policy = Policy(
         strategy=strategy,
         steps=_steps(wanted) if strategy is Strategy.CANARY else (),
         is_paused=bool(wanted.paused),
@@ -93,6 +142,39 @@ def policy_of(spec: Spec) -> Policy:
         tolerance_percent=_or(ratio.tolerance_percent, 15),
         on_coarse=_ON_COARSE[ratio.on_coarse or "Proceed"],
         max_surge_percent=_or(ratio.max_surge_percent, 100),
+    )
+    return policy if wanted.analysis is None else _judged(policy, wanted.analysis)
+
+
+def _judged(policy: Policy, wanted: Analysis) -> Policy:
+    return replace(
+        policy,
+        is_judged=True,
+        interval_s=seconds(wanted.interval or "15s"),
+        warmup_s=seconds(wanted.warmup or "60s"),
+        min_requests=_or(wanted.min_requests, 100),
+        max_step_s=seconds(wanted.max_step_duration or "1h"),
+        false_alarm=_or(wanted.false_alarm_percent, 1) / 100,
+        on_inconclusive=Otherwise(wanted.on_inconclusive or "Advance"),
+        on_no_data=Otherwise(wanted.on_no_data or "Pause"),
+        checks=tuple(map(_check, wanted.checks)) if wanted.checks else CHECKS,
+    )
+
+
+def _check(wanted: CheckSpec) -> Check:
+    kind = CheckType(wanted.type)
+    floor = "5" if kind is CheckType.LATENCY else "0.5"
+    action = "Warn" if kind is CheckType.PREDICTION_DRIFT else "Abort"
+    return Check(
+        wanted.name,
+        kind,
+        action=OnFailure(wanted.action or action),
+        margin=_or(wanted.margin_percent, 25) / 100,
+        floor=float(wanted.floor_percent or floor) / 100,
+        detect=_or(wanted.detect_percent, 100) / 100,
+        target_s=seconds(wanted.target) if wanted.target else None,
+        most=_or(wanted.max, 1),
+        threshold=float(wanted.threshold or "0.2"),
     )
 
 

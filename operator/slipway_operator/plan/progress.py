@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -163,9 +163,3 @@ def written(progress: Progress) -> dict[str, Any]:
         "actionAnswer": progress.answer,
     }
     return {k: v for k, v in report.items() if v}
-
-
-def seconds_since(since: str, now: datetime) -> float:
-    """Seconds since a time; 0 when it never was."""
-    begun = parse(since)
-    return (now - begun) / timedelta(seconds=1) if begun else 0.0

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from slipway_operator.plan.capacity import Capacity
+from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.names import Manifest, Owner
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -32,6 +33,8 @@ class Snapshot:
     """What the latency objective needs; None when it was not measured yet."""
     missing_kinds: frozenset[str] = frozenset()
     """Kinds of other projects that are not installed."""
+    evidence: Evidence | None = None
+    """What was counted of both tracks; None when nothing was since the operator started."""
 
     @property
     def owner(self) -> Owner:

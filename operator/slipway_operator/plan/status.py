@@ -7,111 +7,50 @@ Stays out: deciding anything (`rollout.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
-from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan import conditions as c
-from slipway_operator.plan.autoscaler import SCALED_OBJECT, kind_of_scaler, trouble
+from slipway_operator.plan.autoscaler import SCALED_OBJECT, trouble
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
-from slipway_operator.plan.machine import step_of
+from slipway_operator.plan.evidence import identity, reported
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
-from slipway_operator.plan.pods import (
-    PodFailure,
-    first_failure,
-    refused_pods,
-    serving_pods,
-    supply_pods,
-)
+from slipway_operator.plan.pods import PodFailure, first_failure, supply_pods
 from slipway_operator.plan.progress import STEPPING, State, written
-from slipway_operator.plan.ratio import percent
 from slipway_operator.plan.revision import GRPC, REST, Revision
-from slipway_operator.plan.rollout import Rollout, deadline_exceeded, is_complete
+from slipway_operator.plan.rollout import Rollout
+from slipway_operator.plan.scene import deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
-from slipway_operator.plan.sizing import bounds, desired_replicas, is_held, objective_of, scaler_of
+from slipway_operator.plan.sizing import bounds, is_held, objective_of, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.tracks import available, workload_of
-from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.story import (
+    analysis,
+    applied,
+    candidate_text,
+    rollout_ready,
+    traffic,
+    weight_of,
+)
+from slipway_operator.plan.tracks import available
+from slipway_operator.plan.view import View, label
 
-_SHORT: Final = 4
 _RESTING: Final = frozenset({State.IDLE, *STEPPING})
 """States that without pods nothing happens in."""
+
+
 _TOLD_BY_MACHINE: Final = frozenset(
     {c.ABORTED_BY_USER, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION}
 )
 """Causes that the pods do not show any more when a rollout has failed."""
+
+
 _ASLEEP: Final = "scaled to zero by KEDA; one of its triggers brings the model back"
+
+
 _MISSING: Final = (
     f"spec.autoscaling.keda: the cluster has no kind {SCALED_OBJECT!r} of keda.sh/v1alpha1, so"
     " nothing scales the pods; install KEDA, or remove spec.autoscaling.keda"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the sentences are made from."""
-
-    snapshot: Snapshot
-    rollout: Rollout
-    stable: Manifest | None
-    """The stable revision's Deployment."""
-    candidate: Manifest | None
-    failure: PodFailure | None
-    """Of the revision that the spec asks for."""
-    spec: Spec
-
-    @property
-    def current(self) -> Manifest | None:
-        """The Deployment of the revision that the spec asks for."""
-        return self.candidate if self.rollout.candidate else self.stable
-
-    @property
-    def wanted(self) -> int:
-        """Pods that the revision which the spec asks for is to have now."""
-        size = self.rollout.size
-        moved = desired_replicas(self.current) if size.is_floor else 0
-        return max(size.replicas, moved)
-
-    @property
-    def sleeps(self) -> bool:
-        """Whether an autoscaler has taken the last pod away, as it may."""
-        size = self.rollout.size
-        return size.is_floor and self.wanted == 0 and self.current is not None
-
-    @property
-    def scaler_is_missing(self) -> bool:
-        """Whether the kind that is to scale the pods is not installed."""
-        scaling = scaler_of(self.spec)
-        return scaling is not None and kind_of_scaler(scaling) in self.snapshot.missing_kinds
-
-    @property
-    def serving(self) -> int:
-        """Available pods of what the apex Service selects."""
-        if self.rollout.route is Route.SHARED:
-            return available(self.stable) + available(self.candidate)
-        apex = self.rollout.apex
-        return available(self.stable if apex is self.rollout.stable else self.candidate)
-
-    @property
-    def has_apex(self) -> bool:
-        """Whether the Service that clients use exists and is ours."""
-        return self.snapshot.child("Service", self.snapshot.owner.name) is not None
-
-    @property
-    def is_off(self) -> bool:
-        """Suspended, or zero replicas."""
-        return self.rollout.is_off
-
-
-def view(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> View:
-    """Gather what the status is made from."""
-    stable = workload_of(snapshot, rollout.stable) if rollout.stable else None
-    candidate = workload_of(snapshot, rollout.candidate) if rollout.candidate else None
-    failure = first_failure(snapshot, serving_pods(snapshot, rollout.current.hash))
-    failure = failure or refused_pods(candidate if rollout.candidate else stable)
-    return View(snapshot, rollout, stable, candidate, failure, spec)
 
 
 def status(seen: View) -> dict[str, Any]:
@@ -120,7 +59,7 @@ def status(seen: View) -> dict[str, Any]:
     now = timestamp(snapshot.now)
     findings = list(_conditions(seen))
     ready = findings[0]
-    weight = _applied(seen)
+    weight = applied(seen)
     report: dict[str, Any] = {
         "observedGeneration": snapshot.generation,
         "phase": _phase(seen, findings),
@@ -141,6 +80,9 @@ def status(seen: View) -> dict[str, Any]:
         report |= _model(rollout.stable)
     if rollout.candidate:
         report["candidate"] = _track(rollout.candidate, seen.candidate, seen, weight=weight)
+    if rollout.findings and (rollout.policy.steps or rollout.policy.watch_s):
+        report["analysis"] = [reported(f) for f in rollout.findings]
+        report["rollout"]["analysisOf"] = identity(rollout.current.hash, rollout.progress.attempt)
     if capacity := _capacity(seen):
         report["capacity"] = capacity
     if history := _history(rollout):
@@ -157,6 +99,9 @@ def _conditions(seen: View) -> Iterator[Condition]:
     yield _reconciling(ready, stalled)
     yield stalled
     yield _supplied(seen)
+    if weight := weight_of(seen):
+        yield traffic(weight)
+        yield analysis(seen)
 
 
 def _ready(seen: View) -> Condition:
@@ -167,7 +112,7 @@ def _ready(seen: View) -> Condition:
         return Condition(c.READY, True, c.SUSPENDED, _off_text(seen))
     if seen.scaler_is_missing:
         return Condition(c.READY, False, c.AUTOSCALER_MISSING, _MISSING)
-    if found := _rollout_ready(seen):
+    if found := rollout_ready(seen):
         return found
     if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.size):
         if seen.sleeps:
@@ -181,62 +126,6 @@ def _ready(seen: View) -> Condition:
     if rollout.stable and rollout.candidate:
         return Condition(c.READY, False, c.ROLLING_OUT, text)
     return Condition(c.READY, False, reason, text)
-
-
-def _rollout_ready(seen: View) -> Condition | None:
-    """Ready while something special is going on; None when nothing is."""
-    rollout = seen.rollout
-    match rollout.state:
-        case State.IDLE if rollout.progress.pinned:
-            text = (
-                f"revision {label(rollout.current)} serves because of the action"
-                f" {rollout.progress.pinned_by!r}; the next change of spec ends that"
-            )
-            return Condition(c.READY, False, c.PINNED, text)
-        case State.PAUSED:
-            return Condition(c.READY, False, c.PAUSED, _paused_text(seen))
-        case State.WATCHING if seen.candidate and is_complete(seen.candidate, rollout.size):
-            until = rollout.progress.until(rollout.progress.since, rollout.policy.watch_s)
-            text = (
-                f"revision {label(rollout.current)} serves with {available(seen.candidate)} of"
-                f" {seen.wanted} replicas; watching until {_time(until)}, while"
-                f" {_stable_label(seen)} keeps its pods"
-            )
-            return Condition(c.READY, True, c.SERVING, text)
-        case State.SHIFTING | State.BAKING:
-            return Condition(c.READY, False, c.ROLLING_OUT, _step_text(seen))
-        case State.ABORTING:
-            text = f"{rollout.progress.reason}: {rollout.progress.message}; traffic goes back"
-            return Condition(c.READY, False, c.ROLLING_OUT, text)
-    return None
-
-
-def _paused_text(seen: View) -> str:
-    progress = seen.rollout.progress
-    where = _step_text(seen) if progress.step else f"revision {label(seen.rollout.current)}"
-    return f"{where}; paused: {progress.reason}: {progress.message}"
-
-
-def _step_text(seen: View) -> str:
-    """Where a step stands; the numbers in it move only when the situation does."""
-    rollout, progress = seen.rollout, seen.rollout.progress
-    text = (
-        f"revision {label(rollout.current)} at {_applied(seen)} % (step {progress.step} of"
-        f" {len(rollout.policy.steps)}, weight {progress.weight}):"
-        f" {available(seen.candidate)} of {seen.wanted} pods are ready"
-    )
-    if progress.state is State.BAKING:
-        until = progress.until(progress.step_since, step_of(progress, rollout.policy).hold_s)
-        text += f"; holds until {_time(until)}"
-    return text
-
-
-def _time(at: datetime | None) -> str:
-    return timestamp(at) if at else "further notice"
-
-
-def _stable_label(seen: View) -> str:
-    return f"revision {label(seen.rollout.stable)}" if seen.rollout.stable else "nothing"
 
 
 def _progress(seen: View) -> tuple[str, str]:
@@ -347,17 +236,6 @@ def _phase(seen: View, findings: list[Condition]) -> str:
 _PHASES: Final = {c.PAUSED: "Paused", c.PINNED: "RollingBack"}
 
 
-def _applied(seen: View) -> int:
-    """Percent of the requests that the candidate gets now, as the live Service has it."""
-    match seen.rollout.live:
-        case Route.SHARED:
-            stable, candidate = available(seen.stable), available(seen.candidate)
-            return percent(candidate, stable + candidate)
-        case Route.CANDIDATE if seen.rollout.candidate and seen.rollout.stable:
-            return 100
-    return 0
-
-
 def _summary(seen: View, ready: Condition) -> dict[str, str]:
     rollout = seen.rollout
     counts = str(available(seen.stable)) if rollout.stable else ""
@@ -366,28 +244,15 @@ def _summary(seen: View, ready: Condition) -> dict[str, str]:
     return {
         "ready": "True" if ready.status else "False",
         "stable": label(rollout.stable) if rollout.stable else "",
-        "candidate": _candidate_text(seen),
+        "candidate": candidate_text(seen),
         "replicas": f"{counts}/{seen.wanted}",
     }
-
-
-def _candidate_text(seen: View) -> str:
-    rollout = seen.rollout
-    if rollout.candidate is None:
-        return ""
-    weight = f" {_applied(seen)}%" if rollout.progress.weight and rollout.stable else ""
-    return f"{label(rollout.candidate)}{weight}"
 
 
 def _desired(rollout: Rollout) -> dict[str, str]:
     progress = rollout.progress
     pin = {"pinnedBy": progress.pinned_by, "pinnedFrom": progress.pinned_from}
     return {"hash": rollout.desired, **(pin if progress.pinned else {})}
-
-
-def label(revision: Revision) -> str:
-    """Name a revision for people: its number and the beginning of its hash."""
-    return f"r{revision.number} {revision.hash[:_SHORT]}"
 
 
 def _total(snapshot: Snapshot) -> int:
@@ -439,31 +304,13 @@ def _rollout(seen: View) -> dict[str, Any]:
         "id": f"{rollout.current.number}-{rollout.progress.attempt}",
         **written(rollout.progress),
     }
-    if weight := _weight(seen):
+    if weight := weight_of(seen):
         report["weight"] = weight
     if rollout.stable and rollout.stable.promoted_at:
         report["promotedAt"] = rollout.stable.promoted_at
     if floors := _floors(seen):
         report["capacityFloor"] = floors
     return report
-
-
-def _weight(seen: View) -> dict[str, Any]:
-    """What is wished, what is so, and whether it was left the time to come about."""
-    progress = seen.rollout.progress
-    if not progress.weight or seen.rollout.stable is None:
-        return {}
-    is_settled = progress.state in (State.BAKING, State.WATCHING) or bool(
-        progress.state is State.PAUSED and progress.step_since
-    )
-    report: dict[str, Any] = {
-        "desired": progress.weight,
-        "applied": _applied(seen),
-        "verified": is_settled,
-    }
-    if progress.state in STEPPING:
-        report["mode"] = "ReplicaRatio"
-    return report | ({"note": progress.note} if progress.note else {})
 
 
 def _floors(seen: View) -> dict[str, int]:

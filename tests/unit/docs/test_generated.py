@@ -8,7 +8,16 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
-from slipway_operator.plan.conditions import ORDER, REASONS, SERVING, SETTLED, VERIFIED
+from slipway_operator.plan.conditions import (
+    CHECKS_MET,
+    CHECKS_RUN,
+    ORDER,
+    REASONS,
+    SERVING,
+    SETTLED,
+    TRAFFIC_SETTLED,
+    VERIFIED,
+)
 from slipway_operator.plan.progress import State
 from slipway_operator.telemetry.metrics import Metrics
 from slipway_runtime.__main__ import EXIT_MISSING_EXTRA
@@ -21,7 +30,7 @@ REFERENCE = (DOCS / "crd" / "modeldeployment.md").read_text()
 TROUBLESHOOTING = (DOCS / "guides" / "troubleshooting.md").read_text()
 OPERATIONS = (DOCS / "guides" / "operations.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
-GOOD = {SERVING, SETTLED, VERIFIED}
+GOOD = {SERVING, SETTLED, VERIFIED, TRAFFIC_SETTLED, CHECKS_MET, CHECKS_RUN}
 
 _spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
 assert _spec is not None

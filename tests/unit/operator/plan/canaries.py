@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from slipway_operator.plan.action import ACTION
 from slipway_operator.plan.clock import parse
+from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.names import MODEL, REVISION, Manifest
 from slipway_operator.plan.plan import plan
 from slipway_operator.plan.revision import read
@@ -49,6 +50,8 @@ class Canary(World):
         """Times from which on proxies may go by a selector, newest last."""
         self.is_disturbed = False
         """Somebody or something let a step be skipped or a candidate take over early."""
+        self.evidence: Evidence | None = None
+        """What was counted of the candidate."""
         self._random = random.Random(seed)
 
     # --- what the operator sees
@@ -59,7 +62,7 @@ class Canary(World):
         pods = [p for d in self.deployments() if (p := self._crashing_pod(d)) is not None]
         return Snapshot(
             found.mdep, found.now, found.defaults, found.children, (*found.pods, *pods),
-            missing_kinds=found.missing_kinds,
+            missing_kinds=found.missing_kinds, evidence=self.evidence,
         )  # fmt: skip
 
     def _crashing_pod(self, workload: Manifest) -> Manifest | None:

@@ -10,13 +10,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from slipway_operator.plan import machine, rollout
+from slipway_operator.api.v1alpha1 import parse_spec
+from slipway_operator.plan import allocation, machine, rollout, scene
+from slipway_operator.plan.allocation import candidate_size, stable_size
+from slipway_operator.plan.evidence import Evidence, Sample, identity
 from slipway_operator.plan.plan import Plan, plan
+from slipway_operator.plan.policy import policy_of
 from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.sizing import Size
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.traffic import Route, wanted_route
+from slipway_operator.plan.transition import prepared
 from tests.unit.operator.plan.canaries import CRASHING, ROLLOUT, URIS, Canaries, Canary
 from tests.unit.operator.plan.world import BAD_PODS, BrokenLaw
 
@@ -82,6 +87,57 @@ def test_a_crashing_candidate_is_sent_back() -> None:
     assert world.mdep["status"]["rollout"]["reason"] == "AnalysisFailed"
     assert world.condition("Stalled") == ("True", "RolloutAborted")
     assert world.condition("Available") == ("True", "Serving")
+
+
+def _counted(world: Canary, good: float, bad: float) -> None:
+    """Let the operator have read 10,000 good requests of stable, and some of the candidate."""
+    policy = policy_of(parse_spec(world.mdep["spec"]))
+    known = Evidence(identity(world.mdep["status"]["candidate"]["hash"], 1))
+    for stable, candidate in ((Sample(0, 0), Sample(0, 0)), (Sample(10_000, 0), Sample(good, bad))):
+        known = known.read({"s": stable}, {"c": candidate}, policy, is_cut=False)
+    world.evidence = known
+
+
+def test_evidence_sends_a_candidate_back() -> None:
+    world = _begun()
+    _until(world, "Baking")
+    _counted(world, good=60, bad=40)
+    world.reconcile()
+    status = world.mdep["status"]
+    assert (world.state, status["rollout"]["reason"]) == ("Aborting", "AnalysisFailed")
+    by_name = {check["name"]: check for check in status["analysis"]}
+    assert by_name["errors"]["verdict"] == "Fail"
+    assert by_name["errors"]["candidate"] == {"n": 100, "x": 40}
+    world.settle(100)
+    assert (world.state, world.selected()) == ("Failed", world.stable)
+
+
+def test_a_judged_step_waits_for_its_evidence_and_passes_on_it() -> None:
+    checks = [{"name": "errors", "type": "ErrorRate"}]
+    world = _begun(analysis={"checks": checks})
+    _until(world, "Baking")
+    for _ in range(60):
+        world.tick(5)
+        world.reconcile()
+    assert world.state == "Baking"
+    assert world.condition("AnalysisHealthy") == ("True", "NoEvidence")
+    _counted(world, good=2_500, bad=0)
+    world.reconcile()
+    assert world.condition("AnalysisHealthy") == ("True", "ChecksMet")
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+def test_evidence_that_was_told_outlives_the_operator() -> None:
+    world = _begun()
+    _until(world, "Baking")
+    _counted(world, good=2_500, bad=0)
+    world.reconcile()
+    before = world.mdep["status"]["analysis"]
+    world.evidence = None
+    world.reconcile()
+    assert world.mdep["status"]["analysis"] == before
+    assert world.condition("TrafficVerified") == ("True", "TrafficSettled")
 
 
 @pytest.mark.parametrize("state", ["Shifting", "Baking", "Watching"])
@@ -217,14 +273,14 @@ def _ends_the_candidate_at_once(scene: Any, seen: Any, progress: Progress) -> Si
     return _SIZE(scene, seen, progress)
 
 
-_SIZE = rollout._candidate_size
+_SIZE = candidate_size
 
 
 def _follows_the_weight(scene: Any, seen: Any, progress: Progress) -> Size:
     return Size(1) if progress.is_exposed else _STABLE_SIZE(scene, seen, progress)
 
 
-_STABLE_SIZE = rollout._stable_size
+_STABLE_SIZE = stable_size
 
 
 def _shares_at_once(progress: Progress, *found: Any, is_first: bool) -> Route:
@@ -256,11 +312,11 @@ def _deletes_stable(patch: pytest.MonkeyPatch) -> None:
     "mutate",
     [
         pytest.param(
-            _function(rollout, "live_route", lambda *found: Route.CANDIDATE),
+            _function(scene, "live_route", lambda *found: Route.CANDIDATE),
             id="commits without looking where traffic goes",
         ),
         pytest.param(
-            _function(rollout, "_candidate_size", _ends_the_candidate_at_once),
+            _function(rollout, "candidate_size", _ends_the_candidate_at_once),
             id="scales down before traffic has left",
         ),
         pytest.param(
@@ -268,17 +324,18 @@ def _deletes_stable(patch: pytest.MonkeyPatch) -> None:
             id="promotes what the spec asks for now",
         ),
         pytest.param(
-            _function(rollout, "wanted_route", _shares_at_once), id="moves traffic before capacity"
+            _function(allocation, "wanted_route", _shares_at_once),
+            id="moves traffic before capacity",
         ),
         pytest.param(_deletes_stable, id="collects the stable revision"),
         pytest.param(
             _row(State.BAKING, "_is_superseded",
-                 lambda p, f, policy: machine._prepared(p, f, policy)
+                 lambda p, f, policy: prepared(p, f, policy)
                  if f.desired != p.candidate else None),
             id="takes the next candidate without draining",
         ),
         pytest.param(
-            _function(rollout, "_stable_size", _follows_the_weight),
+            _function(rollout, "stable_size", _follows_the_weight),
             id="scales the stable revision down early",
         ),
     ],

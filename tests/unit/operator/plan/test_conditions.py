@@ -10,7 +10,7 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan import pods, supply
 from slipway_operator.plan.conditions import Condition, find, merge
 
-_TYPES = {c.READY, c.AVAILABLE, c.RECONCILING, c.STALLED, c.MODEL_SUPPLIED}
+_TYPES = set(c.ORDER)
 
 
 def _constants(module: object) -> set[str]:

@@ -10,10 +10,12 @@ import pytest
 
 from slipway_operator.plan.action import Action, Verb, action_of
 from slipway_operator.plan.clock import timestamp
-from slipway_operator.plan.machine import Facts, Trouble, advance, asked
+from slipway_operator.plan.machine import advance
 from slipway_operator.plan.policy import Otherwise, Policy, Step, Strategy
 from slipway_operator.plan.progress import Progress, State, read, written
+from slipway_operator.plan.request import asked
 from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.transition import Facts, Trouble
 from slipway_operator.verdict.outcome import Action as OnFailure
 from slipway_operator.verdict.outcome import Finding, Verdict
 from tests.builders import NOW
@@ -23,6 +25,7 @@ POLICY = Policy(
     strategy=Strategy.CANARY, steps=(Step(20), Step(50)), watch_s=300.0, settle_s=5.0,
 )  # fmt: skip
 CUT = Policy()
+JUDGED = replace(POLICY, is_judged=True, on_no_data=Otherwise.PAUSE)
 
 
 def ago(seconds: float) -> str:
@@ -249,6 +252,42 @@ WHOLE = {"candidate_pods": 4, "is_complete": True}
             id="Baking: approved in advance",
         ),
         pytest.param(
+            baking(), facts(**SHARED), JUDGED, None, id="Baking: too little traffic, it waits"
+        ),
+        pytest.param(
+            baking(3600), facts(**SHARED), JUDGED, ("Paused", "InsufficientTraffic"),
+            id="Baking: too little traffic for too long",
+        ),
+        pytest.param(
+            baking(3600), facts(**SHARED), replace(JUDGED, on_no_data=Otherwise.ABORT),
+            ("Aborting", "InsufficientTraffic"), id="Baking: too little traffic may abort",
+        ),
+        pytest.param(
+            baking(3600), facts(**SHARED), replace(JUDGED, on_no_data=Otherwise.ADVANCE),
+            ("Shifting", ""), id="Baking: or advance",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, verdict=Verdict.RUNNING), JUDGED, ("Shifting", ""),
+            id="Baking: what cannot be told stands in nobody's way",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, verdict=Verdict.RUNNING),
+            replace(JUDGED, on_inconclusive=Otherwise.PAUSE), ("Paused", "Inconclusive"),
+            id="Baking: unless it is to",
+        ),
+        pytest.param(
+            baking(), facts(**SHARED, verdict=Verdict.PASS), JUDGED, ("Shifting", ""),
+            id="Baking: all checks pass",
+        ),
+        pytest.param(
+            paused("InsufficientTraffic"), facts(**SHARED), JUDGED, None,
+            id="Paused: traffic is still missing",
+        ),
+        pytest.param(
+            paused("InsufficientTraffic"), facts(**SHARED, verdict=Verdict.PASS), JUDGED,
+            ("Baking", ""), id="Paused: it has come",
+        ),
+        pytest.param(
             baking(0, note="ReplicaGranularity: 1 of 2"), facts(**SHARED),
             replace(POLICY, on_coarse=Otherwise.PAUSE), ("Paused", "ReplicaGranularity"),
             id="Baking: pods are too coarse",
@@ -312,6 +351,14 @@ WHOLE = {"candidate_pods": 4, "is_complete": True}
         pytest.param(
             promoting(since=ago(1800)), facts(**SHARED), POLICY, ("Aborting", "ProgressDeadline"),
             id="Promoting: too late",
+        ),
+        pytest.param(
+            promoting(is_fast=True), facts(finding=FAIL), POLICY, None,
+            id="Promoting: nothing speaks against what is wanted back",
+        ),
+        pytest.param(
+            promoting(), facts(finding=FAIL, stable_pods=0), POLICY, None,
+            id="Promoting: there is nothing to go back to",
         ),
         pytest.param(
             watching(299), facts(route=Route.CANDIDATE), POLICY, None, id="Watching: goes on"
@@ -400,6 +447,13 @@ def test_the_next_step(
     found = advance(progress, facts(shares=shares, **SHARED), policy)
     assert found is not None
     assert (str(found.state), found.step, found.weight) == expected
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(Verdict.NO_DATA, True), (Verdict.PASS, False)])
+def test_a_step_that_nothing_was_known_of_is_remembered(verdict: Verdict, expected: bool) -> None:
+    found = advance(baking(), facts(**SHARED, verdict=verdict), POLICY)
+    assert found is not None
+    assert found.without_evidence is expected
 
 
 def test_edited_steps_go_on_with_the_first_of_a_greater_weight() -> None:

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from slipway_operator.api.v1alpha1 import parse_spec
-from slipway_operator.plan.policy import Otherwise, Policy, Step, Strategy, policy_of
+from slipway_operator.plan.policy import (
+    CHECKS,
+    Check,
+    CheckType,
+    Otherwise,
+    Policy,
+    Step,
+    Strategy,
+    policy_of,
+)
+from slipway_operator.verdict.outcome import Action as OnFailure
 from tests.builders import spec_of
 
 
@@ -44,6 +54,36 @@ def test_the_empty_block_is_a_canary_with_the_documented_defaults() -> None:
         ({"watch": "0s"}, "watch_s", 0.0),
         ({"rollback": "Canary"}, "rolls_back_fast", False),
         ({"whenStableUnavailable": "Hold"}, "fixes_forward", False),
+        ({"analysis": {}}, "is_judged", True),
+        ({"analysis": {}}, "on_no_data", Otherwise.PAUSE),
+        ({"analysis": {}}, "checks", CHECKS),
+        ({"analysis": {"interval": "5s"}}, "interval_s", 5.0),
+        ({"analysis": {"warmup": "0s"}}, "warmup_s", 0.0),
+        ({"analysis": {"minRequests": 7}}, "min_requests", 7),
+        ({"analysis": {"maxStepDuration": "2h"}}, "max_step_s", 7200.0),
+        ({"analysis": {"falseAlarmPercent": 5}}, "false_alarm", 0.05),
+        ({"analysis": {"onInconclusive": "Abort"}}, "on_inconclusive", Otherwise.ABORT),
+        ({"analysis": {"onNoData": "Advance"}}, "on_no_data", Otherwise.ADVANCE),
+        (
+            {"analysis": {"checks": [{"name": "slow", "type": "Latency", "target": "50ms"}]}},
+            "checks", (Check("slow", CheckType.LATENCY, floor=0.05, target_s=0.05),),
+        ),
+        (
+            {"analysis": {"checks": [{"name": "e", "type": "ErrorRate", "marginPercent": 50,
+                                      "floorPercent": "2", "detectPercent": 50,
+                                      "action": "Pause"}]}},
+            "checks",
+            (Check("e", CheckType.ERROR_RATE, OnFailure.PAUSE, 0.5, 0.02, 0.5),),
+        ),
+        (
+            {"analysis": {"checks": [{"name": "r", "type": "Restarts", "max": 0}]}},
+            "checks", (Check("r", CheckType.RESTARTS, most=0),),
+        ),
+        (
+            {"analysis": {"checks": [{"name": "d", "type": "PredictionDrift",
+                                      "threshold": "0.3"}]}},
+            "checks", (Check("d", CheckType.PREDICTION_DRIFT, OnFailure.WARN, threshold=0.3),),
+        ),
         ({"traffic": {"settle": "0s"}}, "settle_s", 0.0),
         ({"traffic": {"replicaRatio": {"tolerancePercent": 0}}}, "tolerance_percent", 0),
         ({"traffic": {"replicaRatio": {"onCoarse": "Skip"}}}, "on_coarse", Otherwise.SKIP),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from slipway_operator.plan import children, rollout, sizing
+from slipway_operator.plan import allocation, children, rollout, scene, sizing
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.sizing import Size
 from slipway_operator.plan.snapshot import Snapshot
@@ -114,6 +114,16 @@ def _function(module: Any, name: str, broken: Callable[..., Any]) -> Break:
     return lambda patch: patch.setattr(module, name, broken)
 
 
+def _everywhere(name: str, broken: Callable[..., Any]) -> Break:
+    """Replace a function in both modules that decide by it."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        for module in (allocation, rollout):
+            patch.setattr(module, name, broken)
+
+    return mutate
+
+
 def _planner(broken: Callable[[Snapshot, Plan], Plan]) -> Break:
     def planner(snapshot: Snapshot) -> Plan:
         return broken(snapshot, plan(snapshot))
@@ -145,11 +155,11 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
     "mutate",
     [
         pytest.param(
-            _function(rollout, "is_complete", lambda workload, size: True),
+            _everywhere("is_complete", lambda workload, size: True),
             id="promotes before all pods are ready",
         ),
         pytest.param(
-            _function(rollout, "live_route", lambda *found: Route.CANDIDATE),
+            _function(scene, "live_route", lambda *found: Route.CANDIDATE),
             id="commits before the apex selects it",
         ),
         pytest.param(

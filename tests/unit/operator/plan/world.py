@@ -25,7 +25,7 @@ from slipway_operator.plan.names import MODEL_DIGEST, REVISION, Manifest, Owner,
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.policy import SCALE_DOWN_DELAY_S
 from slipway_operator.plan.revision import read, revision_hash
-from slipway_operator.plan.rollout import is_complete
+from slipway_operator.plan.scene import is_complete
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.sizing import Size, bounds, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot

@@ -1,0 +1,133 @@
+"""Checks of a candidate: the block `spec.rollout.analysis`. None of it belongs to the revision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from slipway_operator.api.fields import Block, Duration, block_rules, rule, rules
+
+_DECIMAL = r"^[0-9]{1,3}(\.[0-9]{1,4})?$"
+
+Percent = Annotated[int, Field(ge=1, le=10_000)]
+Decimal = Annotated[str, Field(pattern=_DECIMAL, max_length=8)]
+"""A number as text: Kubernetes' types have no fractions."""
+
+
+def _between(field: str, least: str, most: str) -> dict[str, Any]:
+    expression = f"duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+    return rules(rule(expression, f"rollout.analysis.{field}: expected {least} to {most}"))
+
+
+class Check(Block):
+    """One question about the candidate."""
+
+    model_config = block_rules(
+        rule(
+            "(self.type in ['ErrorRate', 'Latency'] || !(has(self.marginPercent)"
+            " || has(self.floorPercent) || has(self.detectPercent)))"
+            " && (self.type == 'Latency' || !has(self.target))"
+            " && (self.type == 'Restarts' || !has(self.max))"
+            " && (self.type == 'PredictionDrift' || !has(self.threshold))",
+            "rollout.analysis.checks: marginPercent, floorPercent and detectPercent belong to"
+            " ErrorRate and Latency, target to Latency, max to Restarts, threshold to"
+            " PredictionDrift",
+        ),
+    )
+
+    name: str = Field(
+        min_length=1,
+        max_length=40,
+        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        description="name of the check. Required.",
+    )
+    type: Literal["ErrorRate", "Latency", "Restarts", "PredictionDrift"] = Field(
+        description="type: ErrorRate, Latency, Restarts or PredictionDrift. Required."
+    )
+    action: Literal["Abort", "Pause", "Warn"] | None = Field(
+        default=None,
+        description="action of a failure: Abort, Pause or Warn. Default Abort; of PredictionDrift "
+        "Warn.",
+    )
+    margin_percent: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        default=None,
+        description="marginPercent of more bad requests that is put up with. Default 25.",
+    )
+    floor_percent: Decimal | None = Field(
+        default=None,
+        description="floorPercent of bad requests, as text, up to which nothing fails. Default "
+        '"0.5"; of Latency "5".',
+    )
+    detect_percent: Percent | None = Field(
+        default=None,
+        description="detectPercent of more bad requests that a Pass rules out. Default 100.",
+    )
+    target: Duration | None = Field(
+        default=None,
+        description="target beyond which an answer is slow. Default: what 5 % and 1 % of the "
+        "stable's exceed.",
+    )
+    max: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        default=None, description="max is the number of restarts that is put up with. Default 1."
+    )
+    threshold: Decimal | None = Field(
+        default=None,
+        description='threshold of the PSI, as text. Default "0.2".',
+    )
+
+
+class Analysis(Block):
+    """How a candidate is judged."""
+
+    interval: Duration | None = Field(
+        default=None,
+        description="interval between readings of the pods' counters. Default 15s. Live.",
+        json_schema_extra=_between("interval", "5s", "5m"),
+    )
+    warmup: Duration | None = Field(
+        default=None,
+        description="warmup of a pod, whose answers do not count for Latency. Default 60s. Live.",
+        json_schema_extra=_between("warmup", "0s", "1h"),
+    )
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="minRequests to the candidate without which no check passes. Default 100. "
+        "Live.",
+    )
+    max_step_duration: Duration | None = Field(
+        default=None,
+        description="maxStepDuration is how long a step waits for minRequests. Default 1h. Live.",
+        json_schema_extra=_between("maxStepDuration", "1m", "168h"),
+    )
+    false_alarm_percent: Annotated[int, Field(ge=1, le=20)] | None = Field(
+        default=None,
+        description="falseAlarmPercent is the chance to abort a candidate that is no worse. "
+        "Default 1. Live.",
+    )
+    on_inconclusive: Literal["Advance", "Pause", "Abort"] | None = Field(
+        default=None,
+        description="onInconclusive is what follows when a check cannot tell after the hold. "
+        "Default Advance. Live.",
+    )
+    on_no_data: Literal["Advance", "Pause", "Abort"] | None = Field(
+        default=None,
+        description="onNoData is what follows when there was too little traffic. Default Pause. "
+        "Live.",
+    )
+    checks: (
+        Annotated[
+            list[Check],
+            Field(
+                max_length=10,
+                json_schema_extra={
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["name"],
+                },
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="checks of the candidate. Default: errors, latency and restarts. Live.",
+    )

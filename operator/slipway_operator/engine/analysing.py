@@ -1,0 +1,193 @@
+"""The loop that reads both tracks of rollouts in progress and tells what the checks come to.
+
+It reads pods; what follows from a verdict the next pass decides. Only the leader reads. What was
+counted is remembered here between two readings, and by the status beyond the end of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from slipway_operator.api import v1alpha1
+from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
+from slipway_operator.engine.metering import serves
+from slipway_operator.engine.scrape import NoReading
+from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.plan.clock import parse
+from slipway_operator.plan.evidence import Evidence, Sample, identity, restored
+from slipway_operator.plan.names import ADMIN_PORT
+from slipway_operator.plan.policy import Policy, policy_of
+from slipway_operator.plan.progress import BEFORE_CUT, State, read
+
+log = logging.getLogger(__name__)
+
+Manifest = dict[str, Any]
+
+_LOOK_S: Final = 1.0
+TELL_EVERY_S: Final = 30.0
+"""Numbers that move are told at most this often: each telling is a write of the status."""
+_GAP: Final = 3.0
+"""Intervals without a reading after which nothing is concluded from the next one."""
+_READ: Final = frozenset({*BEFORE_CUT, State.PROMOTING, State.WATCHING})
+
+
+class Reader(Protocol):
+    """The request a reading makes."""
+
+    async def sample(self, host: str, port: int) -> Sample:
+        """Read one pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is remembered of one rollout, and when it was read and told."""
+
+    evidence: Evidence
+    read_at: float = float("-inf")
+    told_at: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A rollout to be read."""
+
+    policy: Policy
+    stable: str
+    candidate: str
+    rollout: str
+    is_cut: bool
+    status: Mapping[str, Any]
+
+
+class Analysing:
+    """Keeps what is told of rollouts true."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        queue: WorkQueue[ObjectKey],
+        reader: Reader,
+        is_leading: Callable[[], bool],
+        port: int = ADMIN_PORT,
+    ) -> None:
+        self._cache, self._queue, self._reader = cache, queue, reader
+        self._is_leading, self._port = is_leading, port
+        self._known: dict[ObjectKey, _Known] = {}
+        self.told: dict[ObjectKey, Evidence] = {}
+        """What the next pass of each ModelDeployment is to know."""
+
+    async def run(self) -> None:
+        """Read again and again, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._is_leading():
+                await self.look(loop.time)
+            else:  # whoever leads writes the status, from which we begin anew
+                self._known.clear()
+                self.told.clear()
+
+    async def look(self, clock: Callable[[], float]) -> None:
+        """Read every rollout that is due."""
+        wanted = dict(self._wanted())
+        for gone in self._known.keys() - wanted.keys():
+            del self._known[gone]
+            self.told.pop(gone, None)
+        due = [(k, w) for k, w in wanted.items() if self._is_due(k, w, clock())]
+        await asyncio.gather(*(self._read(key, want, clock) for key, want in due))
+
+    def _wanted(self) -> list[tuple[ObjectKey, _Wanted]]:
+        found = []
+        for key in self._cache.model_deployments():
+            mdep = self._cache.get(CacheKey(v1alpha1.KIND, *key)) or {"spec": {}}
+            # Most have no rollout in progress, or nothing to judge one by: they are not parsed.
+            if (want := _wanted(mdep)) is not None:
+                found.append((key, want))
+        return found
+
+    def _is_due(self, key: ObjectKey, want: _Wanted, now: float) -> bool:
+        known = self._known.get(key)
+        if known is None or known.evidence.rollout != want.rollout:
+            self._known[key] = _Known(restored(want.rollout, want.status))
+            return True
+        return now - known.read_at >= want.policy.interval_s
+
+    async def _read(self, key: ObjectKey, want: _Wanted, clock: Callable[[], float]) -> None:
+        stable, candidate = await asyncio.gather(
+            self._samples(key, want.stable, 0.0),
+            self._samples(key, want.candidate, want.policy.warmup_s),
+        )
+        now, known = clock(), self._known[key]
+        evidence = known.evidence
+        if now - known.read_at > _GAP * want.policy.interval_s:
+            evidence = replace(evidence, stable={}, candidate={}, was_cut=False)
+        evidence = evidence.read(stable, candidate, want.policy, is_cut=want.is_cut)
+        self._known[key] = replace(known, evidence=evidence, read_at=now)
+        self._tell(key, want, now)
+
+    def _tell(self, key: ObjectKey, want: _Wanted, now: float) -> None:
+        """Tell of another verdict at once, of other numbers now and then."""
+        known, told = self._known[key], self.told.get(key)
+        is_news = told is None or _verdicts(told, want) != _verdicts(known.evidence, want)
+        if is_news or now - known.told_at >= TELL_EVERY_S:
+            self.told[key] = known.evidence
+            self._known[key] = replace(known, told_at=now)
+            self._queue.add(key)
+
+    async def _samples(self, key: ObjectKey, revision: str, warmup_s: float) -> dict[str, Sample]:
+        pods = [p for p in self._cache.pods(key) if serves(p, revision)]
+        found = await asyncio.gather(*(self._sample(p, warmup_s) for p in pods))
+        return {
+            pod["metadata"]["uid"]: sample
+            for pod, sample in zip(pods, found, strict=True)
+            if sample is not None
+        }
+
+    async def _sample(self, pod: Manifest, warmup_s: float) -> Sample | None:
+        try:
+            found = await self._reader.sample(pod["status"]["podIP"], self._port)
+        except NoReading as error:
+            log.debug("no reading", extra={"cause": str(error)})
+            return None
+        return replace(found, is_warm=_ready_for_s(pod) >= warmup_s)
+
+
+def _wanted(mdep: Mapping[str, Any]) -> _Wanted | None:
+    status = mdep.get("status") or {}
+    stable = str((status.get("stable") or {}).get("hash") or "")
+    if not stable or not mdep["spec"].get("rollout"):
+        return None
+    progress = read(status)
+    if progress is None or progress.state not in _READ or not progress.candidate:
+        return None
+    try:
+        policy = policy_of(v1alpha1.parse_spec(mdep["spec"]))
+    except ValidationError:  # told by the status already
+        return None
+    if not policy.steps and not policy.watch_s:
+        return None
+    weight = (status.get("rollout") or {}).get("weight") or {}
+    return _Wanted(
+        policy, stable, progress.candidate, identity(progress.candidate, progress.attempt),
+        is_cut=weight.get("applied") == 100, status=status,
+    )  # fmt: skip
+
+
+def _verdicts(evidence: Evidence, want: _Wanted) -> list[tuple[str, str]]:
+    return [(f.name, f.verdict) for f in evidence.findings(want.policy)]
+
+
+def _ready_for_s(pod: Mapping[str, Any]) -> float:
+    """How long a pod has been ready, by the clock of the cluster."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            since = parse(condition.get("lastTransitionTime"))
+            return (datetime.now(UTC) - since).total_seconds() if since else 0.0
+    return 0.0

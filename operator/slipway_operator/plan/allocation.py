@@ -1,0 +1,88 @@
+"""How many pods each track has in a state, and where traffic goes.
+
+Stays out: which state it is (`machine.py`), the arithmetic of shares (`ratio.py`), and the rule by
+which traffic moves (`traffic.py`).
+"""
+
+from __future__ import annotations
+
+from slipway_operator.plan import machine
+from slipway_operator.plan.progress import AT_REST, Progress, State
+from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
+from slipway_operator.plan.sizing import Size, desired_replicas
+from slipway_operator.plan.traffic import Route, Strength, wanted_route
+
+
+def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
+    """Say how many pods the candidate has in a state."""
+    full, live = seen.full.candidate, desired_replicas(seen.workload)
+    if full.is_off:
+        return full
+    match progress.state:
+        case State.FAILED:
+            return Size(0 if seen.live is Route.STABLE else live)
+        case State.ABORTING if not recreates(scene):
+            return Size(live)  # it gets no new ones, and keeps its own while they are used
+        case State.ABORTING:
+            return Size(0)
+    if recreates(scene) and not (seen.stable_is_gone or live):
+        return Size(0)
+    is_whole = progress.state in (State.PROMOTING, State.WATCHING)
+    if is_whole or machine.cuts(progress, scene.policy, is_first=scene.stable is None):
+        return full
+    number = max(1, progress.step)
+    share = seen.shares[number - 1] if number <= len(seen.shares) else max(1, live)
+    return Size(max(share, live) if progress.state is State.PREPARING else share)
+
+
+def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
+    """Say how many pods the stable revision has in a state."""
+    full, state = seen.full.stable, progress.state
+    if full.is_off or seen.candidate is None or state in (*AT_REST, State.ABORTING):
+        return full
+    if recreates(scene):
+        is_leaving = state in (State.PROMOTING, State.WATCHING) or (
+            state is State.PREPARING and seen.candidate.result and not scene.policy.is_paused
+        )
+        return Size(0) if is_leaving else full
+    if scene.policy.conserves and not full.is_floor and progress.is_exposed:
+        share = seen.shares[progress.step - 1] if 0 < progress.step <= len(seen.shares) else 0
+        return Size(max(1, full.replicas - min(share, seen.candidate_pods)))
+    return full
+
+
+def larger(announced: Size, following: Size) -> Size:
+    """Pods go only when it was announced."""
+    is_kept = announced.replicas > following.replicas or (announced.is_floor and following.is_off)
+    return announced if is_kept else following
+
+
+def route_of(scene: Scene, seen: Tracks, progress: Progress) -> Route:
+    """Say where traffic goes in a state that was announced."""
+    needed = candidate_size(scene, seen, progress).replicas
+    is_down = scene.stable is not None and not seen.stable_pods and not seen.full.candidate.is_off
+    mends = is_down and seen.candidate_pods > 0 and _may_mend(scene)
+    strength = Strength(
+        stable=seen.stable_pods,
+        candidate=seen.candidate_pods,
+        can_share=seen.is_free and seen.candidate_pods >= max(1, needed),
+        can_cut=mends
+        or (seen.workload is not None and is_complete(seen.workload, seen.full.candidate)),
+        can_return=_can_return(scene, seen),
+    )
+    return wanted_route(progress, seen.live, strength, is_first=scene.stable is None)
+
+
+def _may_mend(scene: Scene) -> bool:
+    return scene.policy.fixes_forward and not recreates(scene)
+
+
+def _can_return(scene: Scene, seen: Tracks) -> bool:
+    """The stable revision can take all traffic; if need be with fewer pods than it ought to have.
+
+    Where its pods were taken away on purpose, they have to be back first.
+    """
+    if recreates(scene) or seen.full.candidate.is_off or not seen.candidate_pods:
+        return True
+    is_thin = scene.policy.conserves and not seen.full.stable.is_floor
+    return seen.stable_pods >= (seen.full.stable.replicas if is_thin else 1)
