@@ -62,7 +62,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
+test-all: test hunt test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
 
 .PHONY: test-autoscaling
 test-autoscaling: $(STAMP) ## Let a real load scale real pods; prints tables (minutes)
@@ -83,6 +83,11 @@ test-cluster: $(STAMP) ## Run the tests against a real API server
 .PHONY: test-faults
 test-faults: $(STAMP) ## Kill the operator at every write, and let the API server fail in every way
 	@$(PY) -m tests.run faults
+
+.PHONY: hunt
+hunt: $(STAMP) ## Live a thousand random rollouts in simulation, looking for broken laws (minutes)
+	@SLIPWAY_HUNT=$(or $(LIVES),1000) $(PY) -m pytest -q tests/unit/operator/plan \
+	  -k "TestRollouts or TestCanaries"
 
 .PHONY: e2e
 e2e: $(STAMP) ## Run the tests with real pods

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from slipway_operator.plan import allocation, children, rollout, scene, sizing
@@ -22,19 +22,12 @@ from slipway_operator.plan.sizing import Size
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.traffic import Route
 from tests.builders import spec_of
+from tests.unit.operator.plan.lives import LIFE
 from tests.unit.operator.plan.machine import URIS, Rollouts
 from tests.unit.operator.plan.world import BrokenLaw, World
 
-_LIFE = settings(
-    max_examples=30,
-    stateful_step_count=30,
-    deadline=None,
-    # Shrinking a life of thirty steps takes minutes; the failing one is printed as it is.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 TestRollouts = Rollouts.TestCase
-TestRollouts.settings = _LIFE
+TestRollouts.settings = LIFE
 
 
 def test_a_first_revision_and_its_successor_come_to_rest() -> None:
@@ -191,7 +184,7 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
 )
 def test_a_broken_planner_is_found(mutate: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
-    hunt = settings(_LIFE, max_examples=1500, phases=[Phase.generate], database=None,
+    hunt = settings(LIFE, max_examples=1500, phases=[Phase.generate], database=None,
                     derandomize=True, report_multiple_bugs=False)  # fmt: skip
     with pytest.raises(BrokenLaw):
         run_state_machine_as_test(Rollouts, settings=hunt)
