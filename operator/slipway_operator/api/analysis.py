@@ -90,7 +90,7 @@ class Analysis(Block):
         description="warmup of a pod, whose answers do not count for Latency. Default 60s. Live.",
         json_schema_extra=_between("warmup", "0s", "1h"),
     )
-    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    min_requests: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
         description="minRequests to the candidate without which no check passes. Default 100. "
         "Live.",

@@ -42,6 +42,12 @@ def test_the_committed_file_is_in_step() -> None:
     assert COMMITTED.read_text() == crd.render()
 
 
+def test_no_key_is_a_boolean_to_kubectl() -> None:
+    """Go reads YAML 1.1, where `n` and `y` are booleans, too."""
+    assert re.findall(r"(?m)^ *([yYnN]):|[{,] ?([yYnN]):", crd.render()) == []
+    assert "'n':" in crd.render()
+
+
 def test_it_stays_below_64_kilobytes() -> None:
     assert len(crd.render().encode()) < 64 * 1024
 
