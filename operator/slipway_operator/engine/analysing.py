@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 Manifest = dict[str, Any]
 
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 5.0
+"""The shortest interval that there is: looking at thousands of models is not free."""
 TELL_EVERY_S: Final = 30.0
 """Numbers that move are told at most this often: each telling is a write of the status."""
 _GAP: Final = 3.0

@@ -139,17 +139,24 @@ class Evidence:
         return replace(self, rates=rates, latencies=latencies, last=seen)
 
     def _alone(self, candidate: Growth, policy: Policy) -> Evidence:
-        """After the cut: against what the stable revision did before it."""
+        """After the cut: against what the stable revision did before it.
+
+        Where it was never compared with, after one cut, that is all that its pods have ever done.
+        """
+        done = Tally(
+            sum(p.good + p.bad for p in self.stable.values()),
+            sum(p.bad for p in self.stable.values()),
+        )
         rates = {
-            check.name: self._rates(check).grown_alone(
-                candidate.requests, criteria_of(check, policy)
-            )
+            check.name: self._rates(check)
+            .referenced(done)
+            .grown_alone(candidate.requests, criteria_of(check, policy))
             for check in policy.of_type(CheckType.ERROR_RATE)
         }
         latencies = {
-            check.name: self._latency(check).grown_alone(
-                candidate.answers, criteria_of(check, policy)
-            )
+            check.name: self._latency(check)
+            .referenced(_summed(self.stable, "answers"))
+            .grown_alone(candidate.answers, criteria_of(check, policy))
             for check in policy.of_type(CheckType.LATENCY)
         }
         return replace(self, rates=rates, latencies=latencies)

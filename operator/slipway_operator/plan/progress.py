@@ -37,6 +37,9 @@ STEPPING: Final = frozenset({State.SHIFTING, State.BAKING, State.PAUSED})
 BEFORE_CUT: Final = frozenset({State.PREPARING, *STEPPING})
 
 
+_STATES: Final = frozenset(State)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """What is remembered. Times are as Kubernetes writes them, and empty for never."""
@@ -111,7 +114,7 @@ def read(status: Mapping[str, Any]) -> Progress | None:
     """Read what a status remembers; None when it remembers nothing of a rollout."""
     told = status.get("rollout") or {}
     desired = status.get("desired") or {}
-    if told.get("state") not in set(State):
+    if told.get("state") not in _STATES:
         return None
     weight = told.get("weight") or {}
     return Progress(

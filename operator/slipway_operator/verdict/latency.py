@@ -72,6 +72,11 @@ class Latency:
         """Begin with limits."""
         return cls(tuple((limit, Rates()) for limit in chosen))
 
+    def referenced(self, stable: Buckets) -> Latency:
+        """Take what the stable revision did earlier, where it was never compared with."""
+        parts = tuple((e, r.referenced(slow(stable, e))) for e, r in self.parts)
+        return replace(self, parts=parts)
+
     def grown(self, candidate: Buckets, stable: Buckets, criteria: Criteria) -> Latency:
         """Take an interval in."""
         return replace(

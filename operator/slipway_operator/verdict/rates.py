@@ -80,6 +80,10 @@ class Rates:
         """
         return replace(self, dispersion=self.dispersion.grown(stable))
 
+    def referenced(self, stable: Tally) -> Rates:
+        """Take what the stable revision did earlier, where it was never compared with."""
+        return self if self.stable.requests else replace(self, stable=stable)
+
     def grown(self, seen: Interval, criteria: Criteria) -> Rates:
         """Take an interval in, in which both revisions had requests or could have had them."""
         margin, detect = math.log1p(criteria.margin), math.log1p(criteria.detect)

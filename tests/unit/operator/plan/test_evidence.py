@@ -136,6 +136,22 @@ def test_after_the_cut_the_candidate_is_held_to_what_the_stable_one_did() -> Non
     assert verdict(known) is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("policy", "bad", "slow"),
+    [
+        pytest.param(ERRORS, 60, 0, id="errors"),
+        pytest.param(LATENCY, 0, 90, id="slow answers"),
+    ],
+)
+def test_after_one_cut_it_is_held_to_all_that_the_stable_pods_have_done(
+    policy: Policy, bad: float, slow: float
+) -> None:
+    known, stable = Evidence(THIS), {"s": sample(5000, 5, slow=9)}
+    for candidate in (sample(0), sample(100), sample(300 - bad, bad, slow=slow)):
+        known = known.read(stable, {"c": candidate}, policy, is_cut=True)
+    assert verdict(known, policy) is Verdict.FAIL
+
+
 def test_evidence_survives_a_restart() -> None:
     known = after((sample(1000), sample(0)), (sample(2000, 9), sample(100, 1)), policy=POLICY)
     status = {
