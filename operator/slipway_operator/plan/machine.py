@@ -102,7 +102,11 @@ def _changes_its_mind(progress: Progress, facts: Facts, policy: Policy) -> Progr
 
 def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """Trouble that waiting does not cure, or the deadline. A first revision goes on trying."""
-    if not facts.stable or facts.is_off or _may_fix_forward(facts, policy):
+    if not facts.stable:
+        return None
+    if facts.trouble is not None and not facts.is_supplied:
+        return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
+    if facts.is_off or _may_fix_forward(facts, policy):
         return None
     if facts.trouble is not None and facts.candidate_pods < facts.needed:
         return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)

@@ -36,11 +36,18 @@ from slipway_operator.plan.scene import (
     see,
     trouble_of,
 )
-from slipway_operator.plan.sizing import Size, Sizes
+from slipway_operator.plan.sizing import Size, Sizes, desired_replicas
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
-from slipway_operator.plan.tracks import Records, others, records, stable_revision
-from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.tracks import (
+    Records,
+    is_selected,
+    others,
+    records,
+    stable_revision,
+    workload_of,
+)
+from slipway_operator.plan.traffic import Route, live_route
 from slipway_operator.plan.transition import Facts, step_of
 from slipway_operator.verdict.counts import Interval
 from slipway_operator.verdict.outcome import Finding, together, worst
@@ -131,10 +138,28 @@ def _remembered(scene: Scene) -> Progress | None:
     """What the status says; None when it cannot be true of what there is."""
     told = read(scene.snapshot.status)
     if told is None:
-        return None
+        return _exposed(scene)
     if scene.stable is None and told.state not in (State.PREPARING, State.PROMOTING):
         return None
     return told if told.candidate or told.state is State.IDLE else None
+
+
+def _exposed(scene: Scene) -> Progress | None:
+    """A lost status, and traffic at a revision that nobody asks for any more: it goes back first.
+
+    Else its pods would end while proxies still use them.
+    """
+    stable, snapshot = scene.stable, scene.snapshot
+    route = live_route(snapshot, stable, None)
+    if stable is None or route is Route.STABLE:
+        return None
+    for revision in scene.known.values():
+        is_used = route is Route.SHARED or is_selected(snapshot, revision)
+        is_asked_for = revision.hash in (stable.hash, scene.spec_hash)
+        if is_used and not is_asked_for and desired_replicas(workload_of(snapshot, revision)):
+            lost = Progress(State.IDLE, candidate=revision.hash, is_exposed=True)
+            return lost.begun(State.ABORTING, snapshot.now, reason=c.SUPERSEDED)
+    return None
 
 
 def _transitions(scene: Scene, before: Progress | None) -> Progress:

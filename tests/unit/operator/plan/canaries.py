@@ -292,5 +292,5 @@ class Canaries(RuleBasedStateMachine):
         self.world.lose_status()
 
     def teardown(self) -> None:
-        self._change(rollout=ROLLOUT)
+        self._change(rollout=ROLLOUT, replicas=_REPLICAS)
         self.world.settle(200)

@@ -237,6 +237,20 @@ def test_a_suspended_canary_rests_and_goes_on() -> None:
     assert world.mdep["status"]["stable"]["revision"] == 2
 
 
+def test_a_lost_status_and_another_spec_end_no_pod_that_may_have_traffic() -> None:
+    world = _begun()
+    _until(world, "Baking")
+    second = world.mdep["status"]["candidate"]["hash"]
+    world.change(spec_of(URIS[2]))
+    world.lose_status()
+    for _ in range(4):
+        world.reconcile()  # the laws of the world are checked at every write
+    assert world.mdep["status"]["candidate"]["hash"] == second
+    assert world.state == "Aborting"
+    world.settle(200)
+    assert world.mdep["status"]["stable"]["revision"] == 3
+
+
 def test_a_rollback_by_action_pins_until_the_spec_changes() -> None:
     world = _begun()
     world.settle(100)

@@ -130,6 +130,12 @@ WHOLE = {"candidate_pods": 4, "is_complete": True}
             POLICY, ("Aborting", "NotFound"), id="Preparing: the model cannot be had",
         ),
         pytest.param(
+            at(State.PREPARING),
+            facts(candidate_pods=0, is_off=True, is_supplied=False,
+                  trouble=Trouble("NotFound", "404")),
+            CUT, ("Aborting", "NotFound"), id="Preparing: nor when no pods are wanted",
+        ),
+        pytest.param(
             at(State.PREPARING, since=ago(1800)), facts(candidate_pods=0), POLICY,
             ("Aborting", "ProgressDeadline"), id="Preparing: too late by our clock",
         ),
