@@ -32,7 +32,9 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
         return full
     number = max(1, progress.step)
     share = seen.shares[number - 1] if number <= len(seen.shares) else max(1, live)
-    return Size(max(share, live) if progress.state is State.PREPARING else share)
+    # Of a lost status more may be left than the step gives: what has all traffic keeps its pods.
+    is_kept = progress.state is State.PREPARING or seen.live is Route.CANDIDATE
+    return Size(max(share, live) if is_kept else share)
 
 
 def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:

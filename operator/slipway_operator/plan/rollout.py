@@ -131,14 +131,15 @@ def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
         known = {**known, stable.hash: stable}
     scene = Scene(snapshot, spec, policy_of(spec), known, stable, spec_hash)
     before = _remembered(scene)
-    return _decision(scene, before, _transitions(scene, before))
+    lost = _exposed(scene) if before is None else None
+    return _decision(scene, before, lost, _transitions(scene, before or lost))
 
 
 def _remembered(scene: Scene) -> Progress | None:
     """What the status says; None when it cannot be true of what there is."""
     told = read(scene.snapshot.status)
     if told is None:
-        return _exposed(scene)
+        return None
     if scene.stable is None and told.state not in (State.PREPARING, State.PROMOTING):
         return None
     return told if told.candidate or told.state is State.IDLE else None
@@ -229,7 +230,9 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
     )
 
 
-def _decision(scene: Scene, before: Progress | None, after: Progress) -> Rollout:
+def _decision(
+    scene: Scene, before: Progress | None, lost: Progress | None, after: Progress
+) -> Rollout:
     seen = see(scene, after.committed or after.candidate)
     if after.committed and seen.candidate is not None:
         return _commit(scene, seen, seen.candidate, after)
@@ -237,7 +240,8 @@ def _decision(scene: Scene, before: Progress | None, after: Progress) -> Rollout
     if candidate is None and stable is not None:
         checked = supply(scene.snapshot, stable)
         stable = stable.resolved(checked.result) if checked.result else stable
-    announced = before if before and before.candidate == after.candidate else after
+    past = before or lost
+    announced = past if past and past.candidate == after.candidate else after
     return Rollout(
         progress=after,
         policy=scene.policy,
@@ -251,7 +255,10 @@ def _decision(scene: Scene, before: Progress | None, after: Progress) -> Rollout
             larger(candidate_size(scene, seen, announced), candidate_size(scene, seen, after)),
         ),
         full=seen.full,
-        route=route_of(scene, seen, announced if before else _unannounced(after)),
+        # What was not announced does not move, not even back: a crash would forget that it had.
+        route=seen.live
+        if lost
+        else route_of(scene, seen, announced if before else _unannounced(after)),
         live=seen.live,
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
         observed=evidence_of(scene.snapshot, candidate, after).last if candidate else None,

@@ -270,6 +270,7 @@ class Canaries(RuleBasedStateMachine):
         self.nonce += 1
         self.world.act(verb, self.nonce)
 
+    @precondition(lambda self: self.world.state)  # without a status nobody knows whom to name
     @rule()
     def abort(self) -> None:
         self.nonce += 1
