@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from slipway_operator.api.v1alpha1 import parse_spec
@@ -23,17 +23,11 @@ from slipway_operator.plan.tracks import available
 from slipway_operator.plan.traffic import Route, wanted_route
 from slipway_operator.plan.transition import prepared
 from tests.unit.operator.plan.canaries import CRASHING, ROLLOUT, URIS, Canaries, Canary
+from tests.unit.operator.plan.lives import LIFE
 from tests.unit.operator.plan.world import BAD_PODS, BrokenLaw
 
-_LIFE = settings(
-    max_examples=25,
-    stateful_step_count=30,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 TestCanaries = Canaries.TestCase
-TestCanaries.settings = _LIFE
+TestCanaries.settings = LIFE
 
 
 def spec_of(uri: str = URIS[0], replicas: int = 4, **more: Any) -> dict[str, Any]:
@@ -322,41 +316,70 @@ def _deletes_stable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Canaries, "planner", staticmethod(planner))
 
 
+def _change_in(state: str) -> None:
+    """Change the model while a rollout is in a state, and see what becomes of it."""
+    world = _begun()
+    for _ in range(300):
+        world.tick(1)
+        world.reconcile()
+        if world.state == state:
+            break
+    assert world.state == state
+    world.change(spec_of(URIS[2]))
+    world.settle(300)
+
+
+def _hunt() -> None:
+    hunt = settings(LIFE, max_examples=500, phases=[Phase.generate], database=None,
+                    derandomize=True, report_multiple_bugs=False)  # fmt: skip
+    run_state_machine_as_test(Canaries, settings=hunt)
+
+
+@pytest.mark.parametrize("state", ["Baking", "Promoting", "Watching"])
+def test_a_change_of_mind_is_followed(state: str) -> None:
+    _change_in(state)
+
+
 @pytest.mark.parametrize(
-    "mutate",
+    ("mutate", "live"),
     [
         pytest.param(
             _function(scene, "live_route", lambda *found: Route.CANDIDATE),
+            _hunt,
             id="commits without looking where traffic goes",
         ),
         pytest.param(
             _function(rollout, "candidate_size", _ends_the_candidate_at_once),
+            _hunt,
             id="scales down before traffic has left",
         ),
         pytest.param(
             _function(machine, "_committed", _commits_what_is_asked_for),
+            lambda: _change_in("Watching"),
             id="promotes what the spec asks for now",
         ),
         pytest.param(
             _function(allocation, "wanted_route", _shares_at_once),
-            id="moves traffic before capacity",
+            _hunt, id="moves traffic before capacity",
         ),
-        pytest.param(_deletes_stable, id="collects the stable revision"),
+        pytest.param(_deletes_stable, _hunt, id="collects the stable revision"),
         pytest.param(
             _row(State.BAKING, "_is_superseded",
                  lambda p, f, policy: prepared(p, f, policy)
                  if f.desired != p.candidate else None),
+            lambda: _change_in("Baking"),
             id="takes the next candidate without draining",
         ),
         pytest.param(
             _function(rollout, "stable_size", _follows_the_weight),
+            _hunt,
             id="scales the stable revision down early",
         ),
     ],
 )  # fmt: skip
-def test_a_broken_machine_is_found(mutate: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_machine_is_found(
+    mutate: Break, live: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     mutate(monkeypatch)
-    hunt = settings(_LIFE, max_examples=500, phases=[Phase.generate], database=None,
-                    derandomize=True, report_multiple_bugs=False)  # fmt: skip
     with pytest.raises(BrokenLaw):
-        run_state_machine_as_test(Canaries, settings=hunt)
+        live()
