@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,11 +28,13 @@ from slipway_operator.engine.metering import Metering
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
-from slipway_operator.engine.watch import build_registry, kopf_settings
+from slipway_operator.engine.watch import Sight, build_registry, kopf_settings
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.engine.writer import Writer
 from slipway_operator.kube.client import KubeClient, TokenBucket
 from slipway_operator.kube.connection import Connection, connect
+from slipway_operator.kube.errors import ApiError
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT
 from slipway_operator.plan.workload import RuntimeDefaults
 from slipway_operator.settings import Settings
 from slipway_operator.telemetry.health import Health, serve
@@ -103,8 +106,8 @@ def build(settings: Settings, connection: Connection) -> App:
     )  # fmt: skip
 
 
-async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
-    """Run the operator until SIGTERM, or until `stop` is set."""
+async def run(settings: Settings) -> None:
+    """Run the operator until SIGTERM."""
     connection = await connect()
     app = build(settings, connection)
     _spare_the_collector()
@@ -126,7 +129,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         tasks.append(asyncio.create_task(app.metering.run(settings.metering_s)))
         tasks.append(asyncio.create_task(app.analysing.run()))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
-        await _until_end(_watch(app, stop), (*tasks, *workers))
+        await _until_end(_watch(app), (*tasks, *workers))
     finally:
         await _end(app, tasks, workers, runner)
 
@@ -163,7 +166,31 @@ async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
     return await serve(health, app.settings.health_host, app.settings.health_port)
 
 
-async def _watch(app: App, stop: asyncio.Event | None) -> None:
+async def _watch(app: App) -> None:
+    """Watch until SIGTERM; begin anew where ModelDeployments are overlooked."""
+    while True:
+        sight, renew = Sight(), asyncio.Event()
+        looking = asyncio.create_task(_until_blind(app, sight))  # before kopf, see above
+        watching = asyncio.create_task(_watch_once(app, sight, renew))
+        await asyncio.wait({watching, looking}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            looking.cancel()
+            return await watching
+        log.warning("ModelDeployments are watched by nobody, beginning anew")
+        renew.set()
+        await watching
+
+
+async def _until_blind(app: App, sight: Sight) -> None:
+    """Return when the API server has ModelDeployments, and kopf knows of none."""
+    while True:
+        await asyncio.sleep(app.settings.discovery_s)
+        with suppress(ApiError):
+            if not sight.has(MODEL_DEPLOYMENT) and await app.kube.serves(MODEL_DEPLOYMENT):
+                return
+
+
+async def _watch_once(app: App, sight: Sight, stop: asyncio.Event) -> None:
     namespaces = app.settings.watch_namespaces
     await kopf.operator(
         registry=build_registry(app.cache, app.queue, app.connection, app.metrics.watched),
@@ -173,6 +200,7 @@ async def _watch(app: App, stop: asyncio.Event | None) -> None:
         standalone=True,
         # Left out, kopf looks up the user's name, and 65532 has none. Its NewType is not exported.
         identity=cast(Any, app.settings.identity),
+        insights=sight.insights,
         stop_flag=stop,
     )
 

@@ -34,6 +34,7 @@ class Operator:
         namespace: str,
         log: Path,
         environment: Mapping[str, str] = MappingProxyType({}),
+        module: str = "slipway_operator",
         **settings: str,
     ) -> None:
         self.log = log
@@ -52,7 +53,7 @@ class Operator:
         }
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "slipway_operator"],
+                [sys.executable, "-m", module],
                 env={**os.environ, **variables},
                 stdout=output,
                 stderr=output,

@@ -81,6 +81,21 @@ def test_a32_a_crd_that_is_deleted_and_comes_back(
 
 
 @pytest.mark.usefixtures("crd")
+def test_a32_a_crd_whose_return_was_overlooked_is_found(
+    models: Models, start: Callable[..., Operator]
+) -> None:
+    operator = start(watch_namespaces="", discovery_s="2", module="tests.cluster.overlooking")
+    operator.until_ready()
+    _remove(models.api)
+    eventually(lambda: "group='slipway.dev'" in operator.log.read_text(), "kopf knows of none")
+    _install(models.api)
+    models.apply()
+    models.until("Ready", timeout_s=30)
+    assert "watched by nobody" in operator.log.read_text()
+    assert operator.end() == 0
+
+
+@pytest.mark.usefixtures("crd")
 def test_a34_an_older_crd_is_warned_of_and_harms_nothing(
     models: Models, start: Callable[..., Operator]
 ) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import kopf
+from kopf._cogs.structs.references import Insights  # what it takes as an argument, and exports not
 
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
@@ -68,6 +69,25 @@ class NoProgress(kopf.ProgressStorage):
     def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
         """Find nothing to remove."""
         return essence
+
+
+class Sight:
+    """What one run of kopf watches.
+
+    It looks at the API server's list of kinds once after each event of a CRD, and that list may
+    come later than the event: then the kind is watched by nobody until the next one.
+    """
+
+    def __init__(self) -> None:
+        self.insights: Final = Insights()
+
+    def has(self, kind: Kind) -> bool:
+        """Tell whether a kind is watched, or about to be for the first time."""
+        insights = self.insights
+        if not insights.ready_resources.is_set():
+            return True
+        return any((r.group, r.plural) == (kind.group, kind.plural)
+                   for r in insights.watched_resources)  # fmt: skip
 
 
 class Backoffs:

@@ -22,7 +22,9 @@ from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.status import status
 from slipway_operator.plan.view import view
 
-_TRACKS: Final = ("stable", "candidate", "desired", "rollout", "model", "signature", "history")
+_TRACKS: Final = (
+    "stable", "candidate", "desired", "rollout", "analysis", "model", "signature", "history",
+)  # fmt: skip
 _NORMAL: Final = "Normal"
 _WARNING: Final = "Warning"
 
