@@ -1,3 +1,5 @@
+"""Each check says what its counts come to, and all of them together."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""How much more bad requests burst than chance would have it."""
+
 from __future__ import annotations
 
 import pytest

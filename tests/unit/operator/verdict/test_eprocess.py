@@ -1,3 +1,5 @@
+"""Bets that gain nothing while their hypothesis holds, however often they are looked at."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Candidates that are worse fail, others do not, whatever the traffic."""
+
 from __future__ import annotations
 
 import math
