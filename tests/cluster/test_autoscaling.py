@@ -143,7 +143,8 @@ def test_suspending_is_exact_under_autoscaling_and_ends(models: Models) -> None:
     eventually(lambda: _deployment(models, name)["spec"]["replicas"] == 0, "no pods")
     eventually(lambda: models.child(HPA, name) is None, "no autoscaler")
     models.apply(autoscaling={"minReplicas": 2})
-    assert models.until("Available")["status"]["stable"]["available"] == 2
+    models.until("Available")
+    eventually(lambda: models.get()["status"]["stable"]["available"] == 2, "both pods are back")
 
 
 @pytest.mark.usefixtures("operator")
