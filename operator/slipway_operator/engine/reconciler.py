@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
-from slipway_operator.engine.workqueue import WorkQueue
+from slipway_operator.engine.workqueue import MAX_DELAY_S, WorkQueue
 from slipway_operator.engine.writer import Contested, NameTaken, Writer
 from slipway_operator.kube.apply import fingerprint
 from slipway_operator.kube.errors import (
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 Manifest = dict[str, Any]
 
 RECONCILE_TIMEOUT_S: Final = 30.0
+CONFLICT_PAUSE_S: Final = 3.0
+"""Somebody else wrote in between: that is no sign of trouble, and what they wrote comes soon."""
 FORBIDDEN_PAUSE_S: Final = 60.0
 """Until a right is granted, every attempt is in vain and fills the audit log."""
 
@@ -108,7 +110,8 @@ class Reconciler:
             return "not_leading"
         except (ApiError, TimeoutError) as error:
             pause = error.retry_after_s if isinstance(error, Throttled) else 0.0
-            delay = self.queue.retry(key, at_least_s=pause)
+            longest = CONFLICT_PAUSE_S if isinstance(error, Conflict) else MAX_DELAY_S
+            delay = self.queue.retry(key, at_least_s=pause, at_most_s=longest)
             log.warning(
                 "reconcile failed, trying again",
                 extra={"key": _text(key), "cause": str(error), "delay_s": round(delay, 2)},

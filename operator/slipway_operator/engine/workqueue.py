@@ -72,11 +72,11 @@ class WorkQueue(Generic[K]):
         del self._timers[key]
         self.add(key)
 
-    def retry(self, key: K, *, at_least_s: float = 0.0) -> float:
+    def retry(self, key: K, *, at_least_s: float = 0.0, at_most_s: float = MAX_DELAY_S) -> float:
         """Ask for `key` after a pause that doubles with each failure in a row; tell the pause."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(failures, 20))
+        delay = min(at_most_s, BASE_DELAY_S * 2.0 ** min(failures, 20))
         delay = max(at_least_s, delay * random.uniform(1 - JITTER, 1 + JITTER))
         self.add_after(key, delay)
         return delay

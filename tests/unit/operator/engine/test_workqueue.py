@@ -154,6 +154,8 @@ def test_pauses_double_up_to_their_bound_and_begin_anew_after_a_success() -> Non
         queue.forget("a")
         assert queue.retry("a") <= BASE_DELAY_S * (1 + JITTER)
         assert queue.retry("b", at_least_s=7.0) == 7.0
+        often = [queue.retry("c", at_most_s=3.0) for _ in range(12)]
+        assert max(often) <= 3.0 * (1 + JITTER)
 
     run(main())
 
