@@ -347,7 +347,7 @@ def test_a_passing_trouble_is_tried_again_until_it_passes(
         operator.queue.add(KEY)
         await operator.work(20)
         assert set(operator.results) == {expected}
-        assert len(operator.results) < 12
+        assert len(operator.results) < 15
         operator.store.refuse = lambda verb, kind: None
         await operator.work(700)
         assert operator.results[-1] == "settled"
