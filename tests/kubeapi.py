@@ -168,7 +168,7 @@ def _text(entry: Manifest, key: str) -> str:
 
 
 def eventually(
-    find: Callable[[], T | None], what: str, *, timeout_s: float = 15, describe: Any = None
+    find: Callable[[], T | None], what: str, *, timeout_s: float = 40, describe: Any = None
 ) -> T:
     """Ask until there is an answer that is not None or False, and return it.
 

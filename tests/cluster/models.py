@@ -41,7 +41,7 @@ class Models:
         assert found is not None
         return found
 
-    def until(self, kind: str, name: str = "m", *, timeout_s: float = 15) -> Manifest:
+    def until(self, kind: str, name: str = "m", *, timeout_s: float = 40) -> Manifest:
         """Wait for a condition to be True of the present spec."""
         return eventually(
             lambda: found if is_true(found := self.get(name), kind) else None,

@@ -26,7 +26,7 @@ THIRD = "https://models.example/3.onnx"
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def _until(models: Models, kind: str, reason: str, *, timeout_s: float = 15) -> Manifest:
+def _until(models: Models, kind: str, reason: str, *, timeout_s: float = 40) -> Manifest:
     def found() -> Manifest | None:
         now = condition(models.get(), kind)
         return now if now and now["reason"] == reason else None
@@ -52,7 +52,7 @@ def test_a18_bad_after_bad_after_good_never_takes_the_good_one_down(
         assert models.get()["status"]["stable"]["hash"] == good["hash"]
         assert told(models.get(), "Available")["status"] == "True"
     script.serve = Ready()
-    assert models.until("Ready")["status"]["stable"]["available"] == 2
+    assert models.until("Ready", timeout_s=60)["status"]["stable"]["available"] == 2
 
 
 def _fails(models: Models, reason: str) -> bool:
