@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.operator.page import PARTS, main, replaced, told
+from benchmarks.markers import replaced
+from benchmarks.operator.page import PARTS, main, told
 from benchmarks.operator.table import Row
 
 REPORT: dict[str, Any] = {
@@ -39,4 +40,4 @@ def test_no_run_is_told() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_page_without_its_markers_is_refused(part: str) -> None:
     with pytest.raises(ValueError, match="got 0, expected 1"):
-        replaced("# A page", part, "text")
+        replaced("# A page", part, "text", program="benchmarks.operator.page")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.runtime.page import parts, replaced
+from benchmarks.markers import replaced
+from benchmarks.runtime.page import parts
 from benchmarks.runtime.rows import ROWS, Row, Series, rows_for
 from benchmarks.runtime.table import Record, details, markdown, measured, noise, results, rounded
 from benchmarks.runtime.verdicts import Gate, Verdict
@@ -148,4 +149,4 @@ def test_a_page_tells_of_the_run() -> None:
 
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="got 0, expected 1"):
-        replaced("# A page", "ratios", "x")
+        replaced("# A page", "ratios", "x", program="benchmarks.runtime.page")
