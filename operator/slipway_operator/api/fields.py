@@ -46,6 +46,12 @@ def passthrough(kind: str) -> dict[str, Any]:
     return {"type": kind, "x-kubernetes-preserve-unknown-fields": True}
 
 
+LIST_BY_NAME: Final[dict[str, Any]] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+}
+"""A list whose items are merged by their names."""
+
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=24)]
 """A duration of Gateway API's form (GEP-2257): `30s`, `5m`, `1h30m`, `250ms`."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway_operator.api.fields import Block
+from slipway_operator.api.fields import LIST_BY_NAME, Block
 
 Phase = Literal[
     "Pending", "Healthy", "Progressing", "Paused", "RollingBack", "Degraded", "Failed", "Suspended"
@@ -311,10 +311,7 @@ class Status(Block):
     analysis: list[CheckReport] = Field(
         default=[],
         description="analysis tells the evidence of each check, at most every 30 seconds.",
-        json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["name"],
-        },
+        json_schema_extra=LIST_BY_NAME,
     )
     capacity: CapacityReport | None = Field(
         default=None,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, WithJsonSchema
 
 from slipway_operator.api.fields import (
+    LIST_BY_NAME,
     Block,
     Duration,
     PassthroughItem,
@@ -318,10 +319,7 @@ class Runtime(Block):
             list[LocalObjectReference],
             Field(
                 max_length=16,
-                json_schema_extra={
-                    "x-kubernetes-list-type": "map",
-                    "x-kubernetes-list-map-keys": ["name"],
-                },
+                json_schema_extra=LIST_BY_NAME,
             ),
         ]
         | None
