@@ -28,6 +28,9 @@ PLURALS: Final = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers"),
     "ScaledObject": ("apis/keda.sh/v1alpha1", "scaledobjects"),
+    "HTTPRoute": ("apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "GRPCRoute": ("apis/gateway.networking.k8s.io/v1", "grpcroutes"),
+    "Gateway": ("apis/gateway.networking.k8s.io/v1", "gateways"),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles"),
     "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles"),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
@@ -195,6 +198,12 @@ def condition(mdep: Manifest | None, kind: str) -> Manifest | None:
             result: Manifest = found
             return result
     return None
+
+
+def condition_of(found: Manifest | None, kind: str) -> Manifest | None:
+    """Find a condition of any object, whatever it is about."""
+    conditions: list[Manifest] = ((found or {}).get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), None)
 
 
 def told(mdep: Manifest | None, kind: str) -> Manifest:

@@ -193,7 +193,13 @@ async def _until_blind(app: App, sight: Sight) -> None:
 async def _watch_once(app: App, sight: Sight, stop: asyncio.Event) -> None:
     namespaces = app.settings.watch_namespaces
     await kopf.operator(
-        registry=build_registry(app.cache, app.queue, app.connection, app.metrics.watched),
+        registry=build_registry(
+            app.cache,
+            app.queue,
+            app.connection,
+            app.metrics.watched,
+            is_clusterwide=not namespaces,
+        ),
         settings=kopf_settings(is_clusterwide=not namespaces),
         clusterwide=not namespaces,
         namespaces=list(namespaces),

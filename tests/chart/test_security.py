@@ -39,11 +39,18 @@ CLUSTER_RIGHTS = {
     ("autoscaling", "horizontalpodautoscalers"): CHILD,
     ("keda.sh", "scaledobjects"): CHILD,
     ("monitoring.coreos.com", "podmonitors"): CHILD,
+    ("gateway.networking.k8s.io", "httproutes"): CHILD,
+    ("gateway.networking.k8s.io", "grpcroutes"): CHILD,
+    ("gateway.networking.k8s.io", "gateways"): READ,
+    ("gateway.networking.k8s.io", "gatewayclasses"): READ,
+    ("discovery.k8s.io", "endpointslices"): READ,
     ("", "pods"): READ,
     ("", "events"): READ | {"create", "patch"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): READ,
 }
 
+OF_THE_CLUSTER = {"customresourcedefinitions", "gatewayclasses"}
+"""Kinds that are in no namespace."""
 
 MODELS = {"slipway-operator-models"}
 
@@ -130,7 +137,7 @@ class TestRights:
         )
         roles = [r for r in namespaced.of_kind("Role") if r["metadata"]["name"] in MODELS]
         assert [r["metadata"]["namespace"] for r in roles] == ["team-a", "team-b"]
-        in_namespaces = {k: v for k, v in CLUSTER_RIGHTS.items() if k[0] != "apiextensions.k8s.io"}
+        in_namespaces = {k: v for k, v in CLUSTER_RIGHTS.items() if k[1] not in OF_THE_CLUSTER}
         assert [rights(r) for r in roles] == [in_namespaces, in_namespaces]
         bindings = [b for b in namespaced.of_kind("RoleBinding") if b["metadata"]["name"] in MODELS]
         assert [b["metadata"]["namespace"] for b in bindings] == ["team-a", "team-b"]

@@ -26,7 +26,11 @@ _CHILDREN: Final = {
     ("apps", "controllerrevisions"), ("apps", "deployments"), ("batch", "jobs"),
     ("policy", "poddisruptionbudgets"), ("autoscaling", "horizontalpodautoscalers"),
 }  # fmt: skip
-_NOT_INSTALLED: Final = {("keda.sh", "scaledobjects"), ("monitoring.coreos.com", "podmonitors")}
+_GATEWAY_API: Final = "gateway.networking.k8s.io"
+_NOT_INSTALLED: Final = {
+    ("keda.sh", "scaledobjects"), ("monitoring.coreos.com", "podmonitors"),
+    *((_GATEWAY_API, kind) for kind in ("httproutes", "grpcroutes", "gateways", "gatewayclasses")),
+}  # fmt: skip
 """Their rights are used in the cluster tests, which make the kinds."""
 
 

@@ -83,6 +83,23 @@ class Traffic(Block):
             )
         ),
     )
+    verify_timeout: Duration | None = Field(
+        default=None,
+        description="verifyTimeout is how long a Gateway may take to confirm a weight, 1s to 1h. "
+        "Default 120s. Live. Then the rollout pauses at the weight before, with reason "
+        "TrafficUnverified.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+                "rollout.traffic.verifyTimeout: expected 1s to 1h",
+            )
+        ),
+    )
+    trust_features: bool | None = Field(
+        default=None,
+        description="trustFeatures set to true takes every feature for granted where the "
+        "GatewayClass lists none, or the operator may not read it. Default false. Live.",
+    )
     replica_ratio: ReplicaRatio | None = Field(
         default=None,
         description="replicaRatio shapes shares by numbers of pods, where there is no gateway. "

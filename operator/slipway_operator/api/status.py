@@ -101,6 +101,11 @@ class Endpoint(Block):
 
     type: Literal["REST", "GRPC"] = Field(description="type of the protocol: REST or GRPC.")
     url: str = Field(description="url inside the cluster.")
+    external: list[str] = Field(
+        default=[],
+        description="external hostnames and paths, through the Gateway of exposure.gateway.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
 
 
 class Track(Block):
@@ -134,7 +139,8 @@ class Weight(Block):
     applied: int = Field(
         ge=0,
         le=100,
-        description="applied percent: the candidate's share of the ready pods.",
+        description="applied percent: what the routes of the Gateway say; without one, the "
+        "candidate's share of the ready pods.",
     )
     verified: bool = Field(description="verified is true once it has settled.")
     observed: str = Field(
@@ -143,7 +149,7 @@ class Weight(Block):
     observed_requests: int | None = Field(
         default=None, ge=0, description="observedRequests of both revisions in it."
     )
-    mode: str = Field(default="", description="mode: ReplicaRatio.")
+    mode: str = Field(default="", description="mode: Gateway or ReplicaRatio.")
     note: str = Field(default="", description="note says why applied is far from desired.")
 
 
@@ -170,6 +176,17 @@ class CheckReport(Block):
     state: str = Field(default="", description="state for the operator.")
 
 
+class RouteGenerations(Block):
+    """Which version of the routes there is."""
+
+    http_generation: int | None = Field(
+        default=None, ge=0, description="httpGeneration of the HTTPRoute."
+    )
+    grpc_generation: int | None = Field(
+        default=None, ge=0, description="grpcGeneration of the GRPCRoute."
+    )
+
+
 class Rollout(Block):
     """Where the rollout stands."""
 
@@ -193,6 +210,16 @@ class Rollout(Block):
     )
     step_since: str = Field(default="", description="stepSince is when its weight was reached.")
     routed_at: str = Field(default="", description="routedAt is when traffic had moved.")
+    told_at: str = Field(default="", description="toldAt is when the routes said the weight.")
+    verified_weight: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="verifiedWeight is the percent that a Gateway confirmed last.",
+    )
+    route: RouteGenerations | None = Field(
+        default=None, description="route tells generations of the routes of a Gateway."
+    )
     weight: Weight | None = Field(default=None, description="weight of the candidate.")
     exposed: bool | None = Field(
         default=None,

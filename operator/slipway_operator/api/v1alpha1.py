@@ -25,6 +25,7 @@ from slipway_operator.api.fields import (
     rule,
     rules,
 )
+from slipway_operator.api.gateway import Gateway
 from slipway_operator.api.rollout import Rollout
 from slipway_operator.api.scaling import Autoscaling
 
@@ -469,6 +470,11 @@ class Exposure(Block):
         default=None,
         description="service shapes the Service that bears the name of this resource: port 80 "
         "is REST, port 9000 is gRPC. It always exists. Live.",
+    )
+    gateway: Gateway | None = Field(
+        default=None,
+        description="gateway lets clients in through a Gateway, by an HTTPRoute that bears the "
+        "name of this resource; the steps of a rollout are then weights of requests. Live.",
     )
 
 

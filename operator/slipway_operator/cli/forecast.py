@@ -16,9 +16,11 @@ from typing import Any, Final, Literal
 
 from slipway_operator.kube.apply import covers
 from slipway_operator.plan.children import key
+from slipway_operator.plan.gateways import ROUTES
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, SUPPLY_RESULT, Manifest
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.revision import SupplyResult, read
+from slipway_operator.plan.routes import live_routes
 from slipway_operator.plan.sizing import desired_replicas
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 
@@ -169,8 +171,8 @@ def _verified(snapshot: Snapshot) -> Snapshot:
 
 
 def _ready(snapshot: Snapshot) -> Snapshot:
-    """Every pod becomes ready."""
-    children = dict(snapshot.children)
+    """Every pod becomes ready, and every Gateway does as it is told."""
+    children, endpoints = dict(snapshot.children), dict(snapshot.endpoints)
     for child in snapshot.of_kind("Deployment"):
         replicas = desired_replicas(child)
         status = {
@@ -178,7 +180,21 @@ def _ready(snapshot: Snapshot) -> Snapshot:
             "updatedReplicas": replicas, "availableReplicas": replicas,
         }  # fmt: skip
         children[key(child)] = {**child, "status": status}
-    return replace(snapshot, children=children)
+        endpoints[child["metadata"]["name"]] = replicas
+    for route in live_routes(snapshot):
+        children[key(route)] = {**route, "status": _taken(route)}
+    return replace(snapshot, children=children, endpoints=endpoints)
+
+
+def _taken(route: Manifest) -> Manifest:
+    """Every Gateway takes the routes as they are."""
+    generation = route["metadata"].get("generation", 0)
+    conditions = [
+        {"type": kind, "status": "True", "observedGeneration": generation, "reason": "Forecast"}
+        for kind in ("Accepted", "ResolvedRefs")
+    ]
+    parents = route["spec"]["parentRefs"]
+    return {"parents": [{"parentRef": p, "conditions": conditions} for p in parents]}
 
 
 _AFTERWARDS: Final[tuple[tuple[str, Callable[[Snapshot], Snapshot]], ...]] = (
@@ -201,6 +217,9 @@ _WHY: Final[Mapping[str, str]] = {
 
 def why(manifest: Mapping[str, Any]) -> str:
     """Say in a sentence what an object is for."""
+    if manifest["kind"] in ROUTES:
+        names = " and ".join(p["name"] for p in manifest["spec"]["parentRefs"])
+        return f"brings clients in through Gateway {names}"
     if manifest["kind"] == "Service":
         meta = manifest["metadata"]
         is_apex = "slipway.dev/revision" not in (meta.get("labels") or {})

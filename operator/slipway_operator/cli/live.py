@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.kube.client import KubeClient, TokenBucket
 from slipway_operator.kube.connection import connect
-from slipway_operator.kube.kinds import EVENT, KINDS, MODEL_DEPLOYMENT, OPTIONAL
+from slipway_operator.kube.errors import Denied
+from slipway_operator.kube.kinds import EVENT, KINDS, MODEL_DEPLOYMENT, OPTIONAL, pruned
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -44,7 +46,11 @@ async def _filled(kube: KubeClient, namespace: str) -> Cache:
     served = {kind: not kind.is_optional or await kube.serves(kind) for kind in KINDS}
     cache.missing_kinds = frozenset(k.kind for k in OPTIONAL if not served[k])
     for kind in KINDS:
-        if served[kind] and kind is not EVENT:
+        if served[kind] and kind.is_shared:
+            with suppress(Denied):  # then nothing is known of them
+                listing = await kube.list_all(kind)
+                cache.gateways.replace(kind, [pruned(kind, m) for m in listing.items])
+        elif served[kind] and kind is not EVENT:
             listing = await kube.list_all(kind, namespace)
             cache.replace(kind, listing.items, listing.resource_version, namespace)
     return cache

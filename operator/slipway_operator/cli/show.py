@@ -61,6 +61,9 @@ def _detail(manifest: Manifest) -> str:
             return f"{spec['minReplicaCount']} to {spec['maxReplicaCount']}"
         case "Service":
             return f"revision {(spec.get('selector') or {}).get('slipway.dev/revision')}"
+        case "HTTPRoute" | "GRPCRoute":
+            refs = spec["rules"][-1]["backendRefs"]
+            return ", ".join(f"{ref['name']} {ref['weight']} %" for ref in refs)
         case "Job":
             return f"image {spec['template']['spec']['containers'][0]['image']}"
     return ""

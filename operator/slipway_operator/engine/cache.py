@@ -18,22 +18,25 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, OPTIONAL, Kind, by_name, pruned
+from slipway_operator.engine.gateways import Gateways
+from slipway_operator.engine.gateways import ObjectKey as ObjectKey  # whom objects belong to
+from slipway_operator.kube.kinds import (
+    ENDPOINT_SLICE,
+    MODEL_DEPLOYMENT,
+    OPTIONAL,
+    Kind,
+    by_name,
+    pruned,
+)
 from slipway_operator.kube.versions import UNKNOWN, is_newer, number, version_of
 from slipway_operator.plan.capacity import Capacity
+from slipway_operator.plan.names import MODEL
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, supply_owner
 
 Manifest = dict[str, Any]
 
 _TOMBSTONES: Final = 20_000
-
-
-class ObjectKey(NamedTuple):
-    """A ModelDeployment."""
-
-    namespace: str
-    name: str
 
 
 class CacheKey(NamedTuple):
@@ -89,6 +92,8 @@ class Cache:
         """Kinds of other projects that the API server is not known to have."""
         self.capacities: dict[ObjectKey, Capacity] = {}
         """What latency objectives need, as it was last told."""
+        self.gateways = Gateways()
+        """What several ModelDeployments have in common."""
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -133,7 +138,11 @@ class Cache:
         self._keep(key, _Kept(owner, version, uid, marshal.dumps(kept)))
         if kind is MODEL_DEPLOYMENT:
             self._enlist(owner, kept)
-        if kind.health and known is not None and _says_the_same(kept, known.manifest()):
+        if (
+            (kind.health or kind.is_digested)
+            and known is not None
+            and _says_the_same(kept, known.manifest())
+        ):
             return None
         return owner if known is None or known.owner == owner else known.owner
 
@@ -147,6 +156,7 @@ class Cache:
 
     def _enlist(self, key: ObjectKey, mdep: Manifest) -> None:
         self._models[key] = None
+        self.gateways.claim(key, mdep)
         self._metered.pop(key, None)
         if (mdep["spec"].get("autoscaling") or {}).get("latencyObjective"):
             self._metered[key] = None
@@ -215,7 +225,12 @@ class Cache:
         events = (m for m in belongings if m["kind"] == "Event")
         capacity = self.capacities.get(key)
         failures = dict(_messages(events, names))
-        return Snapshot(mdep, now, defaults, children, pods, failures, capacity, self.missing_kinds)
+        slices = (m for m in belongings if m["kind"] == ENDPOINT_SLICE.kind)
+        return Snapshot(
+            mdep, now, defaults, children, pods, failures, capacity, self.missing_kinds,
+            endpoints=_ready(slices), gateways=self.gateways.named_by(key),
+            rival=self.gateways.rival(key),
+        )  # fmt: skip
 
     def _find_owner(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         namespace = manifest["metadata"]["namespace"]
@@ -224,6 +239,9 @@ class Cache:
                 return ObjectKey(namespace, manifest["metadata"]["name"])
             case "Pod":
                 name = serving_owner(manifest) or supply_owner(manifest)
+                return ObjectKey(namespace, name) if name else None
+            case "EndpointSlice":
+                name = (manifest["metadata"].get("labels") or {}).get(MODEL)
                 return ObjectKey(namespace, name) if name else None
             case "Event":
                 about = manifest["involvedObject"].get("name", "")
@@ -238,6 +256,7 @@ class Cache:
         owner = self._objects.pop(key).owner
         if key.kind == v1alpha1.KIND:
             self._models.pop(owner, None)
+            self.gateways.release(owner)
             self._metered.pop(owner, None)
             return owner
         belongings = self._owned[owner]
@@ -283,6 +302,16 @@ def _says_the_same(one: Manifest, other: Manifest) -> bool:
 def _controller(manifest: Manifest) -> Manifest:
     references: list[Manifest] = manifest["metadata"].get("ownerReferences") or []
     return next((r for r in references if r.get("controller")), {})
+
+
+def _ready(slices: Iterable[Manifest]) -> dict[str, int]:
+    """Ready endpoints by Service; one of two families of addresses has all of them."""
+    found: dict[tuple[str, str], int] = {}
+    for piece in slices:
+        service = piece["metadata"]["labels"].get("kubernetes.io/service-name", "")
+        which = service, str(piece.get("addressType"))
+        found[which] = found.get(which, 0) + int(piece["ready"])
+    return {service: max(n for (s, _), n in found.items() if s == service) for service, _ in found}
 
 
 def _messages(events: Iterable[Manifest], pods: dict[str, str]) -> Iterator[tuple[str, str]]:

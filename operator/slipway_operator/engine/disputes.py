@@ -25,6 +25,8 @@ from slipway_operator.engine.cache import CacheKey
 FREE: Final = 5
 QUIET_S: Final = 60.0
 MAX_PAUSE_S: Final = 600.0
+FIGHT_S: Final = 300.0
+"""How long a repair of a route is remembered as a fight."""
 _MEMORY: Final = 4096
 """Objects that are remembered: what is fought about is written often, and so stays among them."""
 
@@ -55,10 +57,25 @@ class Disputes:
 
     def __init__(self) -> None:
         self._disputes: OrderedDict[CacheKey, _Dispute] = OrderedDict()
+        self._repairs: OrderedDict[CacheKey, tuple[str, tuple[float, ...]]] = OrderedDict()
+
+    def fights(self, key: CacheKey, now: float) -> int:
+        """Count the repairs of the last `FIGHT_S` seconds, also those that were far apart."""
+        _, times = self._repairs.get(key, ("", ()))
+        return sum(now - at < FIGHT_S for at in times)
+
+    def _remember(self, key: CacheKey, fingerprint: str, now: float) -> None:
+        before, times = self._repairs.pop(key, ("", ()))
+        recent = tuple(at for at in times if now - at < FIGHT_S)
+        again = (now,) if before == fingerprint else ()
+        self._repairs[key] = fingerprint, (*recent, *again)[-FREE:]
+        if len(self._repairs) > _MEMORY:
+            self._repairs.popitem(last=False)
 
     def wrote(self, key: CacheKey, fingerprint: str, now: float, *, is_vain: bool = False) -> None:
         """Note a write; `is_vain` when its answer shows that the API server changes it itself."""
         known = self._about(key, fingerprint, now)
+        self._remember(key, fingerprint, now)
         if known is None:
             known = self._disputes[key] = _Dispute(fingerprint, 0, now)
         else:

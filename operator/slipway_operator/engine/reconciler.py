@@ -134,7 +134,8 @@ class Reconciler:
             self.queue.drop(key)
             self.accepted.pop(key, None)
             return "gone"
-        snapshot = replace(snapshot, evidence=self.evidence.get(key))
+        contested = self.writer.contested(key.namespace, key.name)
+        snapshot = replace(snapshot, evidence=self.evidence.get(key), contested=contested)
         decided = plan(snapshot)
         wrote, problems = await self._write(snapshot, decided)
         for note in decided.remarks if wrote else ():

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, Census, Difference, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.client import Listing
 from slipway_operator.kube.errors import ApiError, NotFound
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind, pruned
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,8 @@ class Resync:
         """
         objects, failed = 0, None
         for kind in WATCHED:
+            if not kind.is_namespaced and None not in self._namespaces:
+                continue  # the rights are those of namespaces
             for namespace in self._namespaces:
                 try:
                     objects += await self._compare(kind, namespace)
@@ -114,6 +117,8 @@ class Resync:
         return found.objects
 
     async def _census(self, kind: Kind, namespace: str | None) -> Difference:
+        if kind.is_shared:
+            return await self._shared(kind, namespace)
         census, version = Census(self._cache, kind, namespace), ""
         try:
             async for page in self._lister.pages(kind, namespace):
@@ -124,3 +129,12 @@ class Resync:
                 raise
             return self._cache.replace(kind, [], "", namespace)  # there are no such objects
         return census.end(version)
+
+    async def _shared(self, kind: Kind, namespace: str | None) -> Difference:
+        found, version = list[dict[str, Any]](), ""
+        with suppress(NotFound):  # then there are none
+            async for page in self._lister.pages(kind, namespace):
+                found += [pruned(kind, item) for item in page.items]
+                version = page.resource_version
+        concerned = self._cache.gateways.replace(kind, found, version, namespace)
+        return Difference(frozenset(concerned), len(concerned))

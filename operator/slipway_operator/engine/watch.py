@@ -19,7 +19,7 @@ from kopf._cogs.structs.references import Insights  # what it takes as an argume
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.connection import Connection
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind, pruned
 
 Manifest = dict[str, Any]
 
@@ -104,10 +104,14 @@ def build_registry(
     queue: WorkQueue[ObjectKey],
     connection: Connection,
     observe: Callable[[str], None] = lambda kind: None,
+    *,
+    is_clusterwide: bool = True,
 ) -> kopf.OperatorRegistry:
     """Register one watch per kind, and the login."""
     registry = kopf.OperatorRegistry()
     for kind in WATCHED:
+        if not (kind.is_namespaced or is_clusterwide):
+            continue  # the rights are those of namespaces
         _register(registry, kind, cache, queue, observe)
 
     @kopf.on.login(registry=registry)
@@ -148,11 +152,19 @@ def notice(
     kind: Kind, is_gone: bool, manifest: Manifest, cache: Cache, queue: WorkQueue[ObjectKey]
 ) -> None:
     """Note what a watch has brought, and ask for whom it concerns: a spec at once."""
+    if kind.is_shared:
+        kept = pruned(kind, manifest)
+        act = cache.gateways.drop if is_gone else cache.gateways.put
+        for key in act(kind, kept):
+            queue.add_after(key, SETTLE_S)
+        return
     concerned = cache.drop(kind, manifest) if is_gone else cache.put(kind, manifest)
     if concerned is None:
         return
     if kind is MODEL_DEPLOYMENT:
         queue.add(concerned)
+        for other in cache.gateways.stirred():
+            queue.add_after(other, SETTLE_S)
     else:
         queue.add_after(concerned, SETTLE_S)
 

@@ -20,11 +20,11 @@ from slipway_operator.engine.cache import Cache, CacheKey, key_of
 from slipway_operator.engine.disputes import Disputes
 from slipway_operator.kube.apply import covers, differing_field, fingerprint, fingerprint_of, marked
 from slipway_operator.kube.errors import Conflict, Denied, NotFound, Unavailable
-from slipway_operator.kube.kinds import DEPLOYMENT, Kind, kind_of
+from slipway_operator.kube.kinds import DEPLOYMENT, GRPC_ROUTE, HTTP_ROUTE, Kind, kind_of
 from slipway_operator.plan.children import Resize
-from slipway_operator.plan.names import MANAGED_BY, MANAGER, MODEL
+from slipway_operator.plan.names import MANAGED_BY, MANAGER, MODEL, grpc_route_name
 from slipway_operator.plan.sizing import desired_replicas
-from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.snapshot import ChildKey, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ Manifest = dict[str, Any]
 _LOOK_S: Final = 1.0
 """When to look again whether the other side has given up."""
 _OURS: Final = (FIELD_MANAGER, HANDOVER_MANAGER)
+_FIGHTS: Final = 3
+"""Repairs of a route in five minutes after which it is told."""
 _SCALE: Final = "Scale"
 """What is fought about when it is a number of pods alone."""
 
@@ -162,6 +164,15 @@ class Writer:
         return (
             f"{what}: {differing_field(live, wanted)} is changed after every write,"
             f" last by {managers or 'somebody'}; stop who changes it, or change the spec"
+        )
+
+    def contested(self, namespace: str, name: str) -> frozenset[ChildKey]:
+        """Tell which routes of a ModelDeployment somebody changes again and again."""
+        names = ((HTTP_ROUTE.kind, name), (GRPC_ROUTE.kind, grpc_route_name(name)))
+        return frozenset(
+            (kind, route)
+            for kind, route in names
+            if self.disputes.fights(CacheKey(kind, namespace, route), _now()) >= _FIGHTS
         )
 
     async def resize(self, resize: Resize) -> bool:

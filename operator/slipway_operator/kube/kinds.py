@@ -32,6 +32,11 @@ class Kind:
     """Of another project, which may not be installed."""
     health: str | None = None
     """Of a status that moves with every measurement: the one condition that is read."""
+    is_shared: bool = False
+    """Belongs to no ModelDeployment, and concerns all that name it."""
+    is_namespaced: bool = True
+    is_digested: bool = False
+    """Little of it is kept, and only a change of that is news."""
 
     @property
     def group_path(self) -> str:
@@ -76,6 +81,21 @@ SCALED_OBJECT: Final = Kind(
 POD_MONITOR: Final = Kind(
     "monitoring.coreos.com", "v1", "PodMonitor", "podmonitors", is_optional=True
 )
+_GATEWAY_API: Final = "gateway.networking.k8s.io"
+HTTP_ROUTE: Final = Kind(_GATEWAY_API, "v1", "HTTPRoute", "httproutes", is_optional=True)
+GRPC_ROUTE: Final = Kind(_GATEWAY_API, "v1", "GRPCRoute", "grpcroutes", is_optional=True)
+GATEWAY: Final = Kind(
+    _GATEWAY_API, "v1", "Gateway", "gateways", is_child=False, label_selector=None,
+    is_optional=True, is_shared=True,
+)  # fmt: skip
+GATEWAY_CLASS: Final = Kind(
+    _GATEWAY_API, "v1", "GatewayClass", "gatewayclasses", is_child=False, label_selector=None,
+    is_optional=True, is_shared=True, is_namespaced=False,
+)  # fmt: skip
+# Kubernetes gives it the labels of its Service.
+ENDPOINT_SLICE: Final = Kind(
+    "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", is_child=False, is_digested=True
+)
 POD: Final = Kind("", "v1", "Pod", "pods", is_child=False)
 EVENT: Final = Kind(
     "", "v1", "Event", "events", is_child=False, label_selector=None,
@@ -92,7 +112,8 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
 
 KINDS: Final = (
     MODEL_DEPLOYMENT, CONTROLLER_REVISION, JOB, CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT,
-    DISRUPTION_BUDGET, AUTOSCALER, SCALED_OBJECT, POD_MONITOR, POD, EVENT,
+    DISRUPTION_BUDGET, AUTOSCALER, SCALED_OBJECT, POD_MONITOR, HTTP_ROUTE, GRPC_ROUTE,
+    GATEWAY, GATEWAY_CLASS, ENDPOINT_SLICE, POD, EVENT,
 )  # fmt: skip
 WATCHED: Final = tuple(k for k in KINDS if k.is_watched)
 OPTIONAL: Final = tuple(k for k in KINDS if k.is_optional)
@@ -125,9 +146,35 @@ def pruned(kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
         kept.pop("spec", None)
     elif kind is DEPLOYMENT:
         metadata["managedFields"] = _owners_of_replicas(manifest)
+    elif kind is ENDPOINT_SLICE:
+        return _counted(kept)
+    elif kind.is_shared:
+        return _judged(kept)
     elif kind.health:
         kept["status"] = {"conditions": _failing(kind, manifest)}
     return kept
+
+
+def _counted(endpoint_slice: dict[str, Any]) -> dict[str, Any]:
+    """Keep how many endpoints are ready; what is not told is ready, as Kubernetes says."""
+    found = endpoint_slice.get("endpoints") or ()
+    ready = [e for e in found if (e.get("conditions") or {}).get("ready") is not False]
+    kept = {k: endpoint_slice[k] for k in ("apiVersion", "kind", "metadata", "addressType")}
+    return {**kept, "ready": len(ready)}
+
+
+def _judged(shared: dict[str, Any]) -> dict[str, Any]:
+    """Keep what is said about a Gateway or a class of them, without when."""
+    status = shared.get("status") or {}
+    conditions = [
+        {k: c.get(k, "") for k in ("type", "status", "reason", "message")}
+        for c in status.get("conditions") or ()
+    ]
+    return {
+        **{k: shared[k] for k in ("apiVersion", "kind", "metadata")},
+        "spec": {"gatewayClassName": (shared.get("spec") or {}).get("gatewayClassName", "")},
+        "status": {"conditions": conditions, "supportedFeatures": status.get("supportedFeatures")},
+    }
 
 
 def _failing(kind: Kind, manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,10 +7,13 @@ which traffic moves (`traffic.py`).
 from __future__ import annotations
 
 from slipway_operator.plan import machine
+from slipway_operator.plan.names import revision_name
 from slipway_operator.plan.progress import AT_REST, Progress, State
+from slipway_operator.plan.ratio import weighted
+from slipway_operator.plan.routes import Split
 from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
 from slipway_operator.plan.sizing import Size, desired_replicas
-from slipway_operator.plan.traffic import Route, Strength, wanted_route
+from slipway_operator.plan.traffic import Route, Strength, wanted_percent, wanted_route
 
 
 def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
@@ -34,13 +37,20 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
     share = seen.shares[number - 1] if number <= len(seen.shares) else max(1, live)
     # Of a lost status more may be left than the step gives: what has all traffic keeps its pods.
     is_kept = progress.state is State.PREPARING or seen.live is Route.CANDIDATE
-    return Size(max(share, live) if is_kept else share)
+    wanted = max(share, live) if is_kept else share
+    if scene.gate is not None and full.is_floor:  # beside the stable revision's, not by its load
+        return Size(min(wanted, full.replicas), True)
+    return Size(wanted)
 
 
 def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
     """Say how many pods the stable revision has in a state."""
     full, state = seen.full.stable, progress.state
-    if full.is_off or seen.candidate is None or state in (*AT_REST, State.ABORTING):
+    if full.is_off or seen.candidate is None or state in AT_REST:
+        return full
+    if scene.gate is not None and full.is_floor:
+        return Size(max(full.replicas, seen.full.candidate.replicas), True)
+    if state is State.ABORTING:
         return full
     if recreates(scene):
         is_leaving = state in (State.PROMOTING, State.WATCHING) or (
@@ -48,9 +58,18 @@ def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
         )
         return Size(0) if is_leaving else full
     if scene.policy.conserves and not full.is_floor and progress.is_exposed:
+        if scene.gate is not None:
+            return Size(_left(seen, progress))
         share = seen.shares[progress.step - 1] if 0 < progress.step <= len(seen.shares) else 0
         return Size(max(1, full.replicas - min(share, seen.candidate_pods)))
     return full
+
+
+def _left(seen: Tracks, progress: Progress) -> int:
+    """Pods for what a gateway leaves the stable revision; none end before that is confirmed."""
+    full = seen.full.stable.replicas
+    needed = weighted(full, 100 - progress.verified)
+    return needed if progress.state is State.BAKING else max(needed, min(full, seen.stable_wanted))
 
 
 def larger(announced: Size, following: Size) -> Size:
@@ -61,18 +80,43 @@ def larger(announced: Size, following: Size) -> Size:
 
 def route_of(scene: Scene, seen: Tracks, progress: Progress) -> Route:
     """Say where traffic goes in a state that was announced."""
+    strength = _strength(scene, seen, progress)
+    return wanted_route(progress, seen.live, strength, is_first=scene.stable is None)
+
+
+def split_of(scene: Scene, seen: Tracks, progress: Progress, route: Route) -> Split:
+    """Say who gets how much through a gateway in a state that was announced."""
+    can_share = _strength(scene, seen, progress).can_share
+    percent = wanted_percent(progress, route, seen.percent, can_share=can_share)
+    return Split(scene.stable, seen.candidate, percent)
+
+
+def _strength(scene: Scene, seen: Tracks, progress: Progress) -> Strength:
     needed = candidate_size(scene, seen, progress).replicas
     is_down = scene.stable is not None and not seen.stable_pods and not seen.full.candidate.is_off
     mends = is_down and seen.candidate_pods > 0 and _may_mend(scene)
-    strength = Strength(
+    return Strength(
         stable=seen.stable_pods,
         candidate=seen.candidate_pods,
-        can_share=seen.is_free and seen.candidate_pods >= max(1, needed),
+        can_share=seen.is_free
+        and seen.candidate_pods >= max(1, needed)
+        and _is_reachable(scene, seen),
         can_cut=mends
-        or (seen.workload is not None and is_complete(seen.workload, seen.full.candidate)),
+        or (
+            seen.workload is not None
+            and is_complete(seen.workload, seen.full.candidate)
+            and (seen.full.candidate.is_off or _is_reachable(scene, seen))
+        ),
         can_return=_can_return(scene, seen),
     )
-    return wanted_route(progress, seen.live, strength, is_first=scene.stable is None)
+
+
+def _is_reachable(scene: Scene, seen: Tracks) -> bool:
+    """A gateway sends requests to endpoints: to a Service without any they fail."""
+    if scene.gate is None or seen.candidate is None:
+        return True
+    name = revision_name(scene.snapshot.owner.name, seen.candidate.hash)
+    return scene.snapshot.endpoints.get(name, 0) > 0
 
 
 def _may_mend(scene: Scene) -> bool:

@@ -13,18 +13,20 @@ from typing import Final
 from pydantic import ValidationError
 
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
+from slipway_operator.plan import conditions as c
 from slipway_operator.plan.autoscaler import HPA, SCALED_OBJECT, autoscaler, kind_of_scaler
 from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.policy import policy_of
 from slipway_operator.plan.revision import Revision, SupplyResult, record
 from slipway_operator.plan.rollout import Rollout, drained_at
+from slipway_operator.plan.routes import live_routes, routes
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
 from slipway_operator.plan.sizing import Size, bounds, desired_replicas, resized, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
-from slipway_operator.plan.tracks import is_selected, workload_of
-from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.tracks import workload_of
+from slipway_operator.plan.traffic import Route, is_used
 from slipway_operator.plan.workload import (
     deployment,
     disruption_budget,
@@ -57,7 +59,7 @@ class Children:
     """What is written only when the model has verified: whether it would be accepted can be told
     before, and a mistake in a block that is passed on to Kubernetes should be."""
     apply: tuple[Manifest, ...]
-    """In order: each needs only those before it; the apex Service comes last."""
+    """In order: each needs only those before it; what moves traffic comes last."""
     keep: frozenset[ChildKey]
     """Everything that ought to exist, written or not; any other owned object goes."""
 
@@ -68,6 +70,7 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     once = [m for m in wanted if not _is_settled(snapshot, m)]
     keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
     keep |= set(_lingering(snapshot, rollout))
+    keep |= {key(route) for route in live_routes(snapshot) if _is_kept(rollout)}
     if rollout.supply and rollout.supply.restart:
         keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
     return Children(
@@ -131,8 +134,23 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
         yield from _workload(snapshot, spec, revision, size)
     if _is_monitored(spec) and POD_MONITOR not in snapshot.missing_kinds:
         yield pod_monitor(owner)
-    is_shared = rollout.route is Route.SHARED
+    yield from _routes(snapshot, rollout)
+    is_shared = rollout.route is Route.SHARED and rollout.gate is None
     yield apex_service(owner, rollout.apex, spec.exposure, is_shared=is_shared)
+
+
+def _routes(snapshot: Snapshot, rollout: Rollout) -> Iterator[Manifest]:
+    gate, split = rollout.gate, rollout.split
+    if gate is None or split is None or gate.trouble is not None:
+        return
+    if all(revision.result is not None for revision, _ in split.shares):  # else without a Service
+        yield from routes(snapshot.owner, gate, split)
+
+
+def _is_kept(rollout: Rollout) -> bool:
+    """What cannot be written as it is wanted stays as it is; but not what is somebody else's."""
+    trouble = rollout.gate.trouble if rollout.gate else None
+    return trouble is not None and trouble.reason != c.HOSTNAME_CONFLICT
 
 
 def _is_monitored(spec: Spec) -> bool:
@@ -194,13 +212,9 @@ def _draining(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
 
 def _selected_replicas(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> int:
     """The apex is written last: what it still selects keeps its pods until the next pass."""
-    if not _may_be_used(snapshot, rollout, revision):
+    if not is_used(snapshot, revision):
         return 0
     return _live_replicas(snapshot, rollout, revision)
-
-
-def _may_be_used(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> bool:
-    return rollout.live is Route.SHARED or is_selected(snapshot, revision)
 
 
 def _lingering(snapshot: Snapshot, rollout: Rollout) -> Iterator[ChildKey]:

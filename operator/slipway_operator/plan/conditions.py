@@ -61,9 +61,22 @@ POST_PROMOTION: Final = "PostPromotion"
 FIX_FORWARD: Final = "FixForward"
 TRAFFIC_SETTLED: Final = "TrafficSettled"
 TRAFFIC_MOVING: Final = "TrafficMoving"
+TRAFFIC_UNVERIFIED: Final = "TrafficUnverified"
+TRAFFIC_MISMATCH: Final = "TrafficMismatch"
+CAPACITY_LIMITED: Final = "CapacityLimited"
+ROUTE_CONTESTED: Final = "RouteContested"
 CHECKS_MET: Final = "ChecksMet"
 CHECKS_RUN: Final = "ChecksRun"
 NO_EVIDENCE: Final = "NoEvidence"
+
+# Of a Gateway
+GATEWAY_API_MISSING: Final = "GatewayAPIMissing"
+GATEWAY_NOT_READY: Final = "GatewayNotReady"
+HOSTNAME_CONFLICT: Final = "HostnameConflict"
+ROUTE_REFUSED: Final = "RouteRefused"
+ROUTE_PENDING: Final = "RoutePending"
+UNSUPPORTED_BY_GATEWAY: Final = "UnsupportedByGateway"
+UNVERIFIABLE: Final = "Unverifiable"
 
 # Of the supply step
 VERIFIED: Final = "Verified"
@@ -126,6 +139,20 @@ REASONS: Final[Mapping[str, str]] = {
     FIX_FORWARD: "The stable revision has no ready pod; the candidate takes over as it is.",
     TRAFFIC_SETTLED: "The candidate's share of the traffic is reached, and has settled.",
     TRAFFIC_MOVING: "Traffic is on its way to where the rollout wants it.",
+    TRAFFIC_UNVERIFIED: "A Gateway did not confirm a weight within `traffic.verifyTimeout`; the one"
+    " before is back. The action `approve` tries again.",
+    TRAFFIC_MISMATCH: "The candidate's share of the requests is not the weight of the route.",
+    CAPACITY_LIMITED: "A step needs more pods of the candidate than `autoscaling.maxReplicas`.",
+    ROUTE_CONTESTED: "Somebody has changed a route three times in five minutes.",
+    GATEWAY_API_MISSING: "`exposure.gateway` is set, and the Gateway API is not installed.",
+    GATEWAY_NOT_READY: "A Gateway of `exposure.gateway.parentRefs` is not there, or takes no"
+    " traffic.",
+    HOSTNAME_CONFLICT: "An older route or resource has the hostname and path.",
+    ROUTE_REFUSED: "A Gateway does not take the route; the message has its words.",
+    ROUTE_PENDING: "A Gateway has not said yet whether it takes the route as it is now.",
+    UNSUPPORTED_BY_GATEWAY: "`exposure.gateway` asks for what the GatewayClass does not list.",
+    UNVERIFIABLE: "A Gateway does not tell which version of the route it has taken; twice the"
+    " settle time stands for it.",
     CHECKS_MET: "All checks of the candidate pass.",
     CHECKS_RUN: "The checks of the candidate cannot tell yet.",
     NO_EVIDENCE: "Nothing, or too little, is known of the candidate.",

@@ -28,11 +28,14 @@ from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.transition import (
     Facts,
     aborting,
+    is_settled,
     is_step,
     next_step,
+    now,
     paused,
     prepared,
     promoting,
+    settling,
     step_of,
 )
 from slipway_operator.verdict.outcome import Action as OnFailure
@@ -87,7 +90,9 @@ def _reverts(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     return None
 
 
-def _is_superseded(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+def _is_superseded(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    if progress.is_exposed and _may_fix_forward(facts, policy):
+        return None  # to wait for the stable revision would keep a fix from everybody
     if facts.stable and facts.desired != progress.candidate:
         return aborting(progress, facts, c.SUPERSEDED, "another revision is asked for")
     return None
@@ -95,7 +100,7 @@ def _is_superseded(progress: Progress, facts: Facts, _: Policy) -> Progress | No
 
 def _changes_its_mind(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """Once all traffic is on its way to the candidate, the promotion is finished first."""
-    if facts.route is Route.CANDIDATE:
+    if facts.route is Route.CANDIDATE and facts.is_verified:
         return None
     return _reverts(progress, facts, policy) or _is_superseded(progress, facts, policy)
 
@@ -148,6 +153,8 @@ def _is_prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress |
         return promoting(progress, facts)
     if policy.is_paused:
         return paused(progress, facts, c.PAUSED, _PAUSED_TEXT)
+    if facts.gate_obstacle:
+        return paused(progress, facts, c.GATEWAY_NOT_READY, facts.gate_obstacle)
     return promoting(progress, facts) if is_whole else next_step(progress, facts, policy)
 
 
@@ -161,6 +168,8 @@ def cuts(progress: Progress, policy: Policy, *, is_first: bool) -> bool:
 
 def _follows_steps(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """The steps were edited: the weight stays, and the number is that of what comes next."""
+    if progress.reason == c.TRAFFIC_UNVERIFIED:  # the weight before that of the step is back
+        return None
     if is_step(progress.step, policy) and policy.steps[progress.step - 1].weight == (
         progress.weight
     ):
@@ -173,38 +182,68 @@ def _follows_steps(progress: Progress, facts: Facts, policy: Policy) -> Progress
 def _rests(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     """Without pods the step waits; when they may come again, it is reached anew."""
     if facts.is_off:
-        return replace(progress, state=State.SHIFTING, since="", step_since="", routed_at="")
+        return replace(
+            progress, state=State.SHIFTING, since="", step_since="", routed_at="", told_at=""
+        )
     return None if progress.since else progress.begun(State.SHIFTING, facts.now)
 
 
+def _loses_the_gate(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    """What carries the weights is not there, or somebody fights for it."""
+    if facts.gate_obstacle:
+        return paused(progress, facts, c.GATEWAY_NOT_READY, facts.gate_obstacle)
+    if facts.is_contested:
+        return paused(progress, facts, c.ROUTE_CONTESTED, CONTESTED_TEXT)
+    return None
+
+
+CONTESTED_TEXT: Final = "somebody has changed a route three times in five minutes; stop who does"
+
+
+def _is_limited(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    if not facts.is_limited:
+        return None
+    text = f"{progress.weight} % need more pods than autoscaling.maxReplicas allows; raise it"
+    return paused(progress, facts, c.CAPACITY_LIMITED, text)
+
+
 def _is_shifted(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    if facts.candidate_pods < facts.needed or facts.route is not Route.SHARED:
+    is_ready = facts.candidate_pods >= facts.needed and facts.is_placed
+    if not is_ready or facts.route is not Route.SHARED:
         return None
-    if waits := _settling(progress, facts, policy):
+    if waits := settling(progress, facts, policy):
         return waits
-    if not _is_settled(progress, facts, policy):
-        return None
+    if not is_settled(progress, facts, policy):
+        return _is_unverified(progress, facts, policy)
     return progress.begun(
-        State.BAKING, facts.now, routed_at=progress.routed_at,
-        step_since=progress.step_since or _now(progress, facts),
+        State.BAKING, facts.now, routed_at=progress.routed_at, told_at=progress.told_at,
+        step_since=progress.step_since or now(facts), verified=progress.weight,
     )  # fmt: skip
 
 
-def _settling(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    """Remember when traffic was first seen where it belongs."""
-    if progress.routed_at or not policy.settle_s:
+def _is_unverified(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """Go back to the weight that a Gateway has confirmed, and ask somebody."""
+    is_over = progress.is_over(progress.told_at, policy.verify_timeout_s, facts.now)
+    if facts.is_verified or not is_over:
         return None
-    return replace(progress, routed_at=_now(progress, facts))
+    text = f"weight {progress.weight} was not confirmed in time: {facts.verification}"
+    approved = min(progress.approved, progress.step - 1)
+    before = replace(progress, weight=progress.verified, approved=approved)
+    return paused(before, facts, c.TRAFFIC_UNVERIFIED, text)
 
 
-def _is_settled(progress: Progress, facts: Facts, policy: Policy) -> bool:
-    if not policy.settle_s:
-        return True
-    return progress.is_over(progress.routed_at, policy.settle_s, facts.now)
+def _loses_its_way(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    """A weight that was confirmed is not any more: it has to be again; the hold goes on."""
+    if facts.is_placed and facts.is_verified:
+        return None
+    return progress.begun(State.SHIFTING, facts.now)
 
 
-def _now(progress: Progress, facts: Facts) -> str:
-    return progress.begun(progress.state, facts.now).since
+def _differs(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    """The Gateway says one thing, and the requests another."""
+    if not facts.mismatch or progress.approved >= progress.step:
+        return None
+    return paused(progress, facts, c.TRAFFIC_MISMATCH, facts.mismatch)
 
 
 def _fails(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -281,6 +320,10 @@ def _otherwise(policy: Otherwise, reason: str, progress: Progress, facts: Facts)
 
 def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     back = State(progress.paused_in or State.BAKING)
+    is_approved = progress.approved >= progress.step > 0
+    if progress.reason == c.TRAFFIC_UNVERIFIED:
+        before = replace(progress, step=progress.step - 1, approved=progress.step - 1)
+        return next_step(before, facts, policy) if is_approved else None
     match progress.reason:
         case c.PAUSED:
             is_free = not policy.is_paused
@@ -288,21 +331,36 @@ def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | Non
             is_free = not step_of(progress, policy).is_manual
         case c.REPLICA_GRANULARITY:
             is_free = policy.on_coarse is not Otherwise.PAUSE
+        case c.GATEWAY_NOT_READY:
+            is_free = not facts.gate_obstacle
+        case c.ROUTE_CONTESTED:
+            is_free = not facts.is_contested
+        case c.CAPACITY_LIMITED:
+            is_free = not facts.is_limited
+        case c.TRAFFIC_MISMATCH:
+            is_free = not facts.mismatch
         case c.ANALYSIS_FAILED:
             is_free = facts.verdict is not Verdict.FAIL
         case _:
             is_free = facts.verdict is Verdict.PASS
-    if is_free or (progress.approved >= progress.step > 0 and progress.reason != c.PAUSED):
-        return progress.begun(back, facts.now, routed_at=progress.routed_at)
+    if is_free or (is_approved and progress.reason not in _BY_CAUSE):
+        return progress.begun(
+            back, facts.now, routed_at=progress.routed_at, told_at=progress.told_at
+        )
     return None
 
 
+_BY_CAUSE: Final = frozenset({c.PAUSED, c.GATEWAY_NOT_READY, c.ROUTE_CONTESTED, c.CAPACITY_LIMITED})
+"""Pauses that no approval ends, only the end of their cause."""
+
+
 def _is_cut(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    if facts.route is not Route.CANDIDATE or not _can_serve(progress, facts, policy):
+    is_there = facts.route is Route.CANDIDATE and facts.is_placed
+    if not is_there or not _can_serve(progress, facts, policy):
         return None
-    if waits := _settling(progress, facts, policy):
+    if waits := settling(progress, facts, policy):
         return waits
-    if not _is_settled(progress, facts, policy):
+    if not is_settled(progress, facts, policy):
         return None
     is_watched = policy.watch_s and facts.stable and not progress.is_fast and not facts.is_off
     if not is_watched or progress.note.startswith(c.FIX_FORWARD):
@@ -341,9 +399,9 @@ def _outlives(progress: Progress, facts: Facts, policy: Policy) -> Progress | No
 def _is_withdrawn(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """Traffic has left the candidate, and with it whatever still used it."""
     if facts.route is not Route.STABLE:
-        return None
+        return _cannot_withdraw(progress, facts, policy)
     if progress.is_exposed and not progress.routed_at:
-        return replace(progress, routed_at=_now(progress, facts))
+        return _withdrawing(progress, facts, policy)
     delay_s = policy.settle_s + policy.scale_down_delay_s
     if progress.is_exposed and not progress.is_over(progress.routed_at, delay_s, facts.now):
         return None
@@ -358,6 +416,29 @@ def _is_withdrawn(progress: Progress, facts: Facts, policy: Policy) -> Progress 
     )  # fmt: skip
 
 
+def _withdrawing(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """Remember since when traffic is away; a Gateway that says nothing is not waited for for ever.
+
+    One that is not there sends nothing.
+    """
+    if facts.is_weighted and not progress.told_at:
+        return replace(progress, told_at=now(facts))
+    is_sure = (facts.is_placed and facts.is_verified) or facts.gate_obstacle
+    is_over = progress.is_over(progress.told_at, policy.verify_timeout_s, facts.now)
+    return replace(progress, routed_at=now(facts)) if is_sure or is_over else None
+
+
+def _cannot_withdraw(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """The stable revision has no pods to go back to, and a third one is asked for.
+
+    To wait would keep a fix from everybody: what answers becomes stable, and the fix comes next.
+    """
+    is_other = facts.desired not in (facts.stable, progress.candidate)
+    if not is_other or not _may_fix_forward(facts, policy):
+        return None
+    return promoting(progress, facts, f"{c.FIX_FORWARD}: the stable revision has no pods")
+
+
 _ROWS: Final[dict[State, tuple[_Row, ...]]] = {
     State.IDLE: (_begins,),
     State.FAILED: (_begins,),
@@ -367,11 +448,11 @@ _ROWS: Final[dict[State, tuple[_Row, ...]]] = {
     ),
     State.SHIFTING: (
         _reverts, _is_superseded, _rests, _fails, _cannot_start, _fixes_forward, _follows_steps,
-        _is_shifted,
+        _loses_the_gate, _is_limited, _is_shifted,
     ),
     State.BAKING: (
         _reverts, _is_superseded, _rests, _fails, _is_down, _fixes_forward, _follows_steps,
-        _holds, _passes,
+        _loses_the_gate, _loses_its_way, _differs, _holds, _passes,
     ),
     State.PAUSED: (
         _reverts, _is_superseded, _fails, _fixes_forward, _follows_steps, _resumes,

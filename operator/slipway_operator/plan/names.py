@@ -66,6 +66,11 @@ def revision_name(name: str, revision: str) -> str:
     return f"{name}-{revision}"
 
 
+def grpc_route_name(name: str) -> str:
+    """Name of the GRPCRoute, where gRPC has one; the HTTPRoute bears the name itself."""
+    return f"{name}-grpc"
+
+
 def service_account_name(name: str) -> str:
     """Name of the ServiceAccount without rights that the pods run as."""
     return f"{name}-runtime"

@@ -203,6 +203,8 @@ def _rollout_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
     if new.get("state") in _TOLD and _stretch(new) != _stretch(old):
         kind = _WARNING if new["state"] == "Aborting" else _NORMAL
         yield Note(kind, f"Rollout{new['state']}", str(after.get("message") or ""))
+    if new.get("reason") == c.ROUTE_CONTESTED != old.get("reason"):
+        yield Note(_WARNING, c.ROUTE_CONTESTED, str(new.get("message") or ""))
     action, answer = new.get("handledAction"), new.get("actionAnswer")
     if action and action != old.get("handledAction"):
         if answer:

@@ -100,6 +100,8 @@ class Policy:
     rolls_back_fast: bool = True
     fixes_forward: bool = True
     settle_s: float = 0.0
+    verify_timeout_s: float = 120.0
+    """How long a Gateway may take to confirm a weight."""
     tolerance_percent: int = 15
     on_coarse: Otherwise = Otherwise.ADVANCE
     max_surge_percent: int = 100
@@ -139,6 +141,7 @@ def policy_of(spec: Spec) -> Policy:
         rolls_back_fast=wanted.rollback != "Canary",
         fixes_forward=wanted.when_stable_unavailable != "Hold",
         settle_s=seconds(traffic.settle or "5s"),
+        verify_timeout_s=seconds(traffic.verify_timeout or "120s"),
         tolerance_percent=_or(ratio.tolerance_percent, 15),
         on_coarse=_ON_COARSE[ratio.on_coarse or "Proceed"],
         max_surge_percent=_or(ratio.max_surge_percent, 100),

@@ -58,6 +58,10 @@ class Progress:
     """When the step's weight was first reached."""
     routed_at: str = ""
     """When traffic was first seen where this state wants it."""
+    told_at: str = ""
+    """When the routes of a gateway first said what this state wants."""
+    verified: int = 0
+    """Percent of the candidate that a gateway confirmed last."""
     is_exposed: bool = False
     """The candidate may have had traffic: it is not ended before its connections are."""
     is_fast: bool = False
@@ -87,7 +91,8 @@ class Progress:
 
     def begun(self, state: State, now: datetime, **more: Any) -> Progress:
         """Enter a state."""
-        fresh: dict[str, Any] = {"reason": "", "message": "", "paused_in": "", "routed_at": ""}
+        fresh: dict[str, Any] = {"reason": "", "message": "", "paused_in": "", "routed_at": "",
+                                 "told_at": ""}  # fmt: skip
         return replace(self, state=state, since=timestamp(now), **{**fresh, **more})
 
     def at_rest(self, now: datetime, **more: Any) -> Progress:
@@ -126,6 +131,8 @@ def read(status: Mapping[str, Any]) -> Progress | None:
         weight=int(weight.get("desired") or 0),
         step_since=str(told.get("stepSince") or ""),
         routed_at=str(told.get("routedAt") or ""),
+        told_at=str(told.get("toldAt") or ""),
+        verified=int(told.get("verifiedWeight") or 0),
         is_exposed=bool(told.get("exposed")),
         is_fast=bool(told.get("fast")),
         approved=int(told.get("approvedStep") or 0),
@@ -155,6 +162,8 @@ def written(progress: Progress) -> dict[str, Any]:
         "step": progress.step,
         "stepSince": progress.step_since,
         "routedAt": progress.routed_at,
+        "toldAt": progress.told_at,
+        "verifiedWeight": progress.verified,
         "exposed": progress.is_exposed,
         "fast": progress.is_fast,
         "approvedStep": progress.approved,

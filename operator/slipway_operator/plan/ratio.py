@@ -44,6 +44,15 @@ def _nearest(below: int, most: int, weight: int, total: Callable[[int], int]) ->
     return min(choice, key=lambda c: (abs(Fraction(c, total(c)) - wish), c))
 
 
+def weighted(total: int, weight: int) -> int:
+    """Pods that a share of the requests needs, of a number that all of them need.
+
+    >>> [weighted(10, weight) for weight in (1, 25, 50, 99)], weighted(0, 50)
+    ([1, 3, 5, 10], 1)
+    """
+    return max(1, -(-total * weight // 100))
+
+
 def percent(part: int, whole: int) -> int:
     """Round a share to percent; nothing of nothing is none.
 

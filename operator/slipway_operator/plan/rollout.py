@@ -13,24 +13,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan import conditions as c
 from slipway_operator.plan import machine
 from slipway_operator.plan.action import action_of
-from slipway_operator.plan.allocation import candidate_size, larger, route_of, stable_size
+from slipway_operator.plan.allocation import (
+    candidate_size,
+    larger,
+    route_of,
+    split_of,
+    stable_size,
+)
 from slipway_operator.plan.clock import later, parse, timestamp
+from slipway_operator.plan.gateways import Gate
+from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.policy import Policy, policy_of
 from slipway_operator.plan.progress import BEFORE_CUT, Progress, State, read
 from slipway_operator.plan.request import asked
 from slipway_operator.plan.revision import Revision, revision_hash
+from slipway_operator.plan.routes import Split, is_as_wanted, live_routes, routes
 from slipway_operator.plan.scene import (
     Scene,
     Tracks,
     deadline_exceeded,
     evidence_of,
     findings_of,
+    gate_seen,
     is_complete,
     pods_of_stable,
     see,
@@ -41,19 +51,22 @@ from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
 from slipway_operator.plan.tracks import (
     Records,
-    is_selected,
     others,
     records,
     stable_revision,
     workload_of,
 )
-from slipway_operator.plan.traffic import Route, live_route
+from slipway_operator.plan.traffic import Route, announced_percent, is_used, live_route
 from slipway_operator.plan.transition import Facts, step_of
+from slipway_operator.plan.verification import Standing, standing
 from slipway_operator.verdict.counts import Interval
 from slipway_operator.verdict.outcome import Finding, together, worst
 
 _MOST_TRANSITIONS: Final = 6
 """In one pass. Longer chains do not exist; a bug must not hang the worker."""
+
+CONTEST_S: Final = 300.0
+"""How long a fight for a route is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,14 @@ class Rollout:
     """Where traffic is to go now."""
     live: Route = Route.STABLE
     """Where it goes."""
+    gate: Gate | None = None
+    """The Gateways that clients come through; None when the spec names none."""
+    split: Split | None = None
+    """Who gets how much through them."""
+    percent: int = 0
+    """What their routes send to the candidate now."""
+    standing: Standing | None = None
+    """Whether they do what the routes are to say."""
     findings: tuple[Finding, ...] = ()
     observed: Interval | None = None
     """What both tracks were asked lately."""
@@ -129,7 +150,8 @@ def decide(snapshot: Snapshot, spec: Spec) -> Rollout:
     stable = stable_revision(snapshot, known, spec_hash, spec)
     if stable is not None:  # recovered perhaps: it must outlive the commit of its successor
         known = {**known, stable.hash: stable}
-    scene = Scene(snapshot, spec, policy_of(spec), known, stable, spec_hash)
+    gate = gate_seen(snapshot, spec)
+    scene = Scene(snapshot, spec, policy_of(spec), known, stable, spec_hash, gate)
     before = _remembered(scene)
     lost = _exposed(scene) if before is None else None
     return _decision(scene, before, lost, _transitions(scene, before or lost))
@@ -151,13 +173,16 @@ def _exposed(scene: Scene) -> Progress | None:
     Else its pods would end while proxies still use them.
     """
     stable, snapshot = scene.stable, scene.snapshot
-    route = live_route(snapshot, stable, None)
+    route = live_route(snapshot, stable, None, is_gated=scene.gate is not None)
     if stable is None or route is Route.STABLE:
         return None
     for revision in scene.known.values():
-        is_used = route is Route.SHARED or is_selected(snapshot, revision)
         is_asked_for = revision.hash in (stable.hash, scene.spec_hash)
-        if is_used and not is_asked_for and desired_replicas(workload_of(snapshot, revision)):
+        if (
+            is_used(snapshot, revision)
+            and not is_asked_for
+            and desired_replicas(workload_of(snapshot, revision))
+        ):
             lost = Progress(State.IDLE, candidate=revision.hash, is_exposed=True)
             return lost.begun(State.ABORTING, snapshot.now, reason=c.SUPERSEDED)
     return None
@@ -206,6 +231,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
     seen = see(scene, present.candidate or ("" if is_stable else desired))
     served = {r.hash for r in scene.known.values() if r.promoted_at and r.result is not None}
     workload, found = seen.workload, findings_of(scene, seen, present)
+    through = _through_gate(scene, seen, present)
     return Facts(
         now=scene.snapshot.now,
         desired=desired,
@@ -227,7 +253,47 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         finding=worst(found),
         verdict=together(found),
         known=frozenset(served),
+        **through,
     )
+
+
+def _through_gate(scene: Scene, seen: Tracks, progress: Progress) -> dict[str, Any]:
+    """What is seen of the Gateways. A first revision waits for none: nothing is lost by it."""
+    if scene.gate is None or scene.stable is None:
+        return {}
+    wanted = _routes(scene, scene.gate, seen, progress)
+    found = standing(scene.gate, wanted, live_routes(scene.snapshot))
+    needed = seen.shares[progress.step - 1] if 0 < progress.step <= len(seen.shares) else 0
+    return {
+        "is_weighted": True,
+        "is_placed": all(is_as_wanted(scene.snapshot, route) for route in wanted),
+        "is_verified": found.is_verified,
+        "is_blind": found.is_blind,
+        "gate_obstacle": found.message if found.is_gone else "",
+        "verification": found.message,
+        "is_contested": bool(scene.snapshot.contested),
+        "is_limited": seen.full.candidate.is_floor and needed > seen.full.candidate.replicas,
+    }
+
+
+def _routes(scene: Scene, gate: Gate, seen: Tracks, progress: Progress) -> list[Manifest]:
+    """The routes that a state leads to in the end."""
+    percent = announced_percent(progress, is_first=scene.stable is None)
+    split = Split(scene.stable, seen.candidate, percent)
+    return [] if gate.trouble else list(routes(scene.snapshot.owner, gate, split))
+
+
+def _standing(scene: Scene, seen: Tracks, progress: Progress) -> Standing | None:
+    """Whether the Gateways do what a state leads to."""
+    if scene.gate is None:
+        return None
+    wanted = _routes(scene, scene.gate, seen, progress)
+    found = standing(scene.gate, wanted, live_routes(scene.snapshot))
+    if scene.snapshot.contested and not found.is_gone:
+        return Standing(False, c.ROUTE_CONTESTED, machine.CONTESTED_TEXT)
+    if found.is_verified and not all(is_as_wanted(scene.snapshot, route) for route in wanted):
+        return Standing(False, c.TRAFFIC_MOVING, "the routes are about to change")
+    return found
 
 
 def _decision(
@@ -242,6 +308,9 @@ def _decision(
         stable = stable.resolved(checked.result) if checked.result else stable
     past = before or lost
     announced = past if past and past.candidate == after.candidate else after
+    # What was not announced does not move, not even back: a crash would forget that it had.
+    told = announced if before or lost else _unannounced(after)
+    route = seen.live if lost else route_of(scene, seen, told)
     return Rollout(
         progress=after,
         policy=scene.policy,
@@ -255,11 +324,12 @@ def _decision(
             larger(candidate_size(scene, seen, announced), candidate_size(scene, seen, after)),
         ),
         full=seen.full,
-        # What was not announced does not move, not even back: a crash would forget that it had.
-        route=seen.live
-        if lost
-        else route_of(scene, seen, announced if before else _unannounced(after)),
+        route=route,
         live=seen.live,
+        gate=scene.gate,
+        split=split_of(scene, seen, told, route),
+        percent=seen.percent,
+        standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
         observed=evidence_of(scene.snapshot, candidate, after).last if candidate else None,
     )
@@ -285,6 +355,9 @@ def _commit(scene: Scene, seen: Tracks, candidate: Revision, after: Progress) ->
         others=others(scene.known, promoted, None),
         sizes=full,
         full=full,
+        gate=scene.gate,
+        split=Split(promoted, None, 0),
+        standing=_standing(scene, seen, replace(after, state=State.PROMOTING)),
     )
 
 
@@ -302,14 +375,27 @@ def wakes_at(rollout: Rollout) -> list[datetime]:
     waits = {
         State.PREPARING: [(progress.since, policy.progress_deadline_s)] if is_timed else [],
         State.SHIFTING: [
-            (progress.since, policy.progress_deadline_s), (progress.routed_at, policy.settle_s),
+            (progress.since, policy.progress_deadline_s), *_moving(progress, policy),
         ],
+        State.PAUSED: [(progress.since, CONTEST_S)] if rollout.gate else [],
         State.BAKING: [(progress.step_since, held), (progress.step_since, policy.max_step_s)],
         State.PROMOTING: [
-            (progress.since, policy.progress_deadline_s), (progress.routed_at, policy.settle_s),
+            (progress.since, policy.progress_deadline_s), *_moving(progress, policy),
         ],
         State.WATCHING: [(progress.since, policy.watch_s)],
-        State.ABORTING: [(progress.routed_at, policy.settle_s + policy.scale_down_delay_s)],
+        State.ABORTING: [
+            (progress.routed_at, policy.settle_s + policy.scale_down_delay_s),
+            (progress.told_at, policy.verify_timeout_s),
+        ],
     }  # fmt: skip
     found = (progress.until(*wait) for wait in waits.get(progress.state, ()))
     return [at for at in found if at is not None]
+
+
+def _moving(progress: Progress, policy: Policy) -> list[tuple[str, float]]:
+    """What is waited for while traffic is on its way."""
+    return [
+        (progress.routed_at, policy.settle_s),
+        (progress.routed_at, 2 * policy.settle_s),
+        (progress.told_at, policy.verify_timeout_s),
+    ]

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan.evidence import Evidence, identity, restored
+from slipway_operator.plan.gateways import Gate, gate_of
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.pods import first_failure, restarts_of, serving_pods
 from slipway_operator.plan.policy import CheckType, Policy, Strategy
 from slipway_operator.plan.progress import Progress
-from slipway_operator.plan.ratio import conserved, surged
+from slipway_operator.plan.ratio import conserved, surged, weighted
 from slipway_operator.plan.recovery import recovered
 from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.routes import routed_percent
 from slipway_operator.plan.sizing import Size, Sizes, desired_replicas, sizes
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
@@ -33,6 +35,8 @@ class Scene:
     known: Records
     stable: Revision | None
     spec_hash: str
+    gate: Gate | None = None
+    """The Gateways that clients come through; None when the spec names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,27 @@ class Tracks:
     """Available ones."""
     candidate_pods: int
     is_free: bool
-    """Nobody without a track has pods."""
+    """Nobody without a track would get requests that are shared."""
     stable_is_gone: bool
     shares: tuple[int, ...]
     """Pods of the candidate at each step."""
+    percent: int = 0
+    """What the routes of a gateway send to the candidate."""
+    stable_wanted: int = 0
+    """Pods that the stable revision's Deployment asks for."""
+
+
+def gate_seen(snapshot: Snapshot, spec: Spec) -> Gate | None:
+    """Look at the Gateways that the spec names."""
+    traffic = spec.rollout.traffic if spec.rollout else None
+    return gate_of(
+        spec.exposure.gateway if spec.exposure else None,
+        snapshot.owner.namespace,
+        snapshot.gateways,
+        snapshot.missing_kinds,
+        is_trusted=bool(traffic and traffic.trust_features),
+        rival=snapshot.rival,
+    )
 
 
 def see(scene: Scene, candidate_hash: str) -> Tracks:
@@ -62,19 +83,22 @@ def see(scene: Scene, candidate_hash: str) -> Tracks:
     checked = supply(snapshot, candidate) if candidate else None
     if candidate and checked and checked.result is not None:
         candidate = candidate.resolved(checked.result)
-    full = sizes(snapshot, scene.spec, stable, candidate)
+    is_gated = scene.gate is not None
+    full = sizes(snapshot, scene.spec, stable, candidate, is_gated=is_gated)
     workload = workload_of(snapshot, candidate) if candidate else None
     return Tracks(
         candidate=candidate,
         supply=checked,
         workload=workload,
         full=full,
-        live=live_route(snapshot, stable, candidate),
+        live=live_route(snapshot, stable, candidate, is_gated=is_gated),
         stable_pods=available(workload_of(snapshot, stable)) if stable else 0,
         candidate_pods=available(workload),
-        is_free=_is_free(snapshot, stable, candidate),
+        is_free=is_gated or _is_free(snapshot, stable, candidate),
         stable_is_gone=stable is None or _is_gone(snapshot, stable),
         shares=_shares(scene, full),
+        stable_wanted=desired_replicas(workload_of(snapshot, stable)) if stable else 0,
+        percent=routed_percent(snapshot, candidate) if is_gated and candidate else 0,
     )
 
 
@@ -114,6 +138,8 @@ def pods_of_stable(scene: Scene, full: Sizes) -> int:
 
 def _shares(scene: Scene, full: Sizes) -> tuple[int, ...]:
     policy, pods = scene.policy, pods_of_stable(scene, full)
+    if scene.gate is not None:
+        return tuple(weighted(full.demand or pods, step.weight) for step in policy.steps)
     if policy.conserves and not full.stable.is_floor:
         return tuple(conserved(pods, step.weight) for step in policy.steps)
     return tuple(surged(pods, step.weight, policy.max_surge_percent) for step in policy.steps)

@@ -54,6 +54,8 @@ class Sizes:
 
     stable: Size
     candidate: Size
+    demand: int = 0
+    """Pods that all requests need, whatever the autoscaler may have; 0: as many as it has."""
 
 
 def scaler_of(spec: Spec) -> Autoscaling | None:
@@ -73,9 +75,23 @@ def bounds(scaling: Autoscaling) -> tuple[int, int]:
 
 
 def sizes(
-    snapshot: Snapshot, spec: Spec, stable: Revision | None, candidate: Revision | None = None
+    snapshot: Snapshot,
+    spec: Spec,
+    stable: Revision | None,
+    candidate: Revision | None = None,
+    *,
+    is_gated: bool = False,
 ) -> Sizes:
-    """Decide how many pods the tracks have."""
+    """Decide how many pods the tracks have.
+
+    Args:
+        snapshot: what is seen.
+        spec: what is wished.
+        stable: the revision that serves.
+        candidate: the one that is to follow.
+        is_gated: traffic moves by weights: meanwhile the stable revision's autoscaler sees its load
+            fall, but what it had at the beginning is still needed.
+    """
     if spec.suspend:
         return Sizes(Size(0), Size(0))
     scaling = scaler_of(spec)
@@ -85,9 +101,11 @@ def sizes(
     floor = max(lowest, _held(snapshot, stable), recommended(snapshot, spec))
     need = max(1, floor, desired_replicas(workload_of(snapshot, stable) if stable else None))
     need = max(need, _announced(snapshot, candidate))
+    if is_gated:
+        need = max(need, _held_by_rollout(snapshot, candidate))
     if candidate is not None:
         floor = max(1, floor)  # nothing is scaled to zero while a rollout runs
-    return Sizes(Size(min(floor, highest), True), Size(min(need, highest), True))
+    return Sizes(Size(min(floor, highest), True), Size(min(need, highest), True), need)
 
 
 def objective_of(spec: Spec) -> Objective | None:
@@ -130,6 +148,14 @@ def _announced(snapshot: Snapshot, candidate: Revision | None) -> int:
     if candidate is None or told.get("hash") != candidate.hash:
         return 0
     return _floors(snapshot, "candidate")
+
+
+def _held_by_rollout(snapshot: Snapshot, candidate: Revision | None) -> int:
+    """The floor that the stable revision has had since this very rollout began."""
+    told = snapshot.status.get("candidate") or {}
+    if candidate is None or told.get("hash") != candidate.hash:
+        return 0
+    return _floors(snapshot, "stable")
 
 
 def _floors(snapshot: Snapshot, track: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.evidence import Evidence
+from slipway_operator.plan.gateways import GatewayKey, KnownGateway
 from slipway_operator.plan.names import Manifest, Owner
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -35,6 +36,14 @@ class Snapshot:
     """Kinds of other projects that are not installed."""
     evidence: Evidence | None = None
     """What was counted of both tracks; None when nothing was since the operator started."""
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+    """Name of a Service to its endpoints that are ready."""
+    gateways: Mapping[GatewayKey, KnownGateway] = field(default_factory=dict)
+    """The Gateways that the spec names, as far as the operator may look for them."""
+    rival: str = ""
+    """An older ModelDeployment that has asked for the same of a Gateway, in words."""
+    contested: frozenset[ChildKey] = frozenset()
+    """Routes that somebody has changed again and again lately."""
 
     @property
     def owner(self) -> Owner:

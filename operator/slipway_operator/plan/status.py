@@ -14,11 +14,13 @@ from slipway_operator.plan.autoscaler import SCALED_OBJECT, trouble
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.evidence import identity, reported
+from slipway_operator.plan.gateways import GRPC_ROUTE, HTTP_ROUTE
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
 from slipway_operator.plan.pods import PodFailure, first_failure, supply_pods
-from slipway_operator.plan.progress import STEPPING, State, written
+from slipway_operator.plan.progress import AT_REST, STEPPING, State, written
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout
+from slipway_operator.plan.routes import live_routes, outside
 from slipway_operator.plan.scene import deadline_exceeded, is_complete
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
 from slipway_operator.plan.sizing import bounds, is_held, objective_of, scaler_of
@@ -27,6 +29,7 @@ from slipway_operator.plan.story import (
     analysis,
     applied,
     candidate_text,
+    gate_ready,
     rollout_ready,
     traffic,
     weight_of,
@@ -74,7 +77,7 @@ def status(seen: View) -> dict[str, Any]:
         ),
     }
     if seen.has_apex:
-        report["endpoints"] = _endpoints(snapshot, rollout.apex)
+        report["endpoints"] = _endpoints(snapshot, rollout)
     if rollout.stable:
         report["stable"] = _track(rollout.stable, seen.stable, seen, weight=100 - weight)
         report |= _model(rollout.stable)
@@ -99,8 +102,9 @@ def _conditions(seen: View) -> Iterator[Condition]:
     yield _reconciling(ready, stalled)
     yield stalled
     yield _supplied(seen)
-    if weight := weight_of(seen):
-        yield traffic(weight)
+    if moved := traffic(seen):
+        yield moved
+    if weight_of(seen):
         yield analysis(seen)
 
 
@@ -113,6 +117,8 @@ def _ready(seen: View) -> Condition:
     if seen.scaler_is_missing:
         return Condition(c.READY, False, c.AUTOSCALER_MISSING, _MISSING)
     if found := rollout_ready(seen):
+        return found
+    if rollout.state is State.IDLE and (found := gate_ready(seen)):
         return found
     if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.size):
         if seen.sleeps:
@@ -185,6 +191,8 @@ def _stalled(seen: View) -> Condition:
         return Condition(c.STALLED, True, supply.reason, supply.message)
     if seen.scaler_is_missing and not seen.is_off:
         return Condition(c.STALLED, True, c.AUTOSCALER_MISSING, _MISSING)
+    if rollout.standing and rollout.standing.is_stuck:
+        return Condition(c.STALLED, True, rollout.standing.reason, rollout.standing.message)
     if not rollout.stable and not seen.is_off:
         if seen.failure and seen.failure.is_stuck:
             return Condition(c.STALLED, True, seen.failure.reason, seen.failure.message)
@@ -261,7 +269,16 @@ def _total(snapshot: Snapshot) -> int:
     )
 
 
-def _endpoints(snapshot: Snapshot, revision: Revision) -> list[dict[str, str]]:
+def _endpoints(snapshot: Snapshot, rollout: Rollout) -> list[dict[str, Any]]:
+    """Inside the cluster, and by which hostnames and path through a gateway."""
+    found = []
+    for entry in _inside(snapshot, rollout.apex):
+        hostnames = outside(rollout.gate, entry["type"]) if rollout.gate else []
+        found.append({**entry, **({"external": hostnames} if hostnames else {})})
+    return found
+
+
+def _inside(snapshot: Snapshot, revision: Revision) -> list[dict[str, str]]:
     host = f"{snapshot.owner.name}.{snapshot.owner.namespace}.svc"
     urls = {REST: f"http://{host}", GRPC: f"{host}:{GRPC_SERVICE_PORT}"}  # as channels want it
     return [{"type": p, "url": url} for p, url in urls.items() if p in revision.protocols]
@@ -306,6 +323,8 @@ def _rollout(seen: View) -> dict[str, Any]:
     }
     if weight := weight_of(seen):
         report["weight"] = weight
+    if generations := _generations(seen.snapshot, rollout):
+        report["route"] = generations
     if rollout.stable and rollout.stable.promoted_at:
         report["promotedAt"] = rollout.stable.promoted_at
     if floors := _floors(seen):
@@ -313,15 +332,36 @@ def _rollout(seen: View) -> dict[str, Any]:
     return report
 
 
+def _generations(snapshot: Snapshot, rollout: Rollout) -> dict[str, int]:
+    if rollout.gate is None:
+        return {}
+    return {
+        _GENERATION[route["kind"]]: int(route["metadata"].get("generation", 0))
+        for route in live_routes(snapshot)
+    }
+
+
+_GENERATION: Final = {HTTP_ROUTE: "httpGeneration", GRPC_ROUTE: "grpcGeneration"}
+
+
 def _floors(seen: View) -> dict[str, int]:
     """The floors that outlive a pass: of a rollout, and of the time after it."""
     rollout = seen.rollout
     floors = {}
-    if rollout.stable and rollout.sizes.stable.is_floor and is_held(seen.snapshot, rollout.stable):
+    if rollout.stable and rollout.sizes.stable.is_floor and _is_floor_kept(seen):
         floors["stable"] = rollout.sizes.stable.replicas
     if rollout.candidate and rollout.sizes.candidate.is_floor:
         floors["candidate"] = rollout.sizes.candidate.replicas
     return floors
+
+
+def _is_floor_kept(seen: View) -> bool:
+    """After a promotion; and while a gateway takes load from it that an abort would bring back."""
+    rollout = seen.rollout
+    is_moving = rollout.gate and rollout.candidate and rollout.state not in AT_REST
+    return bool(is_moving) or (
+        rollout.stable is not None and is_held(seen.snapshot, rollout.stable)
+    )
 
 
 def _capacity(seen: View) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from slipway_operator.plan.scene import is_complete
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.transition import step_of
+from slipway_operator.plan.verification import Standing
 from slipway_operator.plan.view import View, label
 from slipway_operator.verdict.outcome import Verdict, together, worst
 
@@ -78,9 +79,32 @@ def _stable_label(seen: View) -> str:
     return f"revision {label(seen.rollout.stable)}" if seen.rollout.stable else "nothing"
 
 
-def traffic(weight: dict[str, Any]) -> Condition:
+def gate_ready(seen: View) -> Condition | None:
+    """Why clients do not come through a gateway as the spec asks for; None when they do."""
+    found = seen.rollout.standing
+    if found is None or found.is_verified:
+        return None
+    return Condition(c.READY, False, found.reason, found.message)
+
+
+def traffic(seen: View) -> Condition | None:
+    """Tell whether traffic goes where it is to go; None when there is nothing to tell."""
+    weight, found = weight_of(seen), seen.rollout.standing
+    if found is not None and not found.is_verified:
+        return Condition(c.TRAFFIC_VERIFIED, False, found.reason, found.message)
+    if not weight:
+        return _gated(found) if found is not None else None
+    return _shared(weight, seen)
+
+
+def _gated(found: Standing) -> Condition:
+    return Condition(c.TRAFFIC_VERIFIED, True, found.reason, found.message)
+
+
+def _shared(weight: dict[str, Any], seen: View) -> Condition:
     """Tell whether the candidate has the share that it is to have."""
-    text = f"the candidate has {weight['applied']} % of the ready pods' traffic"
+    whose = "the requests through the gateway" if seen.rollout.gate else "the ready pods' traffic"
+    text = f"the candidate has {weight['applied']} % of {whose}"
     if weight["verified"]:
         return Condition(c.TRAFFIC_VERIFIED, True, c.TRAFFIC_SETTLED, text)
     text += f", {weight['desired']} % are wanted"
@@ -105,8 +129,10 @@ _CHECKED: Final = {
 
 
 def applied(seen: View) -> int:
-    """Percent of the requests that the candidate gets now, as the live Service has it."""
+    """Percent of the requests that the candidate gets now, as Service or routes have it."""
     match seen.rollout.live:
+        case Route.SHARED if seen.rollout.gate:
+            return seen.rollout.percent
         case Route.SHARED:
             stable, candidate = available(seen.stable), available(seen.candidate)
             return percent(candidate, stable + candidate)
@@ -132,13 +158,15 @@ def weight_of(seen: View) -> dict[str, Any]:
     is_settled = progress.state in (State.BAKING, State.WATCHING) or bool(
         progress.state is State.PAUSED and progress.step_since
     )
+    found = seen.rollout.standing
+    is_settled = is_settled and (found is None or found.is_verified)
     report: dict[str, Any] = {
         "desired": progress.weight,
         "applied": applied(seen),
         "verified": is_settled,
     }
     if progress.state in STEPPING:
-        report["mode"] = "ReplicaRatio"
+        report["mode"] = "Gateway" if seen.rollout.gate else "ReplicaRatio"
         report |= _observed(seen)
     return report | ({"note": progress.note} if progress.note else {})
 

@@ -100,9 +100,3 @@ def available(workload: Manifest | None) -> int:
     """Count a Deployment's available pods."""
     status: Mapping[str, Any] = (workload or {}).get("status") or {}
     return int(status.get("availableReplicas", 0))
-
-
-def is_selected(snapshot: Snapshot, revision: Revision) -> bool:
-    """Tell whether the live apex Service selects a revision."""
-    apex = snapshot.child("Service", snapshot.owner.name)
-    return apex is not None and selected_revision(apex) == revision.hash

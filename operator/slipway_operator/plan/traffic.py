@@ -1,8 +1,11 @@
-"""Where traffic goes, without a gateway: what the apex Service selects.
+"""Where traffic goes: to whom, and by what.
 
-Pinned to one revision it is a cut, instant and whole; shared by both tracks, each gets the share
-that its number of pods has. The selector is a single field: there is no half state.
-Source: `rollout.md` B6.
+Two things move it. The apex Service, which clients in the cluster use, selects one revision, a cut,
+instant and whole; or, where there is no gateway, both tracks, and each gets the share that its
+number of pods has. The routes of a gateway (`routes.py`) name the Services of both tracks with
+weights; then the apex selects one of them at all times, and clients in the cluster follow by the
+cut.
+Source: `rollout.md` B6, B7.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from slipway_operator.plan.names import REVISION
+from slipway_operator.plan.names import REVISION, revision_name
 from slipway_operator.plan.progress import STEPPING, Progress, State
 from slipway_operator.plan.revision import Revision
+from slipway_operator.plan.routes import routed
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.snapshot import Snapshot
 
@@ -22,6 +26,7 @@ class Route(StrEnum):
 
     STABLE = "Stable"
     SHARED = "Shared"
+    """Both tracks; how much each gets, numbers of pods say, or weights of a gateway."""
     CANDIDATE = "Candidate"
     ELSEWHERE = "Elsewhere"
     """Nobody yet, or a revision without a track."""
@@ -35,15 +40,37 @@ class Strength:
     """Available pods."""
     candidate: int
     can_share: bool
-    """The candidate has the pods of its step, and nobody without a track has any."""
+    """The candidate has the pods of its step, and nobody without a track would get requests."""
     can_cut: bool
     """The candidate can serve alone."""
     can_return: bool
     """The stable revision can."""
 
 
-def live_route(snapshot: Snapshot, stable: Revision | None, candidate: Revision | None) -> Route:
-    """Read the live apex Service."""
+def live_route(
+    snapshot: Snapshot,
+    stable: Revision | None,
+    candidate: Revision | None,
+    *,
+    is_gated: bool = False,
+) -> Route:
+    """Read the live apex Service, and where there is a gateway its routes."""
+    apex = _apex_route(snapshot, stable, candidate)
+    used = routed(snapshot) if is_gated else ()
+    if not used or apex in (Route.SHARED, Route.ELSEWHERE):
+        return apex
+    names = {
+        revision_name(snapshot.owner.name, r.hash): route
+        for r, route in ((stable, Route.STABLE), (candidate, Route.CANDIDATE))
+        if r is not None
+    }
+    found = {names.get(name, Route.ELSEWHERE) for name in used} | {apex}
+    if Route.ELSEWHERE in found:
+        return Route.ELSEWHERE
+    return found.pop() if len(found) == 1 else Route.SHARED
+
+
+def _apex_route(snapshot: Snapshot, stable: Revision | None, candidate: Revision | None) -> Route:
     apex = snapshot.child("Service", snapshot.owner.name)
     if apex is None:
         return Route.ELSEWHERE
@@ -54,6 +81,16 @@ def live_route(snapshot: Snapshot, stable: Revision | None, candidate: Revision 
         return Route.STABLE
     is_candidate = candidate is not None and found == candidate.hash
     return Route.CANDIDATE if is_candidate else Route.ELSEWHERE
+
+
+def is_used(snapshot: Snapshot, revision: Revision) -> bool:
+    """Tell whether anything that moves traffic may send some to a revision."""
+    if revision_name(snapshot.owner.name, revision.hash) in routed(snapshot):
+        return True
+    apex = snapshot.child("Service", snapshot.owner.name)
+    if apex is None:
+        return False
+    return selected_revision(apex) in (None, revision.hash)
 
 
 def wanted_route(progress: Progress, live: Route, strength: Strength, *, is_first: bool) -> Route:
@@ -89,3 +126,33 @@ def _cut(progress: Progress, live: Route, strength: Strength) -> Route:
 
 def _tracks_only(live: Route) -> Route:
     return Route.STABLE if live is Route.ELSEWHERE else live
+
+
+def wanted_percent(progress: Progress, route: Route, live: int, *, can_share: bool) -> int:
+    """Say how much of the requests through a gateway the candidate is to have.
+
+    A weight is gone up to only with the pods for it; until then it stays what it is.
+
+    Args:
+        progress: as it was remembered before this pass.
+        route: where traffic belongs.
+        live: percent that the routes send there now.
+        can_share: the candidate has the pods of its step.
+    """
+    match route:
+        case Route.SHARED if progress.state in STEPPING and can_share:
+            return progress.weight
+        case Route.SHARED if progress.state in STEPPING:
+            return min(live, progress.weight)
+        case Route.SHARED:
+            return live
+        case Route.CANDIDATE:
+            return 100
+    return 0
+
+
+def announced_percent(progress: Progress, *, is_first: bool) -> int:
+    """Say how much the candidate has in the end of what a state is about."""
+    if is_first or progress.state in (State.PROMOTING, State.WATCHING):
+        return 100
+    return progress.weight if progress.state in STEPPING else 0

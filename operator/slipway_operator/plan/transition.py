@@ -5,10 +5,11 @@ Stays out: when a transition is due (`machine.py`, `request.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from slipway_operator.plan import conditions as c
+from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.policy import Otherwise, Policy, Step
 from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.ratio import percent
@@ -60,6 +61,25 @@ class Facts:
     """Where traffic goes."""
     shares: tuple[int, ...] = ()
     """Pods of the candidate at each step."""
+    is_weighted: bool = False
+    """Routes of a gateway carry the weights."""
+    is_placed: bool = True
+    """They say what the present state wants."""
+    is_verified: bool = True
+    """Every Gateway has taken them as they are."""
+    is_blind: bool = False
+    """One of them does not tell what it has taken."""
+    gate_obstacle: str = ""
+    """Why no Gateway takes traffic, or no route can be written; empty when nothing stands in the
+    way."""
+    verification: str = ""
+    """What the Gateways say, in words."""
+    is_contested: bool = False
+    """Somebody changes the routes again and again."""
+    is_limited: bool = False
+    """The step needs more pods than the candidate may have."""
+    mismatch: str = ""
+    """How the candidate's share of the requests differs from its weight; empty when it fits."""
     finding: Finding | None = None
     """The check that stands in the way; None when all pass."""
     verdict: Verdict = Verdict.NO_DATA
@@ -105,7 +125,8 @@ def next_step(progress: Progress, facts: Facts, policy: Policy) -> Progress:
     for number, step in enumerate(policy.steps, start=1):
         share = facts.shares[number - 1]
         is_ahead = number > progress.step and step.weight > progress.weight
-        if not is_ahead or (share == here and not step.is_manual):
+        is_same = share == here and not facts.is_weighted
+        if not is_ahead or (is_same and not step.is_manual):
             continue
         if policy.on_coarse is Otherwise.SKIP and coarse_note(step, share, facts, policy):
             continue
@@ -124,6 +145,8 @@ def is_step(number: int, policy: Policy) -> bool:
 
 def coarse_note(step: Step, share: int, facts: Facts, policy: Policy) -> str:
     """Say that whole pods miss the weight by more than is put up with; empty when they do not."""
+    if facts.is_weighted:
+        return ""
     total = max(2, facts.stable_size) if policy.conserves else facts.stable_size + share
     reached = percent(share, total)
     if abs(reached - step.weight) <= policy.tolerance_percent:
@@ -136,3 +159,30 @@ def step_of(progress: Progress, policy: Policy) -> Step:
     if is_step(progress.step, policy):
         return policy.steps[progress.step - 1]
     return Step(max(1, progress.weight), 0.0)
+
+
+def now(facts: Facts) -> str:
+    """The time of looking, as it is remembered."""
+    return timestamp(facts.now)
+
+
+def settling(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """Remember when traffic was first seen where it belongs; None when nothing is new."""
+    if facts.is_weighted and not progress.told_at:
+        return replace(progress, told_at=now(facts))
+    if not facts.is_verified:  # and what was once may be lost again
+        return replace(progress, routed_at="") if progress.routed_at else None
+    if progress.routed_at or not policy.settle_s:
+        return None
+    return replace(progress, routed_at=now(facts))
+
+
+def is_settled(progress: Progress, facts: Facts, policy: Policy) -> bool:
+    """Tell whether every proxy has had the time to learn where traffic goes.
+
+    Of a Gateway that does not tell what it has taken, twice the time.
+    """
+    if not facts.is_verified:
+        return False
+    seconds = policy.settle_s * (2 if facts.is_blind else 1)
+    return not seconds or progress.is_over(progress.routed_at, seconds, facts.now)

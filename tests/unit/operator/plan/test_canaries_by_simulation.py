@@ -344,7 +344,7 @@ def test_a_change_of_mind_is_followed(state: str) -> None:
     ("mutate", "live"),
     [
         pytest.param(
-            _function(scene, "live_route", lambda *found: Route.CANDIDATE),
+            _function(scene, "live_route", lambda *found, **more: Route.CANDIDATE),
             _hunt,
             id="commits without looking where traffic goes",
         ),

@@ -152,7 +152,7 @@ def _writes_again(_: Snapshot, decided: Plan) -> Plan:
             id="promotes before all pods are ready",
         ),
         pytest.param(
-            _function(scene, "live_route", lambda *found: Route.CANDIDATE),
+            _function(scene, "live_route", lambda *found, **more: Route.CANDIDATE),
             id="commits before the apex selects it",
         ),
         pytest.param(
