@@ -13,6 +13,7 @@ import yaml
 from tests.cluster.kubelet import SELECTOR
 from tests.cluster.models import Models
 from tests.cluster.operators import RUNTIME_IMAGE
+from tests.kubeapi import condition, eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -63,6 +64,35 @@ def test_a_diff_tells_exactly_what_changes_and_changes_nothing(
         c["metadata"]["name"] + c["kind"]: c["metadata"]["resourceVersion"]
         for c in models.api.children(models.namespace)
     }
+
+
+def test_a25_a_name_that_another_bears_is_told_before_it_is_needed(
+    models: Models, tmp_path: Path
+) -> None:
+    models.api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "m", "namespace": models.namespace},
+            "spec": {"ports": [{"port": 80}]},
+        }
+    )
+    done = _plan(models, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (hindered,) = [line for line in done.stdout.splitlines() if line.startswith("  !")]
+    assert hindered.split()[1:3] == ["Service", "m"]
+    assert "does not belong to this ModelDeployment" in hindered
+    assert done.stdout.splitlines()[-1].startswith("  status: not Ready: NameConflict: Service 'm'")
+    models.apply()
+    stalled = eventually(
+        lambda: (
+            found
+            if (found := condition(models.get(), "Stalled")) and found["status"] == "True"
+            else None
+        ),
+        "Stalled",
+    )
+    assert stalled["reason"] == "NameConflict", "as it was told"
 
 
 def test_the_api_server_judges_the_document_in_its_own_words(

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from slipway_operator import __version__
 from slipway_operator.cli.document import BadDocument, read_documents, unborn
-from slipway_operator.cli.forecast import Stage, forecast
-from slipway_operator.cli.live import live_snapshot
+from slipway_operator.cli.forecast import Stage, created, forecast, with_taken
+from slipway_operator.cli.live import live_snapshot, taken_names
 from slipway_operator.cli.show import as_json, as_yaml, human
 from slipway_operator.kube.connection import NotConnected
 from slipway_operator.kube.errors import ApiError
@@ -67,7 +67,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _planned(document: dict[str, Any], chosen: argparse.Namespace) -> str:
-    stages = forecast(_snapshot(document, chosen))
+    snapshot = _snapshot(document, chosen)
+    stages = forecast(snapshot)
+    if chosen.diff:
+        taken = asyncio.run(taken_names(snapshot, created(stages)))
+        stages = with_taken(stages, taken)
     name = "{namespace}/{name}".format_map(document["metadata"])
     return _shown(name, stages, chosen)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from slipway_operator.kube.apply import covers
+from slipway_operator.plan import conditions
 from slipway_operator.plan.children import key
 from slipway_operator.plan.gateways import ROUTES
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, SUPPLY_RESULT, Manifest
@@ -39,6 +40,8 @@ class Change:
     action: Action
     after: Manifest | None
     before: Manifest | None
+    obstacle: str = ""
+    """Why it is not going to happen."""
 
     @property
     def manifest(self) -> Manifest:
@@ -72,6 +75,35 @@ def forecast(snapshot: Snapshot) -> list[Stage]:
         if stage.changes:
             stages.append(stage)
     return [*stages, *_later(snapshot)]
+
+
+def created(stages: Sequence[Stage]) -> list[ChildKey]:
+    """Name the objects that will be created."""
+    return [key(c.manifest) for s in stages for c in s.changes if c.action == "create"]
+
+
+def with_taken(stages: Sequence[Stage], taken: Mapping[ChildKey, str]) -> list[Stage]:
+    """Tell of names that others bear: what they hinder, and that nothing is Ready from then on.
+
+    Args:
+        stages: what would happen otherwise.
+        taken: for each name that is taken, what the operator is going to say about it.
+    """
+    told, problems = list[Stage](), list[str]()
+    for stage in stages:
+        changes = tuple(_hindered(change, taken) for change in stage.changes)
+        problems += [c.obstacle for c in changes if c.obstacle]
+        if problems:
+            message = f"{conditions.NAME_CONFLICT}: {problems[0]}"
+            stage = replace(stage, message=message, ready=False)
+        told.append(replace(stage, changes=changes))
+    return told
+
+
+def _hindered(change: Change, taken: Mapping[ChildKey, str]) -> Change:
+    if change.action != "create":
+        return change
+    return replace(change, obstacle=taken.get(key(change.manifest), ""))
 
 
 def _later(snapshot: Snapshot) -> Iterator[Stage]:

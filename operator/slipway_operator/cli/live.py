@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from slipway_operator.engine.cache import Cache, ObjectKey
+from slipway_operator.engine.writer import NameTaken, is_foreign
 from slipway_operator.kube.client import KubeClient, TokenBucket
 from slipway_operator.kube.connection import connect
-from slipway_operator.kube.errors import Denied
-from slipway_operator.kube.kinds import EVENT, KINDS, MODEL_DEPLOYMENT, OPTIONAL, pruned
-from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.kube.errors import Denied, NotFound
+from slipway_operator.kube.kinds import EVENT, KINDS, MODEL_DEPLOYMENT, OPTIONAL, by_name, pruned
+from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
 
 Manifest = dict[str, Any]
@@ -39,6 +41,24 @@ async def live_snapshot(
         return found or Snapshot(mdep, now, defaults, missing_kinds=cache.missing_kinds)
     finally:
         await kube.close()
+
+
+async def taken_names(snapshot: Snapshot, wanted: Iterable[ChildKey]) -> dict[ChildKey, str]:
+    """Find the names that objects of others bear; tell for each what the operator would say.
+
+    Raises:
+        ApiError: the cluster does not let itself be asked.
+    """
+    kube, taken = KubeClient(await connect(), TokenBucket(50, 100)), dict[ChildKey, str]()
+    try:
+        for kind, name in wanted:
+            with suppress(NotFound):
+                found = await kube.get(by_name(kind), snapshot.owner.namespace, name)
+                if is_foreign(found, snapshot):
+                    taken[kind, name] = str(NameTaken(kind, name))
+    finally:
+        await kube.close()
+    return taken
 
 
 async def _filled(kube: KubeClient, namespace: str) -> Cache:

@@ -14,6 +14,7 @@ from slipway_operator.cli.forecast import UNKNOWN_DIGEST, Change, Stage, why
 Manifest = dict[str, Any]
 
 _SIGN: Final = {"create": "+", "change": "~", "delete": "-"}
+_HINDERED: Final = "!"
 _FOUND_LATER: Final = "sha256:FOUND-BY-THE-SUPPLY-JOB"
 _OF_THE_SERVER: Final = frozenset(
     {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"}
@@ -35,12 +36,15 @@ def human(name: str, stages: Sequence[Stage], *, with_diff: bool) -> str:
 def _described(change: Change, with_diff: bool) -> Iterator[str]:
     manifest = change.manifest
     what = f"{manifest['kind']} {manifest['metadata']['name']}"
-    yield f"  {_SIGN[change.action]} {what:<52} {_reason(change)}"
+    sign = _HINDERED if change.obstacle else _SIGN[change.action]
+    yield f"  {sign} {what:<52} {_reason(change)}"
     if with_diff and change.action == "change":
         yield from (f"      {line}" for line in _diff(change))
 
 
 def _reason(change: Change) -> str:
+    if change.obstacle:
+        return change.obstacle
     if change.action == "delete":
         return "is not needed any more"
     if change.action == "change" and change.manifest["kind"] == "ControllerRevision":
@@ -130,6 +134,7 @@ def as_json(name: str, stages: Sequence[Stage]) -> str:
 def _entry(change: Change) -> dict[str, Any]:
     return {
         "action": change.action,
+        "hindered": bool(change.obstacle),
         "why": _reason(change),
         "object": cleaned(change.manifest),
     }

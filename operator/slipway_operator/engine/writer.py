@@ -267,6 +267,11 @@ class Writer:
         )
 
 
+def is_foreign(found: Manifest, snapshot: Snapshot) -> bool:
+    """Tell whether an object that bears a name of ours stays in the way until somebody moves it."""
+    return not _is_leftover(found, snapshot) and not _is_ours(found, snapshot)
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from slipway_operator.cli.forecast import Stage, forecast
+from slipway_operator.cli.forecast import Stage, created, forecast, with_taken
+from slipway_operator.cli.show import human
 from slipway_operator.plan.autoscaler import HPA
 from tests.builders import OTHER_URI, Scene, spec_of
 from tests.unit.operator.plan.world import World
@@ -41,6 +42,26 @@ def test_what_is_there_already_needs_nothing() -> None:
     world = World(spec_of(replicas=2))
     world.settle()
     assert _told(forecast(world.snapshot())) == {NOW: []}
+
+
+def test_a_name_that_is_taken_hinders_its_stage_and_all_that_follow() -> None:
+    stages = forecast(Scene(spec_of()).snapshot())
+    which = next(k for k in created(stages[1:]) if k[0] == "Service")
+    told = with_taken(stages, {which: "it is another's"})
+    assert [s.ready for s in told] == [False, False, False]
+    assert told[0] == stages[0]
+    assert [s.message for s in told[1:]] == ["NameConflict: it is another's"] * 2
+    hindered = {c.manifest["metadata"]["name"] for s in told for c in s.changes if c.obstacle}
+    assert hindered == {which[1]}
+
+
+def test_a_name_that_is_taken_is_shown_with_the_reason() -> None:
+    stages = forecast(Scene(spec_of()).snapshot())
+    taken = {which: "it is another's" for which in created(stages) if which[0] == "Job"}
+    (line,) = [ln for ln in human("m", with_taken(stages, taken), with_diff=True).splitlines()
+               if ln.startswith("  !")]  # fmt: skip
+    assert line.split()[1] == "Job"
+    assert line.endswith("it is another's")
 
 
 def test_another_number_of_pods_is_one_change() -> None:
