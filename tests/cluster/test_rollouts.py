@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.cluster.counters import Counters
-from tests.cluster.kubelet import Ready, Script, Supplied
+from tests.cluster.kubelet import Crashing, Ready, Script, Supplied
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
 from tests.kubeapi import Manifest, eventually, told
@@ -213,6 +213,47 @@ def test_a_quota_of_one_is_kept(models: Models, script: Script) -> None:
     eventually(is_over, "the second serves", timeout_s=30)
     assert most == 1
     assert _replicas(models, first) == 0
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize(
+    ("crashes", "expected"),
+    [
+        pytest.param(False, {1: 0, 2: 3}, id="and takes over"),
+        pytest.param(True, {1: 3, 2: 0}, id="and gives its place back"),
+    ],
+)
+def test_what_replaces_autoscaled_pods_has_as_many(
+    models: Models, script: Script, crashes: bool, expected: dict[int, int]
+) -> None:
+    rollout = {"strategy": "Recreate", "watch": "0s", "traffic": {"settle": "0s"}}
+    scaling = {"minReplicas": 1, "maxReplicas": 4}
+    spec: dict[str, Any] = {"rollout": rollout, "autoscaling": scaling}
+    models.apply(**spec)
+    first = models.until("Ready")["status"]["stable"]
+    scaled = models.kubectl("scale", f"deployment/{first['name']}", "--replicas=3")
+    assert scaled.returncode == 0, scaled.stderr  # as an autoscaler would
+    eventually(lambda: models.get()["status"]["stable"]["available"] == 3, "three pods")
+    if crashes:
+        script.serve = Crashing(12, "the model cannot be loaded")
+        script.by_revision[first["hash"]] = Ready()
+    script.supply = Supplied(OTHER)
+    models.apply(**spec, uri=SECOND)
+    floor = eventually(
+        lambda: models.get()["status"]["rollout"].get("capacityFloor", {}).get("candidate"),
+        "the floor is told",
+    )
+    assert floor == 3
+
+    def pods() -> dict[int, int]:
+        found = models.api.find("Deployment", models.namespace)
+        numbers = [int(d["metadata"]["annotations"]["slipway.dev/revision-number"]) for d in found]
+        ready = [d.get("status", {}).get("availableReplicas", 0) for d in found]
+        return dict(zip(numbers, ready, strict=True))
+
+    eventually(lambda: pods() == expected, f"{expected}", timeout_s=60, describe=pods)
+    scalers = models.api.find("HorizontalPodAutoscaler", models.namespace)
+    assert len(scalers) == 1
 
 
 @pytest.mark.parametrize("state", ["Shifting", "Baking", "Watching"])

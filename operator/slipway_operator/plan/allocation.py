@@ -10,9 +10,11 @@ from slipway_operator.plan import machine
 from slipway_operator.plan.names import revision_name
 from slipway_operator.plan.progress import AT_REST, Progress, State
 from slipway_operator.plan.ratio import weighted
+from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.routes import Split
 from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
 from slipway_operator.plan.sizing import Size, desired_replicas
+from slipway_operator.plan.tracks import workload_of
 from slipway_operator.plan.traffic import Route, Strength, wanted_percent, wanted_route
 
 
@@ -46,15 +48,17 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
 def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
     """Say how many pods the stable revision has in a state."""
     full, state = seen.full.stable, progress.state
-    if full.is_off or seen.candidate is None or state in AT_REST:
+    if full.is_off or seen.candidate is None:
         return full
-    if scene.gate is not None and full.is_floor:
+    if state in AT_REST:
+        return _returning(scene, seen)
+    if scene.gate is not None and full.is_floor and not recreates(scene):
         return Size(max(full.replicas, seen.full.candidate.replicas), True)
     if state is State.ABORTING:
-        return full
+        return _returning(scene, seen)
     if recreates(scene):
         is_leaving = state in (State.PROMOTING, State.WATCHING) or (
-            state is State.PREPARING and seen.candidate.result and not scene.policy.is_paused
+            state is State.PREPARING and _makes_room(scene, seen.candidate)
         )
         return Size(0) if is_leaving else full
     if scene.policy.conserves and not full.is_floor and progress.is_exposed:
@@ -70,6 +74,21 @@ def _left(seen: Tracks, progress: Progress) -> int:
     full = seen.full.stable.replicas
     needed = weighted(full, 100 - progress.verified)
     return needed if progress.state is State.BAKING else max(needed, min(full, seen.stable_wanted))
+
+
+def _makes_room(scene: Scene, candidate: Revision) -> bool:
+    """Pods go when their number stands in the status: with them goes what an autoscaler knew."""
+    told = (scene.snapshot.status.get("candidate") or {}).get("hash")
+    return bool(candidate.result and told == candidate.hash and not scene.policy.is_paused)
+
+
+def _returning(scene: Scene, seen: Tracks) -> Size:
+    """Pods that made room come back as many as they were: no autoscaler wakes them from zero."""
+    full = seen.full.stable
+    if scene.stable is None or not (full.is_floor and recreates(scene)):
+        return full
+    is_away = not desired_replicas(workload_of(scene.snapshot, scene.stable))
+    return Size(max(full.replicas, seen.full.candidate.replicas), True) if is_away else full
 
 
 def larger(announced: Size, following: Size) -> Size:

@@ -17,6 +17,7 @@ from slipway_operator.plan.evidence import identity, reported
 from slipway_operator.plan.gateways import GRPC_ROUTE, HTTP_ROUTE
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
 from slipway_operator.plan.pods import PodFailure, first_failure, supply_pods
+from slipway_operator.plan.policy import Strategy
 from slipway_operator.plan.progress import AT_REST, STEPPING, State, written
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout
@@ -352,6 +353,8 @@ def _floors(seen: View) -> dict[str, int]:
         floors["stable"] = rollout.sizes.stable.replicas
     if rollout.candidate and rollout.sizes.candidate.is_floor:
         floors["candidate"] = rollout.sizes.candidate.replicas
+    elif rollout.candidate and rollout.full.candidate.is_floor and _is_exchanged(rollout):
+        floors["candidate"] = rollout.full.candidate.replicas
     return floors
 
 
@@ -362,6 +365,12 @@ def _is_floor_kept(seen: View) -> bool:
     return bool(is_moving) or (
         rollout.stable is not None and is_held(seen.snapshot, rollout.stable)
     )
+
+
+def _is_exchanged(rollout: Rollout) -> bool:
+    """Tell whether the candidate has no pods yet because the stable revision has to go first."""
+    is_recreated = rollout.policy.strategy is Strategy.RECREATE and rollout.stable is not None
+    return is_recreated and rollout.state is State.PREPARING
 
 
 def _capacity(seen: View) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.plan import allocation, machine, rollout, scene
 from slipway_operator.plan.allocation import candidate_size, stable_size
+from slipway_operator.plan.autoscaler import HPA
 from slipway_operator.plan.evidence import Evidence, Sample, identity
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.policy import policy_of
@@ -212,6 +213,66 @@ def test_a_recreated_revision_that_does_not_start_gives_its_place_back() -> None
     world.settle(100)
     assert world.state == "Failed"
     assert _pods(world) == {"1": (4, 4), "2": (0, 0)}
+
+
+def _scaled(uri: str = URIS[0]) -> dict[str, Any]:
+    recreated = {**ROLLOUT, "strategy": "Recreate", "steps": [], "watch": "0s"}
+    scaling = {"minReplicas": 1, "maxReplicas": 6}
+    return {"model": {"uri": uri}, "rollout": recreated, "autoscaling": scaling}
+
+
+def _under_load() -> Canary:
+    """A revision whose load has called for four pods, and an autoscaler that has spoken last."""
+    world = Canary(_scaled())
+    world.settle(100)
+    for _ in range(80):  # until the floor of its own promotion is forgotten
+        world.tick(5)
+        world.autoscale(4)
+        world.reconcile()
+    assert _pods(world) == {"1": (4, 4)}
+    return world
+
+
+def _floor(world: Canary) -> dict[str, int]:
+    found: dict[str, int] = world.mdep["status"]["rollout"].get("capacityFloor", {})
+    return found
+
+
+def test_recreating_gives_the_next_one_the_pods_that_the_load_has_called_for() -> None:
+    world = _under_load()
+    world.change(_scaled(URIS[1]))
+    for _ in range(60):
+        world.tick(1)
+        world.reconcile()
+        assert min(wanted for wanted, _ in (*_pods(world).values(), (0, 0))) == 0
+        if not _pods(world)["1"][0]:
+            assert 4 in _floor(world).values(), "or a crash now would forget it"
+    assert _pods(world) == {"1": (0, 0), "2": (4, 4)}
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_what_made_room_in_vain_comes_back_with_as_many_pods() -> None:
+    world = _under_load()
+    world.change(_scaled(f"https://models.test/{BAD_PODS}"))
+    for _ in range(60):
+        world.tick(1)
+        world.reconcile()
+    assert world.state == "Failed"
+    assert _pods(world) == {"1": (4, 4), "2": (0, 0)}
+    (scaler,) = [o for (kind, _), o in world.objects.items() if kind == HPA]
+    assert scaler["spec"]["minReplicas"] == 1, "the autoscaler may take them away again"
+
+
+@pytest.mark.parametrize("fuse", range(6))
+def test_a_crash_while_room_is_made_forgets_no_pod(fuse: int) -> None:
+    world = _under_load()
+    world.change(_scaled(URIS[1]))
+    while _pods(world)["1"][0]:
+        world.tick(1)
+        world.reconcile(fuse)
+        world.reconcile(fuse + 1)
+    world.settle(100)
+    assert _pods(world) == {"1": (0, 0), "2": (4, 4)}
 
 
 def test_a_suspended_canary_rests_and_goes_on() -> None:
