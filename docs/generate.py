@@ -19,8 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
 from slipway_operator.api.crd import custom_resource_definition
 from slipway_operator.plan.conditions import REASONS
@@ -213,7 +213,7 @@ def _type(node: Schema) -> str:
     return kind
 
 
-def _settings(settings: type[BaseSettings], prefix: str) -> str:
+def _settings(settings: type[BaseModel], prefix: str) -> str:
     texts = _docstrings(settings)
     rows = []
     for name, field in settings.model_fields.items():
@@ -247,7 +247,7 @@ def _range(field: FieldInfo) -> str:
     return " ".join(words) or "any"
 
 
-def _docstrings(settings: type[BaseSettings]) -> dict[str, str]:
+def _docstrings(settings: type[BaseModel]) -> dict[str, str]:
     """Read the text below each field of a settings class.
 
     Raises:

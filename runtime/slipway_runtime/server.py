@@ -182,8 +182,10 @@ class Server:
         stop.cancel()
         if load.done():
             load.result()
-            # What is alive now stays: keep the collector from walking it again and again.
+            # What is alive now stays: keep the collector from walking it again and again. It was
+            # off from the start, where nearly nothing that is made is garbage.
             gc.freeze()
+            gc.enable()
             took_ms = round((monotonic() - begun_s) * 1000)
             log.info("ready", extra={"model": self._assignment.config.name, "load_ms": took_ms})
             if self._assignment.greet:
@@ -307,8 +309,12 @@ def _apps(
     telemetry: Telemetry,
     repository: Repository | None,
 ) -> tuple[InferEndpoint, ASGIApp]:
-    client = rest.client_app(dataplane, metrics, release=version("slipway"), repository=repository)
-    admin = rest.admin_app(dataplane, metrics, client)
+    routes = rest.client_routes(
+        dataplane, metrics, release=version("slipway"), repository=repository
+    )
+    client = rest.app_of(routes)
+    # Same origin: the API page sends its requests to the admin port.
+    admin = rest.app_of(rest.admin_routes(dataplane, metrics, routes), then=client)
     infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
     tried = InferEndpoint(dataplane, Uncounted(), budget=budget, rest=admin, telemetry=Telemetry())
     return infer, tried

@@ -1,8 +1,8 @@
 """What this process is told by its environment: one frozen value, read once.
 
 Lives here: ports, limits and timeouts of the process. What a revision decides comes in
-serving.json (`config.py`). A misspelt `SLIPWAY_RUNTIME_*` name is refused, because pydantic
-does not see it and a limit that silently does not apply is worse than a crash.
+serving.json (`config.py`). A misspelt `SLIPWAY_RUNTIME_*` name is refused, because a limit that
+silently does not apply is worse than a crash.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from slipway_runtime.config import explained
 from slipway_runtime.errors import ConfigError
@@ -29,15 +28,13 @@ def _hosts(value: object) -> object:
 
 
 Bytes = Annotated[int, BeforeValidator(quantity_bytes)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every `SLIPWAY_RUNTIME_*` variable, in lower case and without its prefix."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid"
-    )
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     host: str | None = None
     """Address all ports listen on; default 0.0.0.0 in pods (`--config`), 127.0.0.1 on a laptop."""
@@ -111,8 +108,15 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         ConfigError: an unknown name, or a value out of its range.
     """
     _refuse_unknown(environment)
+    ours = {name.upper(): value for name, value in environment.items()}
     try:
-        return Settings()
+        return Settings.model_validate(
+            {
+                name.removeprefix(PREFIX).lower(): value
+                for name, value in ours.items()
+                if name.startswith(PREFIX)
+            }
+        )
     except ValidationError as err:
         raise ConfigError(f"environment: {explained(err, Settings)}") from err
 

@@ -211,8 +211,8 @@ class DataPlane:
         cap_memory()
         serving = self.config.serving
         session = Session(model, threads=self.threads, provider=serving.execution_provider)
-        warm_up(session, serving.warmup.requests)
-        return session, decide(session, serving.batching), quick_rows(session)
+        zeros_s = warm_up(session, serving.warmup.requests)
+        return session, decide(session, serving.batching), quick_rows(session, zeros_s)
 
     def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
         batcher = Batcher(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,9 @@ _ENOUGH_S: Final = 0.05
 _QUICK_S: Final = 0.0002
 """What handing a run to a thread and back costs, on a core that is shared."""
 _SLOW_S: Final = 0.01
+_SLOW_ROW_S: Final = 0.004
+"""A row that takes longer is looked at in less company first: eight would take long."""
+_GLANCED_ROWS: Final = 4
 _MOST_QUICK_ROWS: Final = 1024
 _FREE_DIMENSIONS: Final = (8, 1)
 """Sizes tried for free dimensions that are not the batch; some models cannot take a 1."""
@@ -53,12 +56,14 @@ class Verdict:
     gain: float | None = None
 
 
-def quick_rows(session: Session) -> int:
+def quick_rows(session: Session, zeros_s: float | None = None) -> int:
     """How many rows take so little time that handing them to a thread would cost more; 0 for none.
 
-    Asked only where rows alone tell the work: sizes of text and of other free dimensions differ
-    from request to request.
+    None, where `zeros_s`, the time of a run that was seen, is long. Asked only where rows alone
+    tell the work: sizes of text and of other free dimensions differ from request to request.
     """
+    if zeros_s is not None and zeros_s > _SLOW_S:
+        return 0
     specs = session.signature.inputs
     is_batch = has_batch_dimension(session.signature)
     known = [spec.shape[1:] if is_batch else spec.shape for spec in specs]
@@ -107,6 +112,10 @@ def decide(session: Session, block: BatchingBlock) -> Verdict:
 def _judged(
     session: Session, block: BatchingBlock, wanted: BatchPolicy, cancellation: Cancellation
 ) -> Verdict:
+    if block.mode == "Auto":
+        glanced = _glance(session, cancellation)
+        if glanced is not None and glanced < _WORTH_IT:
+            return Verdict(OFF, "measured", round(glanced, 2))
     unproven = wanted if block.mode == "On" else OFF
     late = Verdict(unproven, f"not decided within {_BUDGET_S:g}s")
     accepted = _accepted(session, cancellation)
@@ -127,6 +136,25 @@ def _judged(
     if gain is None:
         return late
     return Verdict(wanted if gain >= _WORTH_IT else OFF, "measured", round(gain, 2))
+
+
+def _glance(session: Session, cancellation: Cancellation) -> float | None:
+    """The gain that a few rows foretell for eight, of a slow model; None of every other.
+
+    A run takes some time, and some more for each row; of a slow model that can be told apart.
+    """
+    random = np.random.default_rng(_SEED)
+    size = _FREE_DIMENSIONS[0]
+    feeds = {spec.name: _made_up(spec, size, random) for spec in session.signature.inputs}
+    few = {name: tensor[:_GLANCED_ROWS] for name, tensor in feeds.items()}
+    one_s = _seconds(session, _row(feeds, 0), cancellation)
+    if one_s is None or one_s < _SLOW_ROW_S:
+        return None
+    few_s = _seconds(session, few, cancellation)
+    if few_s is None:
+        return None
+    row_s = max(0.0, few_s - one_s) / (_GLANCED_ROWS - 1)
+    return _ROWS * one_s / (one_s + (_ROWS - 1) * row_s)
 
 
 def _accepted(
@@ -215,9 +243,11 @@ def _fastest(session: Session, feeds: Mapping[str, Tensor], cancellation: Cancel
 def _seconds(
     session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
 ) -> float | None:
-    begun_s = perf_counter()
+    # Where it computes in this thread, the thread's own time: others may take the core away.
+    clock = thread_time if session.is_alone else perf_counter
+    begun_s = clock()
     result = _run(session, feeds, cancellation)
-    return None if result is None else perf_counter() - begun_s
+    return None if result is None else clock() - begun_s
 
 
 def _run(

@@ -70,6 +70,8 @@ class Session:
         _check_available(provider)
         self._session = _loaded(model, _options(threads), provider)
         self.signature = _signature(self._session)
+        self.is_alone: Final = threads == 1 and provider == "CPU"
+        """Whether a run uses no other thread than its caller's, and no other device."""
         self._has_bfloat16: Final = any(
             spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs)
         )

@@ -8,6 +8,7 @@ cannot take, and 0 or an empty word a value (a divisor, a number to parse).
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import Final
 
 import numpy as np
@@ -20,21 +21,28 @@ from slipway_runtime.inference.signature import Signature, TensorSpec
 log: Final = logging.getLogger(__name__)
 
 
-def warm_up(session: Session, requests: int) -> None:
+def warm_up(session: Session, requests: int) -> float | None:
     """Run the model `requests` times on zeros.
+
+    Returns:
+        Seconds of the last run; None where none was, or none succeeded.
 
     Raises:
         InvalidModel: it fails on an input that it has to take.
     """
     feeds = {spec.name: _zeros(spec) for spec in session.signature.inputs}
     outputs = [spec.name for spec in session.signature.outputs]
+    took_s = None
     try:
         for _ in range(requests):
+            begun_s = perf_counter()
             session.run(feeds, outputs, Cancellation())
+            took_s = perf_counter() - begun_s
     except (InferenceFailed, InvalidTensor) as err:
         if _is_certain(session.signature):
             raise InvalidModel(f"model: warm-up on zeros failed ({err})") from err
         log.warning("warm-up skipped", extra={"cause": clipped(str(err), 400)})
+    return took_s
 
 
 def _zeros(spec: TensorSpec) -> Tensor:

@@ -1,4 +1,4 @@
-"""The hot path: every way of asking for an inference over HTTP, as raw ASGI ahead of FastAPI.
+"""The hot path: every way of asking for an inference over HTTP, as raw ASGI ahead of any framework.
 
 A framework's request path costs more than the whole answer of a small model. Everything else of
 the REST surface is in `rest.py`; what differs between the wires is in their dialects.

@@ -1,4 +1,4 @@
-"""The OpenAPI description of what FastAPI does not see: inference, of the model served; refusals.
+"""The OpenAPI description: inference, of the model served, every other path, and refusals.
 
 Pure. While nothing is loaded it describes any model. Every request has an example that can be sent.
 
@@ -22,6 +22,9 @@ from slipway_runtime.protocols.examples import (
     v2_request,
 )
 from slipway_runtime.protocols.predict import TorchServe
+from slipway_runtime.protocols.routes import Told
+
+OPENAPI_VERSION: Final = "3.1.0"
 
 _TENSOR: Final[dict[str, Any]] = {
     "type": "object",
@@ -101,7 +104,9 @@ _PREDICTION: Final[dict[str, Any]] = {
 }
 _JSON: Final = "application/json"
 _UNHEALTHY: Final = {"500": {"description": "loading or draining"}}
+_ANSWERED: Final = {"description": "the answer", "content": {_JSON: {"schema": {}}}}
 _PARAMETER: Final = re.compile(r"{(\w+)}")
+_NO_WORD: Final = re.compile(r"\W")
 
 
 def infer_paths(name: str, version: str, signature: Signature | None) -> dict[str, dict[str, Any]]:
@@ -133,23 +138,26 @@ def infer_paths(name: str, version: str, signature: Signature | None) -> dict[st
     }
 
 
-def other_paths(paths: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+def other_paths(told: Iterable[Told], values: Mapping[str, str]) -> dict[str, Any]:
     """Other paths of the same server: the only value of each of their parameters, and refusals."""
-    return {
-        path: {verb: _other(path, verb, told, values) for verb, told in verbs.items()}
-        for path, verbs in paths.items()
-    }
+    paths: dict[str, Any] = {}
+    for each in told:
+        paths.setdefault(each.path, {})[each.verb] = _other(each, values)
+    return paths
 
 
-def _other(path: str, verb: str, told: Mapping[str, Any], values: Mapping[str, str]) -> Any:
-    parameters = [_parameter(name, values) for name in _PARAMETER.findall(path)]
-    # FastAPI tells of a status 422, which is never answered, and of no other refusal.
-    answers = {code: answer for code, answer in told["responses"].items() if code != "422"}
-    unhealthy = _UNHEALTHY if path == "/ping" else {}
+def _other(told: Told, values: Mapping[str, str]) -> dict[str, Any]:
+    parameters = [_parameter(name, values) for name in _PARAMETER.findall(told.path)]
+    unhealthy = _UNHEALTHY if told.path == "/ping" else {}
     return {
-        **told,
+        "summary": told.summary,
+        "operationId": _NO_WORD.sub("_", f"{told.operation}_{told.verb}"),
         **({"parameters": parameters} if parameters else {}),
-        "responses": {**answers, **_refusals(_refusal_codes(path, verb)), **unhealthy},
+        "responses": {
+            "200": _ANSWERED,
+            **_refusals(_refusal_codes(told.path, told.verb)),
+            **unhealthy,
+        },
     }
 
 

@@ -1,6 +1,6 @@
-"""The V2 REST surface beside inference, and the admin surface. The only door to FastAPI.
+"""The V2 REST surface beside inference, and the admin surface.
 
-No route takes a pydantic body: real clients send no Content-Type, and FastAPI would answer 422.
+Routes read their bodies themselves: real clients send no Content-Type.
 Every error is `{"error": "…"}`, those of unknown routes and wrong verbs too.
 """
 
@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from slipway_runtime import page
 from slipway_runtime.errors import InvalidRequest, NotServed, ServingError, shown
@@ -26,8 +29,9 @@ from slipway_runtime.inference.request import LABEL
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.protocols import codec_json, described, described_v1
 from slipway_runtime.protocols.body import BodyLimit
-from slipway_runtime.protocols.openapi import infer_paths, other_paths
+from slipway_runtime.protocols.openapi import OPENAPI_VERSION, infer_paths, other_paths
 from slipway_runtime.protocols.repository_parameters import check_load, check_unload
+from slipway_runtime.protocols.routes import Handler, Routes
 from slipway_runtime.protocols.v1 import LATEST
 from slipway_runtime.protocols.wire import RETRY_AFTER_S, error_body, status_of
 from slipway_runtime.repository import Repository
@@ -42,60 +46,80 @@ _PAGE_POLICY: Final = "default-src 'self'; img-src data:; frame-ancestors 'none'
 _SMALL_BODY: Final = BodyLimit(64 * 1024, 10.0, "the server")
 
 
-async def _version(request: Request) -> str | None:
-    """The version that a path names; FastAPI would look for one with a default in the query."""
-    return request.path_params.get("version")
-
-
-Version = Annotated[str | None, Depends(_version)]
-
-
-def client_app(
+def client_routes(
     dataplane: DataPlane,
     metrics: Metrics,
     *,
     release: str,
     repository: Repository | None = None,
-) -> FastAPI:
+) -> Routes:
     """The V2 routes for clients, all but inference; load and unload where there is a repository."""
-    app = _app("Slipway runtime", release)
+    routes = Routes("Slipway runtime", release)
+    _add_server_routes(routes, dataplane, release, has_repository=repository is not None)
+    _add_model_routes(routes, dataplane, metrics)
+    _add_index_route(routes, dataplane, repository)
+    if repository:
+        _add_repository_routes(routes, dataplane, repository)
+    _add_v1_routes(routes, dataplane)
+    return routes
 
-    @app.get("/v2", summary="Server metadata")
-    @app.get("/v2/", include_in_schema=False)
-    async def server_metadata() -> Response:
-        has_repository = repository is not None
+
+def _add_server_routes(
+    routes: Routes, dataplane: DataPlane, release: str, *, has_repository: bool
+) -> None:
+    @routes.get("/v2", summary="Server metadata")
+    @routes.get("/v2/")
+    async def server_metadata(request: Request) -> Response:
         return JSONResponse(described.server_metadata(release, has_repository=has_repository))
 
-    @app.get("/v2/health/live", summary="Server live")
-    async def server_live() -> Response:
+    @routes.get("/v2/health/live", summary="Server live")
+    async def server_live(request: Request) -> Response:
         return JSONResponse({"live": True})
 
-    @app.get("/v2/health/ready", summary="Server ready")
-    async def server_ready() -> Response:
+    @routes.get("/v2/health/ready", summary="Server ready")
+    async def server_ready(request: Request) -> Response:
         return _readiness(dataplane, {})
 
-    @app.get("/v2/models", summary="Names of the models")
-    async def model_names() -> Response:
+    @routes.get("/v2/models", summary="Names of the models")
+    async def model_names(request: Request) -> Response:
         return JSONResponse({"models": [dataplane.config.name]})
 
+
+def _add_model_routes(routes: Routes, dataplane: DataPlane, metrics: Metrics) -> None:
     # Ahead of the models' own paths: no model is called `stats`.
-    @app.get("/v2/models/stats", summary="Statistics of all models")
-    async def statistics() -> Response:
+    @routes.get("/v2/models/stats", summary="Statistics of all models")
+    async def statistics(request: Request) -> Response:
         return JSONResponse({"model_stats": [described.model_statistics(dataplane, metrics)]})
 
-    @app.get("/v2/models/{model}/stats", summary="Statistics of a model")
-    @app.get("/v2/models/{model}/versions/{version}/stats", summary="Statistics of a version")
-    async def model_statistics(model: str, version: Version) -> Response:
-        dataplane.check_name(model, version)
-        return await statistics()
+    @routes.get("/v2/models/{model}/stats", summary="Statistics of a model")
+    @routes.get("/v2/models/{model}/versions/{version}/stats", summary="Statistics of a version")
+    async def model_statistics(request: Request) -> Response:
+        _check_named(dataplane, request)
+        return await statistics(request)
 
-    @app.get("/v2/models/{model}/config", summary="Model configuration")
-    @app.get("/v2/models/{model}/versions/{version}/config", summary="Configuration of a version")
-    async def model_config(model: str, version: Version) -> Response:
-        dataplane.check_name(model, version)
+    @routes.get("/v2/models/{model}/config", summary="Model configuration")
+    @routes.get(
+        "/v2/models/{model}/versions/{version}/config", summary="Configuration of a version"
+    )
+    async def model_config(request: Request) -> Response:
+        _check_named(dataplane, request)
         return JSONResponse(described.model_config(dataplane))
 
-    @app.post("/v2/repository/index", summary="Models and their states")
+    @routes.get("/v2/models/{model}", summary="Model metadata")
+    @routes.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
+    async def model_metadata(request: Request) -> Response:
+        _check_named(dataplane, request)
+        return JSONResponse(described.model_metadata(dataplane))
+
+    @routes.get("/v2/models/{model}/ready", summary="Model ready")
+    @routes.get("/v2/models/{model}/versions/{version}/ready", summary="Version of a model ready")
+    async def model_ready(request: Request) -> Response:
+        _check_named(dataplane, request)
+        return _readiness(dataplane, {"name": request.path_params["model"]})
+
+
+def _add_index_route(routes: Routes, dataplane: DataPlane, repository: Repository | None) -> None:
+    @routes.post("/v2/repository/index", summary="Models and their states")
     async def repository_index(request: Request) -> Response:
         wanted = await _small_document(request)
         only_ready = wanted.get("ready", False)
@@ -105,36 +129,24 @@ def client_app(
         index = described.repository_index(dataplane, only_ready=only_ready, reason=reason)
         return JSONResponse(index)
 
-    @app.get("/v2/models/{model}", summary="Model metadata")
-    @app.get("/v2/models/{model}/versions/{version}", summary="Model metadata of a version")
-    async def model_metadata(model: str, version: Version) -> Response:
-        dataplane.check_name(model, version)
-        return JSONResponse(described.model_metadata(dataplane))
 
-    @app.get("/v2/models/{model}/ready", summary="Model ready")
-    @app.get("/v2/models/{model}/versions/{version}/ready", summary="Version of a model ready")
-    async def model_ready(model: str, version: Version) -> Response:
-        dataplane.check_name(model, version)
-        return _readiness(dataplane, {"name": model})
-
-    if repository:
-        _add_repository_routes(app, dataplane, repository)
-    _add_v1_routes(app, dataplane)
-    return app
+def _check_named(dataplane: DataPlane, request: Request) -> None:
+    """Refuse a model or version in the path that is not served."""
+    dataplane.check_name(request.path_params["model"], request.path_params.get("version"))
 
 
-def _add_repository_routes(app: FastAPI, dataplane: DataPlane, repository: Repository) -> None:
-    @app.post("/v2/repository/models/{model}/load", summary="Load the model's file again")
-    async def load(model: str, request: Request) -> Response:
+def _add_repository_routes(routes: Routes, dataplane: DataPlane, repository: Repository) -> None:
+    @routes.post("/v2/repository/models/{model}/load", summary="Load the model's file again")
+    async def load(request: Request) -> Response:
         check_load(await _parameters(request))
-        dataplane.check_name(model)
+        _check_named(dataplane, request)
         await repository.load()
         return Response()
 
-    @app.post("/v2/repository/models/{model}/unload", summary="Unload the model")
-    async def unload(model: str, request: Request) -> Response:
+    @routes.post("/v2/repository/models/{model}/unload", summary="Unload the model")
+    async def unload(request: Request) -> Response:
         check_unload(await _parameters(request))
-        dataplane.check_name(model)
+        _check_named(dataplane, request)
         await repository.unload()
         return Response()
 
@@ -146,49 +158,54 @@ async def _parameters(request: Request) -> dict[str, Any]:
     return found
 
 
-def _add_v1_routes(app: FastAPI, dataplane: DataPlane) -> None:
+def _add_v1_routes(routes: Routes, dataplane: DataPlane) -> None:
     """What V1 and TorchServe have beside inference."""
 
-    @app.get("/", summary="Server live (V1)")
-    async def alive() -> Response:
+    @routes.get("/", summary="Server live (V1)")
+    async def alive(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
-    @app.get("/ping", summary="Server healthy (TorchServe)")
-    async def ping() -> Response:
+    @routes.get("/ping", summary="Server healthy (TorchServe)")
+    async def ping(request: Request) -> Response:
         if dataplane.state is State.READY:
             return JSONResponse({"status": "Healthy"})
         return JSONResponse({"status": "Unhealthy"}, 500)
 
-    @app.get("/v1/models", summary="Names of the models (V1)")
-    async def v1_model_names() -> Response:
+    @routes.get("/v1/models", summary="Names of the models (V1)")
+    async def v1_model_names(request: Request) -> Response:
         return JSONResponse({"models": [dataplane.config.name]})
 
-    @app.get("/v1/models/{model}", summary="Model status (V1)")
-    @app.get("/v1/models/{model}/versions/{version}", summary="Status of a version (V1)")
-    async def v1_status(model: str, version: Version) -> Response:
-        dataplane.check_name(model, None if version == LATEST else version)
+    @routes.get("/v1/models/{model}", summary="Model status (V1)")
+    @routes.get("/v1/models/{model}/versions/{version}", summary="Status of a version (V1)")
+    @routes.get("/v1/models/{model}/labels/{label}", summary="Status of the labelled version (V1)")
+    async def v1_status(request: Request) -> Response:
+        _check_v1(dataplane, request)
         status = described_v1.model_status(dataplane)
         if status["ready"]:
             return JSONResponse(status)
         return JSONResponse({**status, **_not_ready(dataplane)}, 503, {"retry-after": "1"})
 
-    @app.get("/v1/models/{model}/labels/{label}", summary="Status of the labelled version (V1)")
-    async def v1_label_status(model: str, label: str) -> Response:
-        return await v1_status(model, f"{LABEL}{label}")
-
-    @app.get("/v1/models/{model}/metadata", summary="Model metadata (V1)")
-    @app.get("/v1/models/{model}/versions/{version}/metadata", summary="Version's metadata (V1)")
-    async def v1_metadata(model: str, version: Version) -> Response:
-        dataplane.check_name(model, None if version == LATEST else version)
+    @routes.get("/v1/models/{model}/metadata", summary="Model metadata (V1)")
+    @routes.get("/v1/models/{model}/versions/{version}/metadata", summary="Version's metadata (V1)")
+    async def v1_metadata(request: Request) -> Response:
+        _check_v1(dataplane, request)
         return JSONResponse(described_v1.model_metadata(dataplane))
 
-    @app.post("/v1/models/{model}:{verb}", include_in_schema=False)
-    @app.post("/v1/models/{model}/versions/{version}:{verb}", include_in_schema=False)
-    @app.post("/v1/models/{model}/labels/{version}:{verb}", include_in_schema=False)
-    async def not_served(model: str, verb: str, version: Version) -> Response:
+    @routes.post("/v1/models/{model}:{verb}")
+    @routes.post("/v1/models/{model}/versions/{version}:{verb}")
+    @routes.post("/v1/models/{model}/labels/{version}:{verb}")
+    async def not_served(request: Request) -> Response:
+        verb = request.path_params["verb"]
         if verb not in ("classify", "regress", "explain"):
             raise HTTPException(HTTPStatus.NOT_FOUND)
         raise NotServed(f"method {shown(verb)}: not served, expected predict")
+
+
+def _check_v1(dataplane: DataPlane, request: Request) -> None:
+    """The same where a version may be the latest, or have a label."""
+    named = request.path_params
+    version = f"{LABEL}{named['label']}" if "label" in named else named.get("version")
+    dataplane.check_name(named["model"], None if version == LATEST else version)
 
 
 async def _small_document(request: Request) -> dict[str, Any]:
@@ -203,83 +220,87 @@ async def _small_document(request: Request) -> dict[str, Any]:
     return document
 
 
-def admin_app(dataplane: DataPlane, metrics: Metrics, client: FastAPI) -> FastAPI:
+def admin_routes(dataplane: DataPlane, metrics: Metrics, client: Routes) -> Routes:
     """Probes, metrics, status and the API page of the client surface."""
-    app = _app("Slipway runtime, admin", client.version)
+    routes = Routes("Slipway runtime, admin", client.release)
 
-    @app.get("/livez")
-    async def livez() -> Response:
+    @routes.get("/livez")
+    async def livez(request: Request) -> Response:
         return JSONResponse({"live": True})
 
-    @app.get("/readyz")
-    async def readyz() -> Response:
+    @routes.get("/readyz")
+    async def readyz(request: Request) -> Response:
         return _readiness(dataplane, {})
 
-    @app.get("/metrics")
-    async def metrics_page() -> Response:
+    @routes.get("/metrics")
+    async def metrics_page(request: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/status")
-    async def status() -> Response:
+    @routes.get("/status")
+    async def status(request: Request) -> Response:
         # Tasks are what this process forgets where it forgets to end something.
         return JSONResponse({**_status(dataplane), "tasks": len(asyncio.all_tasks())})
 
-    @app.get("/openapi.json")
-    async def openapi() -> Response:
-        return JSONResponse(_description(client.openapi(), dataplane))
+    @routes.get("/openapi.json")
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(_description(client, dataplane))
 
-    _add_page(app)
-    # Same origin: the page sends its requests here. Last, because it takes every other path.
-    app.mount("/", client)
-    return app
+    _add_page(routes)
+    return routes
 
 
-def _description(document: dict[str, Any], dataplane: DataPlane) -> dict[str, Any]:
+def _description(client: Routes, dataplane: DataPlane) -> dict[str, Any]:
     """The OpenAPI document of the client surface, with the model's own names and shapes."""
     model, name, version = dataplane.loaded, dataplane.config.name, dataplane.version
     ours = infer_paths(name, version, model.signature if model else None)
-    only = {"model": name, "version": version}
     about = f"Model {name}, version {version}, {dataplane.state.lower()}."
     return {
-        "openapi": document["openapi"],
-        "info": {**document["info"], "description": about},
-        "paths": {**ours, **other_paths(document["paths"], only)},
+        "openapi": OPENAPI_VERSION,
+        "info": {"title": client.title, "version": client.release, "description": about},
+        "paths": {**ours, **other_paths(client.told, {"model": name, "version": version})},
     }
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(routes: Routes) -> None:
     for path, (name, kind) in _PAGE.items():
-        content = (files(page) / name).read_bytes()
-
-        def send(content: bytes = content, kind: str = kind) -> Response:
-            return Response(content, 200, {"content-security-policy": _PAGE_POLICY}, kind)
-
-        app.add_api_route(path, send, include_in_schema=False)
+        routes.get(path)(_sending((files(page) / name).read_bytes(), kind))
 
 
-def _app(title: str, release: str) -> FastAPI:
-    app = FastAPI(
-        title=title,
-        version=release,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
+def _sending(content: bytes, kind: str) -> Handler:
+    async def send(request: Request) -> Response:
+        return Response(content, 200, {"content-security-policy": _PAGE_POLICY}, kind)
+
+    return send
+
+
+def app_of(routes: Routes, *, then: ASGIApp | None = None) -> ASGIApp:
+    """The application of some routes; `then` gets every path that is none of theirs."""
+    app = Starlette(
+        routes=[*routes.routes, *([Mount("/", then)] if then else [])],
+        exception_handlers={
+            HTTPException: _routing_error,
+            ServingError: _serving_error,
+            Exception: _unexpected_error,
+        },
     )
-
-    @app.exception_handler(HTTPException)
-    async def routing_error(request: Request, err: HTTPException) -> Response:
-        return _error(err.status_code, _routing_message(request, err), dict(err.headers or {}))
-
-    @app.exception_handler(ServingError)
-    async def serving_error(request: Request, err: ServingError) -> Response:
-        return _error(status_of(err), str(err))
-
-    @app.exception_handler(Exception)
-    async def unexpected_error(request: Request, err: Exception) -> Response:
-        return _error(500, "internal error; the server's log has the cause")
-
+    app.router.redirect_slashes = False
     return app
+
+
+async def _routing_error(request: Request, err: Exception) -> Response:
+    if not isinstance(err, HTTPException):
+        return await _unexpected_error(request, err)
+    return _error(err.status_code, _routing_message(request, err), dict(err.headers or {}))
+
+
+async def _serving_error(request: Request, err: Exception) -> Response:
+    if not isinstance(err, ServingError):
+        return await _unexpected_error(request, err)
+    return _error(status_of(err), str(err))
+
+
+async def _unexpected_error(request: Request, err: Exception) -> Response:
+    return _error(500, "internal error; the server's log has the cause")
 
 
 def _routing_message(request: Request, err: HTTPException) -> str:
