@@ -26,8 +26,17 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.client import EXTENSION
-from slipway_runtime.protocols.lane import KnownHeads, Lane, WholeHead, head_text, plain_head
+from slipway_runtime.protocols.lane import (
+    LARGE_BYTES,
+    KnownHeads,
+    Lane,
+    WholeHead,
+    head_text,
+    plain_head,
+    whole,
+)
 from slipway_runtime.protocols.wire import error_body
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -145,10 +154,10 @@ class _Direct:
 
     def __init__(self, connection: Connection, head: WholeHead) -> None:
         self._connection: Final = connection
-        self._parts: list[bytes] = []
+        self._parts: list[Part] = []
         self._task: asyncio.Task[None] | None = None
         self.head: Final = head
-        self.body = b""
+        self.body: Part = b""
         self.scope: Final = _HTTP11
         self.message_event: Final = _TOLD
         self.keep_alive = True
@@ -157,13 +166,13 @@ class _Direct:
         self.response_complete = False
         self.is_gone = False
 
-    def received(self, part: bytes) -> None:
+    def received(self, part: Part) -> None:
         """A part of the body came."""
         self._parts.append(part)
 
     def begin(self, lane: Lane) -> None:
         """The body is complete."""
-        self.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self.body = whole(self._parts, self.head.sizes)
         self._parts.clear()
         self._task = self._connection.run(lane.serve(self))
 
@@ -408,9 +417,11 @@ class Connection(HttpToolsProtocol):
             return False
         if before is not None and not before.response_complete:
             return False
-        part = data[len(self._head_text) :]
-        if len(part) > head.sizes.length:
+        if len(data) - len(self._head_text) > head.sizes.length:
             return False
+        # A view of much, which is copied to its place later; of little, a copy is quicker.
+        is_large = head.sizes.length > LARGE_BYTES
+        part = (memoryview(data) if is_large else data)[len(self._head_text) :]
         self._stop_clock()
         self._direct = self._received(head)
         self._owed_bytes = head.sizes.length
@@ -418,7 +429,7 @@ class Connection(HttpToolsProtocol):
         self._take_owed(part)
         return True
 
-    def _take_owed(self, data: bytes) -> None:
+    def _take_owed(self, data: Part) -> None:
         """Read on in the body of a request whose head was known."""
         part = data[: self._owed_bytes]
         self._owed_bytes -= len(part)
@@ -429,7 +440,7 @@ class Connection(HttpToolsProtocol):
             return
         self._end_message()
         if len(part) < len(data):
-            self.data_received(data[len(part) :])
+            self.data_received(bytes(data[len(part) :]))
 
     def _learn(self) -> None:
         """Remember the head of a request that is read, if all that came was this one."""
@@ -481,13 +492,13 @@ class Connection(HttpToolsProtocol):
         else:
             self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: Part) -> None:
         """Count what has come."""
         self._body_bytes += len(body)
         if self._direct is not None:
             self._direct.received(body)
         else:
-            super().on_body(body)
+            super().on_body(bytes(body))
 
     def on_message_complete(self) -> None:
         """Hand a whole request over."""

@@ -133,8 +133,11 @@ class DataPlane:
             self._is_loading = False
         origin = origin or Origin(self.config.revision, self.config.digest)
         self._loop = asyncio.get_running_loop()
+        # First: the model's own counters are of the revision that the metrics have.
+        self._metrics.serves(
+            digest=origin.digest or "", format_name="ONNX", revision=origin.revision
+        )
         before, self._model = self._model, self._made(session, verdict, quick, origin)
-        self._metrics.serves(digest=origin.digest or "", format_name="ONNX")
         self._metrics.queue_length.set_function(lambda: self.waiting)
         if before:
             await self._leave(before)
@@ -212,7 +215,8 @@ class DataPlane:
         serving = self.config.serving
         session = Session(model, threads=self.threads, provider=serving.execution_provider)
         zeros_s = warm_up(session, serving.warmup.requests)
-        return session, decide(session, serving.batching), quick_rows(session, zeros_s)
+        verdict = decide(session, serving.batching)
+        return session, verdict, quick_rows(session, auto_threads(), zeros_s)
 
     def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
         batcher = Batcher(

@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import clock_gettime, monotonic, pthread_getcpuclockid
 from typing import Final
 
 from slipway_runtime.inference.session import Cancellation
 
 _LONG_S: Final = 0.05
-"""A thousand times what is expected; everybody waits meanwhile."""
+"""Many times what is expected; everybody waits meanwhile."""
+_FAR_TOO_LONG_S: Final = 1.0
+"""Even where the core was taken away."""
 _QUIET_LOOKS: Final = 40
 
 
 class Guard:
-    """A thread that looks at what runs, and sleeps where nothing has run for a while."""
+    """A thread that looks at what runs, and sleeps where nothing has run for a while.
+
+    Made by the thread that runs. Time in which others had its core does not count: a busy machine
+    makes a run no longer than it would be anywhere else.
+    """
 
     def __init__(self) -> None:
+        self._clock: Final = pthread_getcpuclockid(threading.get_ident())
         self._running: tuple[Cancellation, float] | None = None
         self._is_asleep = True
         self._is_closed = False
@@ -53,8 +60,17 @@ class Guard:
 
     def _look_often(self) -> None:
         quiet = 0
+        seen, used_s = self._running, clock_gettime(self._clock)
         while quiet < _QUIET_LOOKS and not self._wake.wait(_LONG_S / 2):
             running = self._running
             quiet = quiet + 1 if running is None else 0
-            if running is not None and monotonic() - running[1] > _LONG_S:
+            if running is not seen:
+                seen, used_s = running, clock_gettime(self._clock)
+            elif running is not None and self._is_long(running[1], used_s):
                 running[0].stop()
+
+    def _is_long(self, begun_s: float, used_s: float) -> bool:
+        """Whether a run takes long; `used_s` is what its thread had computed when it was seen."""
+        took_s = monotonic() - begun_s
+        computed_s = clock_gettime(self._clock) - used_s
+        return took_s > _FAR_TOO_LONG_S or (took_s > _LONG_S and computed_s > _LONG_S / 4)

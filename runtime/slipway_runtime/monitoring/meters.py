@@ -61,6 +61,10 @@ class Counters(Collector):
         """The series with these labels; the same each time."""
         return self._series.setdefault(tuple(values[name] for name in self._names), Counter())
 
+    def clear(self) -> None:
+        """Forget every series; who holds one counts for nobody."""
+        self._series.clear()
+
     def collect(self) -> Iterable[Metric]:
         """Tell what has been counted."""
         family = CounterMetricFamily(*self._about, labels=self._names)
@@ -94,6 +98,10 @@ class Histograms(Collector):
         """The series with these labels; the same each time."""
         key = tuple(values[name] for name in self._names)
         return self._series.setdefault(key, Histogram(self._edges))
+
+    def clear(self) -> None:
+        """Forget every series; who holds one counts for nobody."""
+        self._series.clear()
 
     def collect(self) -> Iterable[Metric]:
         """Tell what has been counted; buckets are cumulative."""

@@ -37,23 +37,23 @@ class Metrics:
             DURATION_EDGES_S,
             "protocol",
         )
-        self._queue_duration: Final = self._histogram(
+        self._queue_durations: Final = self._histogram(
             "slipway_queue_duration_seconds",
             "Time an inference waited for its turn.",
             DURATION_EDGES_S,
-        ).labels(**self._identity)
-        self._execution_duration: Final = self._histogram(
+        )
+        self._execution_durations: Final = self._histogram(
             "slipway_execution_duration_seconds", "Time the model computed.", DURATION_EDGES_S
-        ).labels(**self._identity)
-        self._batch_size: Final = self._histogram(
+        )
+        self._batch_sizes: Final = self._histogram(
             "slipway_batch_size", "Rows of one execution.", BATCH_EDGES
-        ).labels(**self._identity)
-        self.queue_length: Final = self._gauge(
+        )
+        self._queue_lengths: Final = self._gauge(
             "slipway_queue_length", "Requests that wait for their turn."
-        ).labels(**self._identity)
-        self._busy: Final = self._counter(
+        )
+        self._busy_seconds: Final = self._counter(
             "slipway_busy_seconds", "Time the model computed, summed."
-        ).labels(**self._identity)
+        )
         self._rejected: Final = self._counter(
             "slipway_rejected", "Inference requests that were turned away, by reason.", "reason"
         )
@@ -67,6 +67,15 @@ class Metrics:
         """When an inference was last answered well, in seconds since the epoch."""
         self._by_code: Final[dict[tuple[str, int], Counter]] = {}
         self._by_protocol: Final[dict[str, Histogram]] = {}
+        self._bind()
+
+    def _bind(self) -> None:
+        """Look up the series of this identity."""
+        self._queue_duration = self._queue_durations.labels(**self._identity)
+        self._execution_duration = self._execution_durations.labels(**self._identity)
+        self._batch_size = self._batch_sizes.labels(**self._identity)
+        self._busy = self._busy_seconds.labels(**self._identity)
+        self.queue_length = self._queue_lengths.labels(**self._identity)
 
     def answered(self, protocol: str, code: int, duration_s: float) -> None:
         """Count one answered inference request of a wire."""
@@ -97,10 +106,33 @@ class Metrics:
         self._batch_size.observe(rows)
         self._busy.inc(execution_s)
 
-    def serves(self, *, digest: str, format_name: str) -> None:
-        """Say which bytes are served now."""
+    def serves(self, *, digest: str, format_name: str, revision: str | None = None) -> None:
+        """Say which bytes are served now; another revision's counts begin at 0.
+
+        In a cluster another revision has pods of its own; on a laptop it is loaded beside nothing.
+        """
+        if revision is not None and revision != self._identity["revision"]:
+            self._identity["revision"] = revision
+            self._forget()
         self._info.clear()
         self._info.labels(digest=digest, format=format_name, **self._identity).set(1)
+
+    def _forget(self) -> None:
+        for family in (
+            self._requests,
+            self._request_duration,
+            self._queue_durations,
+            self._execution_durations,
+            self._batch_sizes,
+            self._busy_seconds,
+            self._queue_lengths,
+            self._rejected,
+            self._outputs,
+        ):
+            family.clear()
+        self._by_code.clear()
+        self._by_protocol.clear()
+        self._bind()
 
     def output_bucket(self, output: str, bucket: str) -> Counter:
         """The counter of one class of one output."""

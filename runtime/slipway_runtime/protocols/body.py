@@ -21,6 +21,9 @@ from slipway_runtime.units import readable_bytes
 THREAD_ABOVE_BYTES: Final = 256 * 1024
 """Larger ones are parsed and written in a thread: they would hold the loop for milliseconds."""
 
+Part = bytes | memoryview
+"""A body, or a part of it. Views are of large binary bodies only: whoever reads text copies it."""
+
 
 class ClientGone(Exception):
     """The client hung up before its body was complete; nobody is left to answer."""

@@ -64,7 +64,7 @@ def write_tensor(tensor: Tensor) -> bytes:
     return tensor.tobytes()
 
 
-def raw_input(body: bytes, signature: Signature) -> tuple[TensorSpec, Tensor]:
+def raw_input(body: bytes | memoryview, signature: Signature) -> tuple[TensorSpec, Tensor]:
     """Read a body that is nothing but the tensor of a model's only input.
 
     Raises:
@@ -76,7 +76,7 @@ def raw_input(body: bytes, signature: Signature) -> tuple[TensorSpec, Tensor]:
         )
     [spec] = signature.inputs
     if spec.datatype == "BYTES":
-        return spec, _lone_word(spec, body)
+        return spec, _lone_word(spec, bytes(body))
     shape = _deduced(spec, len(body) // DTYPES[spec.datatype].itemsize)
     return spec, read_tensor(spec.name, body, spec.datatype, spec.check(spec.datatype, shape))
 

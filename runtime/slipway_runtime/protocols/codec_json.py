@@ -40,6 +40,7 @@ from slipway_runtime.protocols.asked import (
     repeated,
     timeout_of,
 )
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.codec_binary import raw_input, read_tensor, write_tensor
 from slipway_runtime.protocols.json_data import Token, exact_tensor, long_tensor, quick_tensor
 
@@ -71,7 +72,7 @@ class Written(NamedTuple):
     json_bytes: int | None = None
 
 
-def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> Asked:
+def decode(body: Part, signature: Signature, json_bytes: int | None = None) -> Asked:
     """Read an inference request.
 
     Args:
@@ -83,15 +84,8 @@ def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> 
     Raises:
         InvalidRequest: naming the field, what it holds and what was expected.
     """
-    if json_bytes is None and len(body) > _LONG_DATA_BYTES:
-        return _decode_long(body, signature) or _decode(body, _nothing(), signature)
     if json_bytes is None:
-        seen = templates.known(body, signature)
-        if seen is not None:
-            return seen
-        asked = _decode(body, _nothing(), signature)
-        templates.learn(body, signature, asked)
-        return asked
+        return _decode_text(bytes(body), signature)
     if json_bytes > len(body):
         raise InvalidRequest(
             f"inference-header-content-length: got {json_bytes}, expected at most the "
@@ -102,12 +96,23 @@ def decode(body: bytes, signature: Signature, json_bytes: int | None = None) -> 
         request = InferenceRequest({spec.name: tensor}, signature.outputs)
         return Asked(request, (OutputForm(is_binary=True),) * len(signature.outputs))
     # A view: the tensors of a large body are not copied.
-    text, tail = body[:json_bytes], memoryview(body)[json_bytes:]
+    text, tail = bytes(body[:json_bytes]), memoryview(body)[json_bytes:]
     seen = templates.known_layout(text, tail, signature)
     if seen is not None:
         return seen
     asked = _decode(text, _Tail(tail), signature)
     templates.learn_layout(text, tail, signature, asked)
+    return asked
+
+
+def _decode_text(text: bytes, signature: Signature) -> Asked:
+    if len(text) > _LONG_DATA_BYTES:
+        return _decode_long(text, signature) or _decode(text, _nothing(), signature)
+    seen = templates.known(text, signature)
+    if seen is not None:
+        return seen
+    asked = _decode(text, _nothing(), signature)
+    templates.learn(text, signature, asked)
     return asked
 
 

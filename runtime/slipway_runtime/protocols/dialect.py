@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from slipway_runtime.inference.request import InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.protocols.asked import Asked
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.head import Head
 
 
@@ -56,7 +57,7 @@ class Dialect(Protocol):
     def route(self, target: Target) -> str:
         """The template of such a path, for logs and traces."""
 
-    def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
+    def decode(self, body: Part, head: Head, signature: Signature) -> Asked:
         """Read a request.
 
         Raises:

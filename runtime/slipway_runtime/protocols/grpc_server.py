@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
@@ -20,8 +21,10 @@ from google.protobuf.message import DecodeError, Message
 from slipway_runtime.errors import (
     InvalidRequest,
     ModelNotFound,
+    ModelNotReady,
     NotServed,
     QueueFull,
+    RequestTooLarge,
     ServingError,
     shown,
 )
@@ -289,7 +292,7 @@ class _Inference:
         error: ServingError | None = None
         answer, size = b"", len(raw)
         try:
-            with self._dataplane.using() as model:
+            with self._model(raw) as model:
                 exchange.revision = model.origin.revision
                 asked = await self._decoded(raw, model.signature)
                 del raw  # its tensors are in `asked`: it need not be held twice while it waits
@@ -310,6 +313,15 @@ class _Inference:
         if error is not None:
             raise error
         return answer
+
+    def _model(self, raw: bytes) -> LoadedModel:
+        try:
+            return self._dataplane.using()
+        except ModelNotReady:
+            # Another name stays unknown, whatever is loaded.
+            with suppress(InvalidRequest, RequestTooLarge):
+                self._wire.check(raw, self._dataplane)
+            raise
 
     async def stream(
         self, messages: AsyncIterator[bytes], context: Context

@@ -32,6 +32,7 @@ from slipway_runtime.protocols.body import (
     BodyBudget,
     BodyLimit,
     ClientGone,
+    Part,
     discard,
 )
 from slipway_runtime.protocols.client import Client, client_of
@@ -308,7 +309,7 @@ class InferEndpoint:
         dialect: Dialect,
         target: Target,
         head: Head,
-        body: bytes,
+        body: Part,
         limit: BodyLimit,
         exchange: Exchange,
     ) -> Answer:
@@ -325,10 +326,12 @@ class InferEndpoint:
         return await self._encoded(dialect, response, asked)
 
     async def _decoded(
-        self, dialect: Dialect, head: Head, body: bytes, limit: BodyLimit, signature: Signature
+        self, dialect: Dialect, head: Head, body: Part, limit: BodyLimit, signature: Signature
     ) -> Asked:
         def decode() -> Asked:
-            content = inflate(body, head.coding, limit.max_bytes) if head.coding else body
+            if not head.coding:
+                return dialect.decode(body, head, signature)
+            content = inflate(bytes(body), head.coding, limit.max_bytes)
             return dialect.decode(content, head, signature)
 
         # One that is larger than its own body is wrong, and not too large: the codec says so.

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES
+import numpy as np
+
+from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES, Part
 from slipway_runtime.protocols.compression import CODINGS
 from slipway_runtime.protocols.patience import TIMEOUT_HEADERS
 
@@ -28,6 +30,10 @@ _LONG_WAY: Final = TIMEOUT_HEADERS | {
 _CODINGS: Final = frozenset(coding.encode() for coding in CODINGS)
 _MAX_DIGITS: Final = 9
 _END: Final = b"\r\n\r\n"
+LARGE_BYTES: Final = 16 * 1024
+"""A body above is worth a look at where its bytes are copied to."""
+_ALIGNMENT: Final = 64
+"""Of a tensor in memory: more than any datatype asks for."""
 _MAX_KNOWN: Final = 256
 _MAX_KNOWN_BYTES: Final = 2_048
 
@@ -59,7 +65,7 @@ class LaneRequest(Protocol):
         """What came before the body."""
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> Part:
         """All of it."""
 
     def reply(self, status: int, headers: bytes, body: bytes, *, is_last: bool) -> None:
@@ -80,6 +86,25 @@ class Lane(Protocol):
 
     def serve(self, request: LaneRequest) -> Coroutine[Any, Any, None]:
         """Answer one; cancelled when its client goes."""
+
+
+def whole(parts: Sequence[Part], sizes: PlainHead) -> Part:
+    """The body that has come in parts.
+
+    The first of large tensors lies where it can be used as it is: behind JSON of any length, it
+    would have to be copied once more.
+    """
+    if sizes.json_bytes is None or sizes.length <= LARGE_BYTES or sizes.json_bytes > sizes.length:
+        [first, *more] = parts
+        return b"".join(parts) if more or isinstance(first, memoryview) else first
+    room = np.empty(sizes.length + 2 * _ALIGNMENT, np.uint8)
+    begin = -(room.__array_interface__["data"][0] + sizes.json_bytes) % _ALIGNMENT
+    body = memoryview(room.data)[begin : begin + sizes.length]
+    taken = 0
+    for part in parts:
+        body[taken : taken + len(part)] = part
+        taken += len(part)
+    return body.toreadonly()
 
 
 def plain_head(headers: Iterable[tuple[bytes, bytes]]) -> PlainHead | None:

@@ -17,6 +17,7 @@ from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.protocols.asked import Asked
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.codec_json import parsed, plain
 from slipway_runtime.protocols.dialect import Answer, Identity, Target, decoded_part
 from slipway_runtime.protocols.head import Head
@@ -43,9 +44,9 @@ class Plain:
         """The shorter of the two paths."""
         return "/predict"
 
-    def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
+    def decode(self, body: Part, head: Head, signature: Signature) -> Asked:
         """Read a request."""
-        tensors = read_any(body, head.content_type, signature)
+        tensors = read_any(bytes(body), head.content_type, signature)
         return Asked(InferenceRequest(tensors, signature.outputs))
 
     def is_file(self, head: Head, signature: Signature) -> bool:
@@ -86,9 +87,9 @@ class TorchServe:
         """The template of the path."""
         return "/predictions/{model}/{version}" if target.version else "/predictions/{model}"
 
-    def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
+    def decode(self, body: Part, head: Head, signature: Signature) -> Asked:
         """Read a request."""
-        tensors = read_any(body, head.content_type, signature)
+        tensors = read_any(bytes(body), head.content_type, signature)
         return Asked(InferenceRequest(tensors, signature.outputs))
 
     def is_file(self, head: Head, signature: Signature) -> bool:

@@ -17,6 +17,7 @@ from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.protocols.asked import Asked
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.codec_json import parsed, plain
 from slipway_runtime.protocols.dialect import Answer, Identity, Target, decoded_part
 from slipway_runtime.protocols.head import Head
@@ -53,9 +54,9 @@ class V1:
             return _ROUTE
         return _LABEL_ROUTE if target.version.startswith("labels/") else _VERSION_ROUTE
 
-    def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
+    def decode(self, body: Part, head: Head, signature: Signature) -> Asked:
         """Read a request."""
-        document = json_object(body)
+        document = json_object(bytes(body))
         signature_name = document.get("signature_name")
         if signature_name is not None and not isinstance(signature_name, str):
             raise InvalidRequest(f"signature_name: got {shown(signature_name)}, expected a string")

@@ -8,6 +8,7 @@ from slipway_runtime.inference.request import InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.protocols import codec_json
 from slipway_runtime.protocols.asked import Asked
+from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.dialect import Answer, Identity, Target, decoded_part
 from slipway_runtime.protocols.head import Head
 from slipway_runtime.protocols.wire import error_body
@@ -30,7 +31,7 @@ class V2:
         """The template of the path."""
         return _VERSION_ROUTE if target.version else _ROUTE
 
-    def decode(self, body: bytes, head: Head, signature: Signature) -> Asked:
+    def decode(self, body: Part, head: Head, signature: Signature) -> Asked:
         """Read a request."""
         return codec_json.decode(body, signature, head.json_bytes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,10 @@ def asking(value: float) -> Any:
     return infer_body("x", "FP32", [1, 1], [value])
 
 
+def _counted(metrics: str, name: str) -> float:
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
+
+
 def test_the_life_of_a_model(tmp_path: Path) -> None:
     path = models.saved(negating("FP32"), tmp_path / "m.onnx")
     first = revision(path)
@@ -122,6 +127,10 @@ def test_the_life_of_a_model(tmp_path: Path) -> None:
         metrics = httpx.get(f"{server.admin}/metrics", trust_env=False).text
         assert metrics.count("slipway_model_info{") == 1
         assert f'digest="{file_digest(path)}"' in metrics
+        told = re.findall(r'^slipway_\w+{.*revision="(\w+)"', metrics, re.MULTILINE)
+        assert set(told) == {revision(path)}
+        assert _counted(metrics, "slipway_requests_total") == 1
+        assert _counted(metrics, "slipway_batch_size_count") == 1
 
         body = {"parameters": {"unload_dependents": False}}  # as tritonclient sends it
         assert client.post(UNLOAD, json=body).status_code == 200
@@ -459,6 +468,11 @@ def test_grpc_loads_and_unloads_too(tmp_path: Path) -> None:
         assert calls.refusal(channel, request) == (
             "UNAVAILABLE",
             "model 'm' is unloaded; load it first",
+        )
+        request.model_name = "other"
+        assert calls.refusal(channel, request) == (
+            "NOT_FOUND",
+            "model 'other': unknown, expected 'm'",
         )
         assert client.get("/v2/health/ready").status_code == 503
 

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from slipway_runtime.config import BatchingBlock
 from slipway_runtime.inference import probe
 from slipway_runtime.inference.batching import OFF, BatchPolicy
-from slipway_runtime.inference.probe import Verdict, decide
+from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.session import Session
 from tests.unit.runtime import models
 
@@ -123,11 +123,35 @@ def test_a_probe_that_takes_too_long_is_stopped(
     assert decide(session, BatchingBlock(mode=mode)) == Verdict(policy, "not decided within 0s")
 
 
-def slow() -> Any:
-    """A hundred layers: there is always a next operator to stop at."""
-    nodes = [helper.make_node("Softmax", [f"h{n}"], [f"h{n + 1}"], axis=1) for n in range(100)]
+@pytest.mark.parametrize(
+    ("cpus", "zeros_s", "rows"),
+    [
+        pytest.param(8, 0.01, 0, id="a thread for it has a core"),
+        pytest.param(1, 0.01, 1, id="a thread for it would take turns"),
+        pytest.param(1, 0.5, 0, id="everybody would wait for long"),
+    ],
+)
+def test_who_computes_depends_on_the_cores(
+    tmp_path: Path, cpus: int, zeros_s: float, rows: int
+) -> None:
+    session = Session(models.saved(wide(), tmp_path / "model.onnx"), threads=1)
+    assert quick_rows(session, cpus, zeros_s) == rows
+
+
+def test_a_slow_model_that_gains_nothing_is_not_asked_with_eight_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_SLOW_ROW_S", 0.0)
+    monkeypatch.setattr(probe, "_accepted", pytest.fail)
+    found = verdict(tmp_path, slow(layers=10, columns=300_000))
+    assert (found.policy, found.reason) == (OFF, "measured")
+
+
+def slow(layers: int = 100, columns: int = 10_000) -> Any:
+    """Many layers: there is always a next operator to stop at."""
+    nodes = [helper.make_node("Softmax", [f"h{n}"], [f"h{n + 1}"], axis=1) for n in range(layers)]
     return models.model_of(
         nodes,
-        [models.tensor("h0", "FP32", ["n", 10_000])],
-        [models.tensor("h100", "FP32", ["n", 10_000])],
+        [models.tensor("h0", "FP32", ["n", columns])],
+        [models.tensor(f"h{layers}", "FP32", ["n", columns])],
     )

@@ -1,14 +1,19 @@
 """Which heads may go the short way."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
 from slipway_runtime.protocols.lane import (
+    LARGE_BYTES,
     MAX_BYTES,
     KnownHeads,
     PlainHead,
     WholeHead,
     head_text,
     plain_head,
+    whole,
 )
 
 LENGTH = (b"content-length", b"10")
@@ -99,3 +104,33 @@ def test_heads_that_all_differ_are_not_gathered() -> None:
 )
 def test_a_head_ends_with_its_empty_line(data: bytes, expected: bytes) -> None:
     assert head_text(data) == expected
+
+
+@pytest.mark.parametrize("json_bytes", [1, 7, 64, 197])
+@pytest.mark.parametrize("cuts", [(), (3, 5), (1_000, LARGE_BYTES)])
+def test_large_tensors_lie_where_they_can_be_used(json_bytes: int, cuts: tuple[int, ...]) -> None:
+    body = bytes(range(256)) * (LARGE_BYTES // 128)
+    parts = [body[start:end] for start, end in pairwise((0, *cuts, len(body)))]
+    found = whole(parts, PlainHead(len(body), json_bytes))
+    assert bytes(found) == body
+    tensor = np.frombuffer(memoryview(found)[json_bytes:], np.uint8)
+    assert tensor.ctypes.data % 64 == 0
+    assert not tensor.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("parts", "json_bytes"),
+    [
+        pytest.param([b"{}"], None, id="small"),
+        pytest.param([b"{", b"}"], None, id="in pieces"),
+        pytest.param([b"{}xxxx"], 2, id="small tensors"),
+        pytest.param([memoryview(b" " * LARGE_BYTES), b"{}"], None, id="long text"),
+        pytest.param([memoryview(b" " * 2 * LARGE_BYTES)], 3 * LARGE_BYTES, id="a wrong length"),
+    ],
+)
+def test_everything_else_is_the_bytes_that_came(
+    parts: list[bytes | memoryview], json_bytes: int | None
+) -> None:
+    found = whole(parts, PlainHead(sum(map(len, parts)), json_bytes))
+    assert found == b"".join(parts)
+    assert isinstance(found, bytes)
