@@ -1,6 +1,6 @@
-"""`slipway`, `kubectl slipway`: look at ModelDeployments with the operator's own eyes.
+"""`slipway`, `kubectl slipway`: look at ModelDeployments, and steer their rollouts.
 
-Exit status: 0 done, 1 the cluster refused or did not answer, 2 wrong arguments or a bad file.
+Exit status: 0 done, 1 refused, ignored or not answered, 2 wrong arguments or file, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from slipway_operator.cli.command import run
     except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"slipway: the module {error.name!r} is missing;"
-            " install it with: pip install 'slipway[operator]'\n"
-        )
-        return 2
-    return run(sys.argv[1:] if arguments is None else arguments)
+        return _missing(error, "operator")
+    try:
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except ModuleNotFoundError as error:  # what draws is imported late
+        return _missing(error, "operator,cli")
+
+
+def _missing(error: ModuleNotFoundError, extras: str) -> int:
+    sys.stderr.write(
+        f"slipway: the module {error.name!r} is missing;"
+        f" install it with: pip install 'slipway[{extras}]'\n"
+    )
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: arguments in, text out, an exit status."""
+"""The command itself: arguments in, text out, an exit status."""
 
 from __future__ import annotations
 
@@ -7,62 +7,94 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from slipway_operator import __version__
+from slipway_operator.cli.arguments import ACTIONS, parser
+from slipway_operator.cli.asking import ask
+from slipway_operator.cli.cluster import Cluster, NoSuchModel, reach
 from slipway_operator.cli.document import BadDocument, read_documents, unborn
+from slipway_operator.cli.following import follow, show_once
 from slipway_operator.cli.forecast import Stage, created, forecast, with_taken
 from slipway_operator.cli.live import live_snapshot, taken_names
+from slipway_operator.cli.past import NoSuchRevision, difference, history, table
+from slipway_operator.cli.past import as_json as rows_as_json
 from slipway_operator.cli.show import as_json, as_yaml, human
 from slipway_operator.kube.connection import NotConnected
 from slipway_operator.kube.errors import ApiError
+from slipway_operator.picture.verbs import Refused
+from slipway_operator.picture.words import clean
+from slipway_operator.plan.action import NONE, Verb
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
 
-_IMAGE: Final = f"slipway-runtime:{__version__}"
+__all__ = ["parser", "run"]
 
-
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    command = argparse.ArgumentParser(prog="slipway", description=__doc__)
-    command.add_argument("--version", action="version", version=f"slipway {__version__}")
-    verbs = command.add_subparsers(dest="verb", required=True, metavar="VERB")
-    plan = verbs.add_parser(
-        "plan",
-        help="tell what the operator would do with a ModelDeployment, and why",
-        description="Tell what the operator would do with the ModelDeployments of a file, stage by"
-        " stage, from its own planner. Without --diff no cluster is asked.",
-    )
-    plan.add_argument("-f", "--filename", type=Path, required=True, help="YAML file to plan")
-    plan.add_argument(
-        "-n", "--namespace", default="default", help="namespace of documents that name none"
-    )
-    plan.add_argument(
-        "-o", "--output", choices=["text", "yaml", "json"], default="text",
-        help="text for people (default); yaml: the objects as they will be; json: all of it",
-    )  # fmt: skip
-    plan.add_argument(
-        "--diff", action="store_true",
-        help="begin with what the cluster of KUBECONFIG has, and show the changed lines",
-    )  # fmt: skip
-    plan.add_argument(
-        "--runtime-image", default=_IMAGE,
-        help="image of revisions whose spec names none; give what your operator was installed with",
-    )  # fmt: skip
-    return command
+_LONGEST = 2000
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; tell the exit status."""
     chosen = parser().parse_args(arguments)
     try:
-        for document in read_documents(chosen.filename, chosen.namespace):
-            sys.stdout.write(_planned(document, chosen))
+        if chosen.verb == "plan":
+            return _plan(chosen)
+        return asyncio.run(_in_cluster(chosen))
     except BadDocument as error:
         return _refuse(str(error), 2)
-    except (NotConnected, ApiError) as error:
-        return _refuse(error.message if isinstance(error, ApiError) else str(error), 1)
+    except ApiError as error:
+        return _refuse(clean(error.message, _LONGEST), 1)
+    except (NotConnected, NoSuchModel, NoSuchRevision, Refused) as error:
+        return _refuse(clean(error, _LONGEST), 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _in_cluster(chosen: argparse.Namespace) -> int:
+    async with await reach(chosen.namespace, chosen.kubeconfig, chosen.context) as cluster:
+        match chosen.verb:
+            case "status":
+                return await _status(cluster, chosen)
+            case "history" | "diff":
+                return await _past(cluster, chosen)
+            case verb if verb in ACTIONS:
+                return await _act(cluster, chosen)
+    raise ValueError(f"nobody does {chosen.verb!r}")
+
+
+async def _status(cluster: Cluster, chosen: argparse.Namespace) -> int:
+    show = follow if chosen.watch else show_once
+    plain = chosen.plain or not sys.stdout.isatty()
+    await show(cluster, chosen.name, as_json=chosen.output == "json", plain=plain)
+    return 0
+
+
+async def _past(cluster: Cluster, chosen: argparse.Namespace) -> int:
+    mdep, records = await cluster.model(chosen.name), await cluster.records(chosen.name)
+    if chosen.verb == "diff":
+        found = difference(mdep, records, chosen.older, chosen.newer)
+        sys.stdout.write(found or "the two revisions have the same spec\n")
+        return 0
+    rows = history(mdep, records)
+    is_json = chosen.output == "json"
+    sys.stdout.write(rows_as_json(rows) if is_json else table(rows, datetime.now(UTC)))
+    return 0
+
+
+async def _act(cluster: Cluster, chosen: argparse.Namespace) -> int:
+    argument = ""
+    if chosen.verb == "rollback":
+        argument = NONE if chosen.undo else chosen.revision
+    wait_s = None if chosen.no_wait else chosen.timeout
+    told = await ask(cluster, chosen.name, Verb(chosen.verb), argument, wait_s=wait_s)
+    if not told.is_done:
+        return _refuse(told.text, 1)
+    sys.stdout.write(f"{told.text}\n")
+    return 0
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    for document in read_documents(chosen.filename, chosen.namespace):
+        sys.stdout.write(_planned(document, chosen))
     return 0
 
 
@@ -79,7 +111,8 @@ def _planned(document: dict[str, Any], chosen: argparse.Namespace) -> str:
 def _snapshot(document: dict[str, Any], chosen: argparse.Namespace) -> Snapshot:
     now, defaults = datetime.now(UTC), RuntimeDefaults(chosen.runtime_image)
     if chosen.diff:
-        return asyncio.run(live_snapshot(document, now, defaults, unborn(document)))
+        place = (chosen.kubeconfig, chosen.context)
+        return asyncio.run(live_snapshot(document, now, defaults, unborn(document), place))
     return Snapshot(unborn(document), now, defaults)
 
 

@@ -20,17 +20,22 @@ Manifest = dict[str, Any]
 
 
 async def live_snapshot(
-    document: Manifest, now: datetime, defaults: RuntimeDefaults, unborn: Manifest
+    document: Manifest,
+    now: datetime,
+    defaults: RuntimeDefaults,
+    unborn: Manifest,
+    place: tuple[str | None, str | None] = (None, None),
 ) -> Snapshot:
     """Freeze what the cluster has, with the spec of `document` in place of the live one.
 
     The API server itself judges the document first, by a dry run: its rules are told in its words.
+    `place` is a kubeconfig and a context in it.
 
     Raises:
         ApiError: the API server refuses the document, or cannot be asked.
         NotConnected: there is no cluster.
     """
-    kube = KubeClient(await connect(), TokenBucket(50, 100))
+    kube = KubeClient(await connect(*place), TokenBucket(50, 100))
     try:
         judged = await kube.judged(document)
         cache = await _filled(kube, document["metadata"]["namespace"])

@@ -207,6 +207,14 @@ class KubeClient:
         path = kind.path(meta["namespace"], meta["name"])
         return await self._write("PATCH", kind, path, manifest, _MERGE, {})
 
+    async def annotate(
+        self, kind: Kind, namespace: str, name: str, notes: Mapping[str, str], manager: str
+    ) -> Manifest:
+        """Set annotations of an object, and touch nothing else of it."""
+        patch = {"metadata": {"annotations": dict(notes)}}
+        path, query = kind.path(namespace, name), {"fieldManager": manager}
+        return await self._write("PATCH", kind, path, patch, _MERGE, query)
+
     async def _write(
         self,
         method: str,

@@ -10,6 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from yaml import YAMLError
 
 
 class NotConnected(Exception):
@@ -34,8 +35,10 @@ class Access:
 class Connection:
     """The configuration of the API client; tokens are read again when they rotate."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, namespace: str = "") -> None:
         self.configuration = configuration
+        self.namespace = namespace
+        """Of the kubeconfig's context; empty when it names none."""
 
     async def access(self) -> Access:
         """Tell the current credentials."""
@@ -51,20 +54,25 @@ class Connection:
         )
 
 
-async def connect() -> Connection:
-    """Find the API server: `KUBECONFIG` or the default kubeconfig first, then the service account.
+async def connect(kubeconfig: str | None = None, context: str | None = None) -> Connection:
+    """Find the API server: a kubeconfig first, then the service account of the pod.
+
+    Args:
+        kubeconfig: path of one; None: `KUBECONFIG`, which may be a list of paths, or the default.
+        context: name of a context in it; None: its current one.
 
     Raises:
-        NotConnected: none of them is there.
+        NotConnected: none of them is there, or the kubeconfig cannot be used.
     """
     configuration = Configuration()
     try:
-        kubeconfig = _kubeconfig()
-        if kubeconfig:
-            await load_kube_config(kubeconfig, client_configuration=configuration)
+        found = _kubeconfig(kubeconfig)
+        if found or kubeconfig or context:
+            namespace = await _loaded(found or str(kubeconfig), context, configuration)
         else:
             load_incluster_config(client_configuration=configuration)
-    except ConfigException as error:
+            namespace = ""
+    except (ConfigException, OSError, YAMLError) as error:
         raise NotConnected(
             f"no API server: {error}; set KUBECONFIG, or run in a pod with a service account"
         ) from error
@@ -72,7 +80,15 @@ async def connect() -> Connection:
     # .netrc, whose password it would send to the API server.
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
-    return Connection(configuration)
+    return Connection(configuration, namespace)
+
+
+async def _loaded(path: str, context: str | None, configuration: Configuration) -> str:
+    """Read a kubeconfig; tell the namespace of its context."""
+    if not _kubeconfig(path):
+        raise ConfigException(f"there is no kubeconfig {path!r}")
+    loader = await load_kube_config(path, context=context, client_configuration=configuration)
+    return str(loader.current_context["context"].get("namespace") or "")
 
 
 def proxy_for(server: str) -> str | None:
@@ -83,7 +99,9 @@ def proxy_for(server: str) -> str | None:
     return getproxies().get(found.scheme)
 
 
-def _kubeconfig() -> str | None:
-    named = os.environ.get("KUBECONFIG")
-    path = Path(named).expanduser() if named else Path.home() / ".kube" / "config"
-    return str(path) if path.is_file() else None
+def _kubeconfig(given: str | None) -> str | None:
+    """Find the kubeconfig, or a list of them; None when none exists."""
+    named = given or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    paths = [str(Path(p).expanduser()) for p in named.split(os.pathsep) if p]
+    found = [p for p in paths if Path(p).is_file()]
+    return os.pathsep.join(found) or None

@@ -179,7 +179,7 @@ def _available(seen: View) -> Condition:
 
 
 def _reconciling(ready: Condition, stalled: Condition) -> Condition:
-    if ready.status or stalled.status:
+    if ready.status or stalled.status or ready.reason == c.PINNED:
         return Condition(c.RECONCILING, False, c.SETTLED, "nothing is in progress")
     return Condition(c.RECONCILING, True, ready.reason, ready.message)
 

@@ -131,6 +131,9 @@ def _parsed(parse: Callable[[list[str]], Any], words: Sequence[str]) -> Iterator
 
 
 def _kubectl(words: Sequence[str], saved: set[str]) -> Iterator[str]:
+    if words[0] == "slipway":  # the plugin
+        yield from _slipway(words[1:], saved)
+        return
     words = _without_namespace(words)
     verb, *rest = words
     known = _kubectl_flags(verb)

@@ -35,6 +35,7 @@ def slipway(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProc
     [
         pytest.param("example.txt", ["plan", "-f", EXAMPLE], id="plan"),
         pytest.param("help.txt", ["plan", "--help"], id="help"),
+        pytest.param("verbs.txt", ["--help"], id="verbs"),
     ],
 )
 def test_it_prints_what_the_golden_file_says(name: str, arguments: list[str]) -> None:
@@ -100,6 +101,30 @@ def test_without_a_cluster_a_diff_says_what_is_missing() -> None:
     done = slipway("plan", "-f", EXAMPLE, "--diff")
     assert done.returncode == 1
     assert "set KUBECONFIG" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["status", "m"], "set KUBECONFIG", id="no kubeconfig"),
+        pytest.param(
+            ["abort", "m", "--kubeconfig", "/nowhere"], "there is no kubeconfig '/nowhere'",
+            id="no such kubeconfig",
+        ),
+    ],
+)  # fmt: skip
+def test_without_a_cluster_every_verb_says_what_is_missing(
+    arguments: list[str], expected: str
+) -> None:
+    done = slipway(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert expected in done.stderr
+
+
+def test_a_rollback_goes_somewhere_or_back() -> None:
+    done = slipway("rollback", "m", "r3", "--undo")
+    assert done.returncode == 2
+    assert "not allowed with" in done.stderr
 
 
 def test_it_is_installed_under_both_names() -> None:

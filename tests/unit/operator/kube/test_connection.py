@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway_operator.kube.connection import connect, proxy_for
+from slipway_operator.kube.connection import NotConnected, connect, proxy_for
 
 SERVER = "https://api.example:6443"
 PROXY = "http://proxy.example:3128"
@@ -61,3 +61,39 @@ async def test_a_connection_looks_for_nothing_at_each_request(
     assert configuration.host == SERVER
     assert configuration.proxy == PROXY
     assert configuration.client_session_kwargs == {"trust_env": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "context", "expected"),
+    [
+        pytest.param("one", None, (SERVER, ""), id="the current context"),
+        pytest.param("one", "d", (SERVER, "prod"), id="another one, with a namespace"),
+        pytest.param("gone:one", None, (SERVER, ""), id="a list with a file that is missing"),
+    ],
+)
+async def test_a_kubeconfig_is_chosen_as_kubectl_does(
+    tmp_path: Path, given: str, context: str | None, expected: tuple[str, str]
+) -> None:
+    other = "{name: d, context: {cluster: c, user: u, namespace: prod}}"
+    (tmp_path / "one").write_text(KUBECONFIG.replace("contexts: [", f"contexts: [{other}, "))
+    paths = ":".join(str(tmp_path / name) for name in given.split(":"))
+    found = await connect(paths, context)
+    assert (found.configuration.host, found.namespace) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "context", "expected"),
+    [
+        pytest.param(KUBECONFIG, "nowhere", "nowhere", id="no such context"),
+        pytest.param("{", None, "no API server", id="no YAML"),
+        pytest.param(None, None, "there is no kubeconfig", id="no file"),
+    ],
+)
+async def test_a_kubeconfig_that_cannot_be_used_is_told(
+    tmp_path: Path, text: str | None, context: str | None, expected: str
+) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(NotConnected, match=expected):
+        await connect(str(path), context)
