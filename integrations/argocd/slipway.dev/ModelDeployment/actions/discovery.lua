@@ -1,0 +1,21 @@
+local state = ""
+local reason = ""
+local stable = nil
+if obj.status ~= nil then
+  stable = obj.status.stable
+  if obj.status.rollout ~= nil then
+    state = obj.status.rollout.state or ""
+    reason = obj.status.rollout.reason or ""
+  end
+end
+local stepping = state == "Preflight" or state == "Shifting" or state == "Baking" or state == "Paused"
+local under_way = stepping or state == "Preparing" or state == "Promoting" or state == "Watching"
+local paused = obj.spec.rollout ~= nil and obj.spec.rollout.paused == true
+local actions = {}
+actions["promote"] = {["disabled"] = not stepping}
+actions["approve"] = {["disabled"] = not (state == "Paused" and reason ~= "Paused")}
+actions["abort"] = {["disabled"] = not (under_way and stable ~= nil)}
+actions["retry"] = {["disabled"] = state ~= "Failed"}
+actions["pause"] = {["disabled"] = obj.spec.rollout == nil or paused}
+actions["resume"] = {["disabled"] = not paused}
+return actions
