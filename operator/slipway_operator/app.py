@@ -18,13 +18,17 @@ import kopf
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from slipway_operator.engine import analysing as analysis
+from slipway_operator.engine import preflight
 from slipway_operator.engine.analysing import Analysing
+from slipway_operator.engine.bounded import BoundedClient
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.compatibility import warn_of_another_crd
 from slipway_operator.engine.discovery import Discovery
 from slipway_operator.engine.elector import Elector, LeaseTimes
 from slipway_operator.engine.events import EventRecorder
 from slipway_operator.engine.metering import Metering
+from slipway_operator.engine.preflight import Preflights
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
@@ -65,7 +69,9 @@ class App:
     discovery: Discovery
     metering: Metering
     analysing: Analysing
+    preflights: Preflights
     scraper: Scraper
+    client: BoundedClient
     reconciler: Reconciler
 
 
@@ -93,16 +99,18 @@ def build(settings: Settings, connection: Connection) -> App:
     defaults = RuntimeDefaults(
         settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
     )
-    scraper = Scraper()
+    scraper, client = Scraper(), BoundedClient()
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
     analysing = Analysing(cache, queue, scraper, lambda: elector.is_leading)
+    preflights = Preflights(cache, queue, kube, client, lambda: elector.is_leading)
     reconciler = Reconciler(
         cache, queue, Writer(cache, kube), elector, recorder, defaults,
-        observe=metrics.reconciled, evidence=analysing.told,
+        observe=metrics.reconciled, evidence=analysing.told, preflights=preflights.told,
     )  # fmt: skip
     return App(
         settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
-        Discovery(cache, queue, kube), metering, analysing, scraper, reconciler,
+        Discovery(cache, queue, kube), metering, analysing, preflights, scraper, client,
+        reconciler,
     )  # fmt: skip
 
 
@@ -127,7 +135,8 @@ async def run(settings: Settings) -> None:
         tasks.append(asyncio.create_task(app.resync.run(settings.resync_s)))
         tasks.append(asyncio.create_task(app.discovery.run(settings.discovery_s)))
         tasks.append(asyncio.create_task(app.metering.run(settings.metering_s)))
-        tasks.append(asyncio.create_task(app.analysing.run()))
+        tasks.append(asyncio.create_task(app.analysing.run(analysis.LOOK_S)))
+        tasks.append(asyncio.create_task(app.preflights.run(preflight.LOOK_S)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app), (*tasks, *workers))
     finally:
@@ -230,5 +239,6 @@ async def _end(
     await app.elector.release()
     await runner.cleanup()
     await app.scraper.close()
+    await app.client.close()
     await app.kube.close()
     log.info("ended")

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -131,6 +131,19 @@ class _Block(BaseModel):
     )
 
 
+class ConfigMapKeyBlock(_Block):
+    """A key of a ConfigMap in the namespace."""
+
+    name: str = Field(min_length=1, max_length=253)
+    key: str = Field(min_length=1, max_length=253)
+
+
+class SamplesBlock(_Block):
+    """The spec's `model.samples`: where examples of requests are."""
+
+    config_map: ConfigMapKeyBlock
+
+
 class ModelBlock(_Block):
     """The spec's `model`: where the bytes come from."""
 
@@ -142,6 +155,8 @@ class ModelBlock(_Block):
     """`Auto` accepts what this release can serve, which is ONNX."""
     version: Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)] | None = None
     """Label for people, and what V1 knows as the model's label; a value of a Kubernetes label."""
+    samples: SamplesBlock | None = None
+    """What the operator sends a candidate before its first traffic; a runtime does not read it."""
 
 
 class QueueBlock(_Block):
@@ -289,7 +304,9 @@ def _sentence(found: Mapping[str, Any], model: type[BaseModel]) -> str:
 def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for key in path:
         field = next(f for f in model.model_fields.values() if f.alias == key)
-        model = field.annotation  # type: ignore[assignment]  # a block, or pydantic had not gone into it
+        # A block, or one that may be absent: else pydantic had not gone into it.
+        kinds = (field.annotation, *get_args(field.annotation))
+        model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from slipway_operator.api.analysis import Analysis
 from slipway_operator.api.fields import Block, Duration, block_rules, rule, rules
+from slipway_operator.api.preflight import Preflight
 
 
 class Step(Block):
@@ -121,6 +122,14 @@ class Rollout(Block):
             "rollout.historyLimit: 0 needs the strategy Recreate, because the revision before is"
             " what an abort goes back to; set at least 1",
         ),
+        rule(
+            "!has(self.preflight) || !has(self.preflight.golden)"
+            " || !has(self.preflight.golden.compareTo)"
+            " || self.preflight.golden.compareTo != 'Stable'"
+            " || !has(self.strategy) || self.strategy != 'Recreate'",
+            "rollout.preflight.golden.compareTo: with the strategy Recreate the stable revision has"
+            " no pod to compare with; choose Expected",
+        ),
     )
 
     strategy: Literal["Canary", "BlueGreen", "Recreate"] | None = Field(
@@ -211,6 +220,11 @@ class Rollout(Block):
         description="whenStableUnavailable says what happens when no pod of the stable revision "
         "is ready: FixForward, the candidate takes over with what it has, or Hold. Default "
         "FixForward. Live.",
+    )
+    preflight: Preflight | None = Field(
+        default=None,
+        description="preflight is what a candidate has to show before it gets traffic, over the "
+        "admin port and not counted as requests. Needs model.samples. When absent, nothing. Live.",
     )
     analysis: Analysis | None = Field(
         default=None,

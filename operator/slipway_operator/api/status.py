@@ -193,8 +193,8 @@ class Rollout(Block):
     id: str = Field(default="", description="id is the number of the revision and of the attempt.")
     state: str = Field(
         default="",
-        description="state: Idle, Preparing, Shifting, Baking, Paused, Promoting, Watching, "
-        "Aborting or Failed.",
+        description="state: Idle, Preparing, Preflight, Shifting, Baking, Paused, Promoting, "
+        "Watching, Aborting or Failed.",
     )
     since: str = Field(default="", description="since is when this state began.")
     promoted_at: str = Field(
@@ -231,6 +231,9 @@ class Rollout(Block):
     )
     approved_step: int | None = Field(
         default=None, ge=1, description="approvedStep is the last step that a person let pass."
+    )
+    preflight: str = Field(
+        default="", description="preflight tells how the candidate passed its preflight."
     )
     without_evidence: bool | None = Field(
         default=None,

@@ -50,6 +50,29 @@ AnnotationMap = Annotated[
 ]
 
 
+class ConfigMapKey(Block):
+    """A key of a ConfigMap in the namespace."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=_DNS_NAME,
+        description="name of the ConfigMap. Required. Revisioned.",
+    )
+    key: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="key in its data. Required. Revisioned.",
+    )
+
+
+class Samples(Block):
+    """Where examples of requests are."""
+
+    config_map: ConfigMapKey = Field(description="configMap that holds them. Required. Revisioned.")
+
+
 class Model(Block):
     """Which model is served, and how its bytes are checked."""
 
@@ -129,6 +152,11 @@ class Model(Block):
         description="version is a label for people: it stands in the status, in the response "
         "header X-Model-Version and in the metrics. Optional. Revisioned. The "
         "model_version on the wire is the number of the revision.",
+    )
+    samples: Samples | None = Field(
+        default=None,
+        description="samples of requests in JSON: a list of V2 requests, each with the outputs "
+        "that are expected, or without. Optional. Revisioned. rollout.preflight sends them.",
     )
 
 
@@ -490,6 +518,13 @@ class Monitoring(Block):
 
 class Spec(Block):
     """What the user wants."""
+
+    model_config = block_rules(
+        rule(
+            "!has(self.rollout) || !has(self.rollout.preflight) || has(self.model.samples)",
+            "rollout.preflight: sends model.samples; set it, or remove the preflight",
+        ),
+    )
 
     model: Model = Field(
         description="model says which model is served, where its bytes come from and how they "

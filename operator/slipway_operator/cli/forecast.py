@@ -14,16 +14,23 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.kube.apply import covers
 from slipway_operator.plan import conditions
 from slipway_operator.plan.children import key
+from slipway_operator.plan.evidence import identity
 from slipway_operator.plan.gateways import ROUTES
 from slipway_operator.plan.names import MODEL_DIGEST, REVISION, SUPPLY_RESULT, Manifest
 from slipway_operator.plan.plan import Plan, plan
+from slipway_operator.plan.policy import policy_of
+from slipway_operator.plan.preflight import Trial
+from slipway_operator.plan.progress import read as progress_of
 from slipway_operator.plan.revision import SupplyResult, read
 from slipway_operator.plan.routes import live_routes
 from slipway_operator.plan.sizing import desired_replicas
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
+from slipway_operator.verdict.golden import NAME
+from slipway_operator.verdict.outcome import Finding, Verdict
 
 UNKNOWN_DIGEST: Final = "sha256:" + "0" * 64
 """Stands for what the supply step is going to find out."""
@@ -229,9 +236,20 @@ def _taken(route: Manifest) -> Manifest:
     return {"parents": [{"parentRef": p, "conditions": conditions} for p in parents]}
 
 
+def _answered(snapshot: Snapshot) -> Snapshot:
+    """The candidate answers the requests of its preflight as it has to."""
+    progress, wish = progress_of(snapshot.status), policy_of(parse_spec(snapshot.mdep["spec"]))
+    if progress is None or wish.preflight is None:
+        return snapshot
+    passed = Finding(NAME, Verdict.PASS, "all answers are as expected")
+    rollout = identity(progress.candidate, progress.attempt)
+    return replace(snapshot, preflight=Trial(rollout, wish.preflight, passed))
+
+
 _AFTERWARDS: Final[tuple[tuple[str, Callable[[Snapshot], Snapshot]], ...]] = (
     ("when the model is fetched and verified", _verified),
     ("when all pods are ready", _ready),
+    ("when the preflight has passed", _answered),
 )
 
 _WHY: Final[Mapping[str, str]] = {

@@ -1,7 +1,7 @@
 """The loop that reads both tracks of rollouts in progress and tells what the checks come to.
 
-It reads pods; what follows from a verdict the next pass decides. Only the leader reads. What was
-counted is remembered here between two readings, and by the status beyond the end of this process.
+It reads pods; what follows from a verdict the next pass decides. What was counted is remembered
+here between two readings, and by the status beyond the end of this process.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
-from slipway_operator.engine.metering import serves
+from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.scrape import NoReading
+from slipway_operator.engine.turns import Manifest, Turns
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.plan.clock import parse
 from slipway_operator.plan.evidence import Evidence, Sample, identity, restored
@@ -28,10 +28,8 @@ from slipway_operator.plan.progress import BEFORE_CUT, State, read
 
 log = logging.getLogger(__name__)
 
-Manifest = dict[str, Any]
-
-_LOOK_S: Final = 5.0
-"""The shortest interval that there is: looking at thousands of models is not free."""
+LOOK_S: Final = 5.0
+"""The shortest interval that there is."""
 TELL_EVERY_S: Final = 30.0
 """Numbers that move are told at most this often: each telling is a write of the status."""
 _GAP: Final = 3.0
@@ -67,7 +65,7 @@ class _Wanted:
     status: Mapping[str, Any]
 
 
-class Analysing:
+class Analysing(Turns):
     """Keeps what is told of rollouts true."""
 
     def __init__(
@@ -78,22 +76,16 @@ class Analysing:
         is_leading: Callable[[], bool],
         port: int = ADMIN_PORT,
     ) -> None:
-        self._cache, self._queue, self._reader = cache, queue, reader
-        self._is_leading, self._port = is_leading, port
+        super().__init__(cache, queue, is_leading, port)
+        self._reader = reader
         self._known: dict[ObjectKey, _Known] = {}
         self.told: dict[ObjectKey, Evidence] = {}
         """What the next pass of each ModelDeployment is to know."""
 
-    async def run(self) -> None:
-        """Read again and again, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            if self._is_leading():
-                await self.look(loop.time)
-            else:  # whoever leads writes the status, from which we begin anew
-                self._known.clear()
-                self.told.clear()
+    def forget(self) -> None:
+        """Begin anew from what the status says."""
+        self._known.clear()
+        self.told.clear()
 
     async def look(self, clock: Callable[[], float]) -> None:
         """Read every rollout that is due."""
@@ -105,13 +97,8 @@ class Analysing:
         await asyncio.gather(*(self._read(key, want, clock) for key, want in due))
 
     def _wanted(self) -> list[tuple[ObjectKey, _Wanted]]:
-        found = []
-        for key in self._cache.model_deployments():
-            mdep = self._cache.get(CacheKey(v1alpha1.KIND, *key)) or {"spec": {}}
-            # Most have no rollout in progress, or nothing to judge one by: they are not parsed.
-            if (want := _wanted(mdep)) is not None:
-                found.append((key, want))
-        return found
+        looked = ((key, _wanted(self._mdep(key))) for key in self._cache.rolling())
+        return [(key, want) for key, want in looked if want is not None]
 
     def _is_due(self, key: ObjectKey, want: _Wanted, now: float) -> bool:
         known = self._known.get(key)
@@ -143,7 +130,7 @@ class Analysing:
             self._queue.add(key)
 
     async def _samples(self, key: ObjectKey, revision: str, warmup_s: float) -> dict[str, Sample]:
-        pods = [p for p in self._cache.pods(key) if serves(p, revision)]
+        pods = self._serving(key, revision)
         found = await asyncio.gather(*(self._sample(p, warmup_s) for p in pods))
         return {
             pod["metadata"]["uid"]: sample

@@ -37,6 +37,8 @@ from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, suppl
 Manifest = dict[str, Any]
 
 _TOMBSTONES: Final = 20_000
+_RESTING: Final = ("", "Idle", "Failed")
+"""States of a rollout in which nothing is going on."""
 
 
 class CacheKey(NamedTuple):
@@ -85,6 +87,7 @@ class Cache:
         # Dicts for their order, which is that of their coming.
         self._models: dict[ObjectKey, None] = {}
         self._metered: dict[ObjectKey, None] = {}
+        self._rolling: dict[ObjectKey, None] = {}
         # The version at which an object left our sight, by uid: what is older came late. It may be
         # seen again: to a watch with a selector, losing the label looks like a deletion.
         self._gone: OrderedDict[str, int] = OrderedDict()
@@ -105,6 +108,10 @@ class Cache:
     def with_objective(self) -> list[ObjectKey]:
         """The ModelDeployments that have a latency objective."""
         return list(self._metered)
+
+    def rolling(self) -> list[ObjectKey]:
+        """The ModelDeployments in which a new revision is taking over."""
+        return list(self._rolling)
 
     def pods(self, key: ObjectKey) -> list[Manifest]:
         """All pods of a ModelDeployment."""
@@ -160,6 +167,10 @@ class Cache:
         self._metered.pop(key, None)
         if (mdep["spec"].get("autoscaling") or {}).get("latencyObjective"):
             self._metered[key] = None
+        self._rolling.pop(key, None)
+        state = ((mdep.get("status") or {}).get("rollout") or {}).get("state", "")
+        if mdep["spec"].get("rollout") and state not in _RESTING:
+            self._rolling[key] = None
 
     def drop(self, kind: Kind, manifest: Manifest) -> ObjectKey | None:
         """Forget an object; a deletion of an earlier object of the same name is ignored."""
@@ -258,6 +269,7 @@ class Cache:
             self._models.pop(owner, None)
             self.gateways.release(owner)
             self._metered.pop(owner, None)
+            self._rolling.pop(owner, None)
             return owner
         belongings = self._owned[owner]
         belongings.discard(key)

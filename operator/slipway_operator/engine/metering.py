@@ -1,30 +1,28 @@
 """The loop that measures the load of models with a latency objective and tells what they need.
 
 It reads pods and puts into the cache; what follows from a recommendation the next pass decides.
-Only the leader measures: a second one would double the load and could write nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from slipway_operator.api import v1alpha1
-from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
+from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.scrape import NoReading
+from slipway_operator.engine.turns import Manifest, Turns
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.plan.capacity import Objective
 from slipway_operator.plan.metering import Meter, Reading
-from slipway_operator.plan.names import ADMIN_PORT, REVISION
+from slipway_operator.plan.names import ADMIN_PORT
 from slipway_operator.plan.sizing import objective_of
 
 log = logging.getLogger(__name__)
-
-Manifest = dict[str, Any]
 
 
 class Reader(Protocol):
@@ -34,7 +32,7 @@ class Reader(Protocol):
         """Read one pod."""
 
 
-class Metering:
+class Metering(Turns):
     """Keeps the cache's capacities true."""
 
     def __init__(
@@ -45,17 +43,13 @@ class Metering:
         is_leading: Callable[[], bool],
         port: int = ADMIN_PORT,
     ) -> None:
-        self._cache, self._queue, self._reader = cache, queue, reader
-        self._is_leading, self._port = is_leading, port
+        super().__init__(cache, queue, is_leading, port)
+        self._reader = reader
         self._meters: dict[ObjectKey, Meter] = {}
 
-    async def run(self, every_s: float) -> None:
-        """Measure again and again, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(every_s)
-            if self._is_leading():
-                await self.look(loop.time)
+    def forget(self) -> None:
+        """Begin anew: counters that nobody read meanwhile tell nothing of now."""
+        self._meters.clear()
 
     async def look(self, clock: Callable[[], float]) -> None:
         """Measure every model with an objective once."""
@@ -91,7 +85,7 @@ class Metering:
             self._queue.add(key)
 
     async def _readings(self, key: ObjectKey, revision: str) -> dict[str, Reading]:
-        pods = [p for p in self._cache.pods(key) if serves(p, revision)]
+        pods = self._serving(key, revision)
         found = await asyncio.gather(*map(self._reading, pods))
         return {
             pod["metadata"]["uid"]: reading
@@ -105,17 +99,3 @@ class Metering:
         except NoReading as error:
             log.debug("no reading", extra={"cause": str(error)})
             return None
-
-    def _mdep(self, key: ObjectKey) -> Manifest:
-        return self._cache.get(CacheKey(v1alpha1.KIND, *key)) or {"spec": {}}
-
-
-def serves(pod: Mapping[str, Any], revision: str) -> bool:
-    """Tell whether a pod of a revision is ready, and where it can be read."""
-    status = pod.get("status") or {}
-    ready = any(
-        c.get("type") == "Ready" and c.get("status") == "True"
-        for c in status.get("conditions") or ()
-    )
-    labels = pod["metadata"].get("labels") or {}
-    return bool(ready and status.get("podIP") and labels.get(REVISION) == revision)

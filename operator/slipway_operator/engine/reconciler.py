@@ -32,6 +32,7 @@ from slipway_operator.plan import conditions
 from slipway_operator.plan.children import key as child_key
 from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
+from slipway_operator.plan.preflight import Trial
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -79,6 +80,8 @@ class Reconciler:
     observe: Observer = lambda result, seconds: None
     evidence: Mapping[ObjectKey, Evidence] = field(default_factory=dict)
     """What was counted of the tracks of rollouts in progress, as it was last told."""
+    preflights: Mapping[ObjectKey, Trial] = field(default_factory=dict)
+    """What preflights came to."""
 
     async def work(self) -> None:
         """Reconcile one key after the other, for ever; a failing key delays no other."""
@@ -134,8 +137,12 @@ class Reconciler:
             self.queue.drop(key)
             self.accepted.pop(key, None)
             return "gone"
-        contested = self.writer.contested(key.namespace, key.name)
-        snapshot = replace(snapshot, evidence=self.evidence.get(key), contested=contested)
+        snapshot = replace(
+            snapshot,
+            evidence=self.evidence.get(key),
+            preflight=self.preflights.get(key),
+            contested=self.writer.contested(key.namespace, key.name),
+        )
         decided = plan(snapshot)
         wrote, problems = await self._write(snapshot, decided)
         for note in decided.remarks if wrote else ():

@@ -6,19 +6,16 @@ nowhere else, and what cannot be read is no reading.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
 
-import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from slipway_operator.engine.bounded import MAX_BYTES, BoundedClient, NoAnswer, at
 from slipway_operator.plan.evidence import Sample
 from slipway_operator.plan.metering import Reading
 
-MAX_BYTES: Final = 1 << 20
 TIMEOUT_S: Final = 2.0
-_AT_ONCE: Final = 32
 _LARGEST: Final = 1e15
 """Of a counter. An image of the user's own may say anything, and sums have to stay numbers."""
 _LARGEST_EDGE: Final = 1e6
@@ -35,12 +32,11 @@ class Scraper:
 
     def __init__(self, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES) -> None:
         self._timeout_s, self._max_bytes = timeout_s, max_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._client = BoundedClient()
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
     async def read(self, host: str, port: int) -> Reading:
         """Read what one pod computes.
@@ -59,29 +55,18 @@ class Scraper:
         return await self._read(host, port, sampled)
 
     async def _read(self, host: str, port: int, parse: Callable[[str], _Parsed]) -> _Parsed:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
-        name = f"[{host}]" if ":" in host else host
-        url = f"http://{name}:{port}/metrics"
+        url = f"{at(host, port)}/metrics"
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._session.get(url, allow_redirects=False) as answer,
-            ):
-                if answer.status != 200:
-                    raise NoReading(f"{url}: status {answer.status}, expected 200")
-                return parse(await self._text(answer, url))
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            answer = await self._client.ask(
+                url, timeout_s=self._timeout_s, max_bytes=self._max_bytes
+            )
+            if answer.status != 200:
+                raise NoReading(f"{url}: status {answer.status}, expected 200")
+            return parse(answer.body.decode())
+        except NoAnswer as error:
+            raise NoReading(str(error)) from error
+        except ValueError as error:
             raise NoReading(f"{url}: {type(error).__name__}: {error}") from error
-
-    async def _text(self, answer: aiohttp.ClientResponse, url: str) -> str:
-        found = bytearray()
-        async for chunk in answer.content.iter_any():
-            found += chunk
-            if len(found) > self._max_bytes:
-                raise NoReading(f"{url}: more than {self._max_bytes} bytes")
-        return found.decode()
 
 
 def parsed(text: str) -> Reading:

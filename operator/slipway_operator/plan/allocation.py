@@ -6,6 +6,8 @@ which traffic moves (`traffic.py`).
 
 from __future__ import annotations
 
+from typing import Final
+
 from slipway_operator.plan import machine
 from slipway_operator.plan.names import revision_name
 from slipway_operator.plan.progress import AT_REST, Progress, State
@@ -16,6 +18,9 @@ from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
 from slipway_operator.plan.sizing import Size, desired_replicas
 from slipway_operator.plan.tracks import workload_of
 from slipway_operator.plan.traffic import Route, Strength, wanted_percent, wanted_route
+
+_UNTOUCHED: Final = (State.PREPARING, State.PREFLIGHT)
+"""States in which no request has come to the candidate."""
 
 
 def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
@@ -38,7 +43,7 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
     number = max(1, progress.step)
     share = seen.shares[number - 1] if number <= len(seen.shares) else max(1, live)
     # Of a lost status more may be left than the step gives: what has all traffic keeps its pods.
-    is_kept = progress.state is State.PREPARING or seen.live is Route.CANDIDATE
+    is_kept = progress.state in _UNTOUCHED or seen.live is Route.CANDIDATE
     wanted = max(share, live) if is_kept else share
     if scene.gate is not None and full.is_floor:  # beside the stable revision's, not by its load
         return Size(min(wanted, full.replicas), True)
@@ -58,7 +63,7 @@ def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
         return _returning(scene, seen)
     if recreates(scene):
         is_leaving = state in (State.PROMOTING, State.WATCHING) or (
-            state is State.PREPARING and _makes_room(scene, seen.candidate)
+            state in _UNTOUCHED and _makes_room(scene, seen.candidate)
         )
         return Size(0) if is_leaving else full
     if scene.policy.conserves and not full.is_floor and progress.is_exposed:

@@ -59,6 +59,8 @@ INSUFFICIENT_TRAFFIC: Final = "InsufficientTraffic"
 CANDIDATE_DOWN: Final = "CandidateDown"
 POST_PROMOTION: Final = "PostPromotion"
 FIX_FORWARD: Final = "FixForward"
+PREFLIGHT_FAILED: Final = "PreflightFailed"
+PREFLIGHT_UNAVAILABLE: Final = "PreflightUnavailable"
 TRAFFIC_SETTLED: Final = "TrafficSettled"
 TRAFFIC_MOVING: Final = "TrafficMoving"
 TRAFFIC_UNVERIFIED: Final = "TrafficUnverified"
@@ -137,6 +139,8 @@ REASONS: Final[Mapping[str, str]] = {
     CANDIDATE_DOWN: "The candidate lost its last ready pod during a step.",
     POST_PROMOTION: "A check failed after the cut; the traffic went back.",
     FIX_FORWARD: "The stable revision has no ready pod; the candidate takes over as it is.",
+    PREFLIGHT_FAILED: "The candidate answers the golden requests otherwise than it has to.",
+    PREFLIGHT_UNAVAILABLE: "The preflight cannot be made: samples or answers are missing.",
     TRAFFIC_SETTLED: "The candidate's share of the traffic is reached, and has settled.",
     TRAFFIC_MOVING: "Traffic is on its way to where the rollout wants it.",
     TRAFFIC_UNVERIFIED: "A Gateway did not confirm a weight within `traffic.verifyTimeout`; the one"

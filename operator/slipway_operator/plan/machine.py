@@ -4,9 +4,10 @@ Lives here: every transition. `advance` makes one; the first row that applies is
 Stays out: numbers of pods and where traffic goes in each state (`tracks.py`, `traffic.py`), reading
 the cluster (`rollout.py`), and time, which is an argument.
 
-    Idle -> Preparing -> Shifting <-> Baking -> Promoting -> Watching -> Idle
-                             |         |  Paused    |           |
-                             +---------+---> Aborting <---------+  -> Failed, Idle or Preparing
+    Idle -> Preparing -> (Preflight) -> Shifting <-> Baking -> Promoting -> Watching -> Idle
+                              |            |         |  Paused    |           |
+                              +------------+---------+---> Aborting <---------+
+                                                              -> Failed, Idle or Preparing
 
 Laws (`tests/unit/operator/plan/test_canaries_by_simulation.py`): no weight before capacity; a
 revision is committed by one write, after every step was passed for that very hash; an abort is
@@ -73,8 +74,11 @@ def _begins(progress: Progress, facts: Facts, policy: Policy) -> Progress | None
 
 
 _OURS: Final = frozenset(
-    {c.PROGRESS_DEADLINE, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION, c.ABORTED_BY_USER}
-)
+    {
+        c.PROGRESS_DEADLINE, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION,
+        c.ABORTED_BY_USER, c.PREFLIGHT_FAILED, c.PREFLIGHT_UNAVAILABLE,
+    }
+)  # fmt: skip
 
 
 def _retargets(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -127,6 +131,9 @@ def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress 
 def _fixes_forward(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     if not _may_fix_forward(facts, policy):
         return None
+    if _is_to_be_tried(progress, facts, policy):  # a wrong answer is worse than none
+        is_first = progress.state is State.PREPARING
+        return progress.begun(State.PREFLIGHT, facts.now) if is_first else None
     return promoting(progress, facts, f"{c.FIX_FORWARD}: the stable revision has no pods")
 
 
@@ -149,6 +156,8 @@ def _is_prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress |
     is_whole = facts.is_off or cuts(progress, policy, is_first=not facts.stable)
     if not (facts.is_complete if is_whole else facts.candidate_pods >= facts.needed):
         return None
+    if _is_to_be_tried(progress, facts, policy):
+        return progress.begun(State.PREFLIGHT, facts.now)
     if facts.is_off or not facts.stable:
         return promoting(progress, facts)
     if policy.is_paused:
@@ -156,6 +165,38 @@ def _is_prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress |
     if facts.gate_obstacle:
         return paused(progress, facts, c.GATEWAY_NOT_READY, facts.gate_obstacle)
     return promoting(progress, facts) if is_whole else next_step(progress, facts, policy)
+
+
+def _is_to_be_tried(progress: Progress, facts: Facts, policy: Policy) -> bool:
+    """What comes back served before; what comes first has nothing to be better than."""
+    is_due = policy.preflight is not None and not (progress.preflight or progress.is_exposed)
+    return bool(is_due and facts.stable and not progress.is_fast)
+
+
+def _loses_pods(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    is_enough = facts.candidate_pods >= facts.needed
+    return None if is_enough else _cannot_start(progress, facts, policy)
+
+
+def _is_tried(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """A candidate that answers wrongly never gets a request of a client."""
+    found = facts.preflight
+    if policy.preflight is None or progress.preflight:
+        return _is_prepared(progress, facts, policy)
+    if facts.is_off:  # nobody can be asked, and no time runs
+        return replace(progress, since="")
+    if not progress.since:
+        return progress.begun(State.PREFLIGHT, facts.now)
+    if found is None:
+        return None
+    match found.verdict:
+        case Verdict.PASS:
+            return replace(progress, preflight=found.message)
+        case Verdict.FAIL:
+            return aborting(progress, facts, c.PREFLIGHT_FAILED, found.message)
+    if policy.strategy is Strategy.RECREATE:  # nobody serves while it waits
+        return aborting(progress, facts, c.PREFLIGHT_UNAVAILABLE, found.message)
+    return paused(progress, facts, c.PREFLIGHT_UNAVAILABLE, found.message)
 
 
 _PAUSED_TEXT: Final = "spec.rollout.paused is true"
@@ -339,6 +380,10 @@ def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | Non
             is_free = not facts.is_limited
         case c.TRAFFIC_MISMATCH:
             is_free = not facts.mismatch
+        case c.PREFLIGHT_UNAVAILABLE:
+            is_free = policy.preflight is None or (
+                facts.preflight is not None and facts.preflight.verdict is not Verdict.NO_DATA
+            )
         case c.ANALYSIS_FAILED:
             is_free = facts.verdict is not Verdict.FAIL
         case _:
@@ -445,6 +490,9 @@ _ROWS: Final[dict[State, tuple[_Row, ...]]] = {
     State.PREPARING: (
         _retargets, _reverts, _is_superseded, _waits_for_leave, _cannot_start, _fixes_forward,
         _is_prepared,
+    ),
+    State.PREFLIGHT: (
+        _reverts, _is_superseded, _is_tried, _loses_pods, _fixes_forward,
     ),
     State.SHIFTING: (
         _reverts, _is_superseded, _rests, _fails, _cannot_start, _fixes_forward, _follows_steps,

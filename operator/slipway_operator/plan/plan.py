@@ -213,7 +213,7 @@ def _rollout_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
             yield Note(_NORMAL, "ActionTaken", str(action))
 
 
-_TOLD: Final = ("Shifting", "Baking", "Watching", "Aborting")
+_TOLD: Final = ("Preflight", "Shifting", "Baking", "Watching", "Aborting")
 
 
 def _stretch(rollout: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -13,9 +13,11 @@ from typing import Final
 from slipway_operator.api.analysis import Analysis
 from slipway_operator.api.analysis import Check as CheckSpec
 from slipway_operator.api.fields import seconds
+from slipway_operator.api.preflight import Preflight as PreflightSpec
 from slipway_operator.api.rollout import ReplicaRatio, Rollout, Traffic
 from slipway_operator.api.rollout import Step as StepSpec
 from slipway_operator.api.v1alpha1 import Spec
+from slipway_operator.verdict.golden import Tolerance
 from slipway_operator.verdict.outcome import Action as OnFailure
 
 
@@ -86,6 +88,17 @@ _STEPS: Final = (Step(5), Step(25), Step(50))
 
 
 @dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a candidate has to show before it gets traffic."""
+
+    golden: Tolerance | None = None
+    """Of its answers to the samples; None: they are not looked at."""
+    is_beside_stable: bool = False
+    """They are compared with the stable revision's answers, not with expected ones."""
+    warmup_requests: int = 50
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What is wished; without anything said, one cut."""
 
@@ -105,6 +118,7 @@ class Policy:
     tolerance_percent: int = 15
     on_coarse: Otherwise = Otherwise.ADVANCE
     max_surge_percent: int = 100
+    preflight: Preflight | None = None
     is_judged: bool = False
     """The spec has a block `analysis`: a step does not pass without evidence."""
     interval_s: float = 15.0
@@ -145,8 +159,22 @@ def policy_of(spec: Spec) -> Policy:
         tolerance_percent=_or(ratio.tolerance_percent, 15),
         on_coarse=_ON_COARSE[ratio.on_coarse or "Proceed"],
         max_surge_percent=_or(ratio.max_surge_percent, 100),
+        preflight=_preflight(wanted.preflight) if wanted.preflight else None,
     )
     return policy if wanted.analysis is None else _judged(policy, wanted.analysis)
+
+
+def _preflight(wanted: PreflightSpec) -> Preflight:
+    warmup, golden = _or(wanted.warmup_requests, 50), wanted.golden
+    if golden is None:
+        return Preflight(warmup_requests=warmup)
+    is_beside = golden.compare_to == "Stable"
+    atol = golden.atol or (None if is_beside else "1e-3")
+    tolerance = Tolerance(
+        atol=float(atol) if atol else None,
+        agreement=_or(golden.top1_agreement_percent, 98) / 100,
+    )
+    return Preflight(tolerance, is_beside, warmup)
 
 
 def _judged(policy: Policy, wanted: Analysis) -> Policy:

@@ -22,6 +22,7 @@ class State(StrEnum):
 
     IDLE = "Idle"
     PREPARING = "Preparing"
+    PREFLIGHT = "Preflight"
     SHIFTING = "Shifting"
     BAKING = "Baking"
     PAUSED = "Paused"
@@ -34,7 +35,7 @@ class State(StrEnum):
 AT_REST: Final = frozenset({State.IDLE, State.FAILED})
 STEPPING: Final = frozenset({State.SHIFTING, State.BAKING, State.PAUSED})
 """States in which the candidate has the weight of a step."""
-BEFORE_CUT: Final = frozenset({State.PREPARING, *STEPPING})
+BEFORE_CUT: Final = frozenset({State.PREPARING, State.PREFLIGHT, *STEPPING})
 
 
 _STATES: Final = frozenset(State)
@@ -68,6 +69,8 @@ class Progress:
     """It served before and comes back by one cut."""
     approved: int = 0
     """Number of the last step that a person has let pass."""
+    preflight: str = ""
+    """What the candidate has shown in its preflight; empty before it has passed."""
     without_evidence: bool = False
     """A step was passed though nothing was known."""
     paused_in: str = ""
@@ -136,6 +139,7 @@ def read(status: Mapping[str, Any]) -> Progress | None:
         is_exposed=bool(told.get("exposed")),
         is_fast=bool(told.get("fast")),
         approved=int(told.get("approvedStep") or 0),
+        preflight=str(told.get("preflight") or ""),
         without_evidence=bool(told.get("withoutEvidence")),
         paused_in=str(told.get("pausedIn") or ""),
         reason=str(told.get("reason") or ""),
@@ -167,6 +171,7 @@ def written(progress: Progress) -> dict[str, Any]:
         "exposed": progress.is_exposed,
         "fast": progress.is_fast,
         "approvedStep": progress.approved,
+        "preflight": progress.preflight,
         "withoutEvidence": progress.without_evidence,
         "pausedIn": progress.paused_in,
         "reason": progress.reason,

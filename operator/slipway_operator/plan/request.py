@@ -54,7 +54,9 @@ def _on_promote(noted: Progress, facts: Facts, _: Policy) -> Progress | None:
     return promoting(noted, facts) if noted.state in STEPPING else None
 
 
-def _on_approve(noted: Progress, _: Facts, __: Policy) -> Progress | None:
+def _on_approve(noted: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    if noted.reason == c.PREFLIGHT_UNAVAILABLE and noted.state is State.PAUSED:
+        return next_step(noted, facts, policy)
     return replace(noted, approved=noted.step) if noted.state in STEPPING else None
 
 

@@ -44,6 +44,7 @@ from slipway_operator.plan.scene import (
     is_complete,
     pods_of_stable,
     see,
+    trial_of,
     trouble_of,
 )
 from slipway_operator.plan.sizing import Size, Sizes, desired_replicas
@@ -250,6 +251,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         returns=desired in served,
         route=seen.live,
         shares=seen.shares,
+        preflight=trial_of(scene, present),
         finding=worst(found),
         verdict=together(found),
         known=frozenset(served),
@@ -374,6 +376,7 @@ def wakes_at(rollout: Rollout) -> list[datetime]:
     is_timed = rollout.stable and rollout.candidate and rollout.candidate.result
     waits = {
         State.PREPARING: [(progress.since, policy.progress_deadline_s)] if is_timed else [],
+        State.PREFLIGHT: [(progress.since, policy.progress_deadline_s)],
         State.SHIFTING: [
             (progress.since, policy.progress_deadline_s), *_moving(progress, policy),
         ],

@@ -180,6 +180,13 @@ def evidence_of(snapshot: Snapshot, candidate: Revision, progress: Progress) -> 
     return restored(this, snapshot.status)
 
 
+def trial_of(scene: Scene, progress: Progress) -> Finding | None:
+    """What the candidate's preflight came to; None while it is not known."""
+    told = scene.snapshot.preflight
+    this = identity(progress.candidate, progress.attempt)
+    return told.about(this, scene.policy.preflight) if told else None
+
+
 def recreates(scene: Scene) -> bool:
     """Tell whether the stable revision makes room before the candidate comes."""
     return scene.policy.strategy is Strategy.RECREATE and scene.stable is not None

@@ -11,6 +11,7 @@ from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.gateways import GatewayKey, KnownGateway
 from slipway_operator.plan.names import Manifest, Owner
+from slipway_operator.plan.preflight import Trial
 from slipway_operator.plan.workload import RuntimeDefaults
 
 ChildKey = tuple[str, str]
@@ -44,6 +45,8 @@ class Snapshot:
     """An older ModelDeployment that has asked for the same of a Gateway, in words."""
     contested: frozenset[ChildKey] = frozenset()
     """Routes that somebody has changed again and again lately."""
+    preflight: Trial | None = None
+    """What the last preflight came to; None when none was made since the operator started."""
 
     @property
     def owner(self) -> Owner:

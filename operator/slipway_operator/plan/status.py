@@ -38,13 +38,16 @@ from slipway_operator.plan.story import (
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.view import View, label
 
-_RESTING: Final = frozenset({State.IDLE, *STEPPING})
+_RESTING: Final = frozenset({State.IDLE, State.PREFLIGHT, *STEPPING})
 """States that without pods nothing happens in."""
 
 
 _TOLD_BY_MACHINE: Final = frozenset(
-    {c.ABORTED_BY_USER, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION}
-)
+    {
+        c.ABORTED_BY_USER, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION,
+        c.PREFLIGHT_FAILED, c.PREFLIGHT_UNAVAILABLE,
+    }
+)  # fmt: skip
 """Causes that the pods do not show any more when a rollout has failed."""
 
 

@@ -43,6 +43,12 @@ def rollout_ready(seen: View) -> Condition | None:
                 f" {_stable_label(seen)} keeps its pods"
             )
             return Condition(c.READY, True, c.SERVING, text)
+        case State.PREFLIGHT:
+            text = (
+                f"revision {label(rollout.current)}: {available(seen.candidate)} of {seen.wanted}"
+                " pods are ready; it answers the requests of its preflight, and gets no others yet"
+            )
+            return Condition(c.READY, False, c.ROLLING_OUT, text)
         case State.SHIFTING | State.BAKING:
             return Condition(c.READY, False, c.ROLLING_OUT, _step_text(seen))
         case State.ABORTING:

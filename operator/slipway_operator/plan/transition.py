@@ -80,6 +80,8 @@ class Facts:
     """The step needs more pods than the candidate may have."""
     mismatch: str = ""
     """How the candidate's share of the requests differs from its weight; empty when it fits."""
+    preflight: Finding | None = None
+    """What the candidate's preflight came to; None while it is not known."""
     finding: Finding | None = None
     """The check that stands in the way; None when all pass."""
     verdict: Verdict = Verdict.NO_DATA

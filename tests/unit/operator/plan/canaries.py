@@ -15,23 +15,34 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.plan.action import ACTION
 from slipway_operator.plan.clock import parse
-from slipway_operator.plan.evidence import Evidence
+from slipway_operator.plan.conditions import PREFLIGHT_UNAVAILABLE
+from slipway_operator.plan.evidence import Evidence, identity
 from slipway_operator.plan.names import MODEL, REVISION, Manifest
 from slipway_operator.plan.plan import plan
+from slipway_operator.plan.policy import policy_of
+from slipway_operator.plan.preflight import Trial
+from slipway_operator.plan.progress import Progress, State
+from slipway_operator.plan.progress import read as progress_of
 from slipway_operator.plan.revision import read
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.workload import SERVE
+from slipway_operator.verdict.outcome import Finding, Verdict
 from tests.unit.operator.plan.world import BAD_MODEL, BAD_PODS, BrokenLaw, Planner, World
 
 CRASHING: Final = "crashing"
 """The pods of a model with this in its URI become ready, and crash now and then."""
+WRONG: Final = "wrong-answers"
+"""A model with this in its URI does not pass a preflight."""
+SILENT: Final = "silent"
+"""The preflight of a model with this in its URI cannot be made."""
 URIS: Final = (
     *(f"https://models.test/{n}" for n in ("a", "b", "c", "d")),
-    *(f"https://models.test/{n}" for n in (BAD_MODEL, BAD_PODS, CRASHING)),
+    *(f"https://models.test/{n}" for n in (BAD_MODEL, BAD_PODS, CRASHING, WRONG, SILENT)),
 )
 HOLD_S: Final = 20
 STEPS: Final = [{"weight": 20, "hold": f"{HOLD_S}s"}, {"weight": 50, "hold": f"{HOLD_S}s"}]
@@ -52,6 +63,8 @@ class Canary(World):
         """Somebody or something let a step be skipped or a candidate take over early."""
         self.evidence: Evidence | None = None
         """What was counted of the candidate."""
+        self.refused: set[str] = set()
+        """Hashes of the revisions that cannot pass the preflight which is wished."""
         self._random = random.Random(seed)
 
     # --- what the operator sees
@@ -62,8 +75,39 @@ class Canary(World):
         pods = [p for d in self.deployments() if (p := self._crashing_pod(d)) is not None]
         return Snapshot(
             found.mdep, found.now, found.defaults, found.children, (*found.pods, *pods),
-            missing_kinds=found.missing_kinds, evidence=self.evidence,
+            missing_kinds=found.missing_kinds, evidence=self.evidence, preflight=self._trial(),
         )  # fmt: skip
+
+    def _trial(self) -> Trial | None:
+        """What the engine tells of a preflight that the status asks for."""
+        progress = progress_of(self.mdep.get("status") or {})
+        wish = policy_of(parse_spec(self.mdep["spec"])).preflight
+        if progress is None or wish is None or not self._is_tried(progress):
+            return None
+        verdict = self._answers(progress.candidate)
+        found = Finding("golden", verdict, f"played: {verdict}")
+        return Trial(identity(progress.candidate, progress.attempt), wish, found)
+
+    def _is_tried(self, progress: Progress) -> bool:
+        workload = self.deployment(progress.candidate)
+        has_pods = workload is not None and available(workload)
+        is_asked = progress.state is State.PREFLIGHT or progress.reason == PREFLIGHT_UNAVAILABLE
+        return bool(is_asked and has_pods)
+
+    def _answers(self, revision: str) -> Verdict:
+        uri = self._uri(revision)
+        if WRONG in uri:
+            return Verdict.FAIL
+        return Verdict.NO_DATA if SILENT in uri else Verdict.PASS
+
+    def change(self, spec: Mapping[str, Any]) -> None:
+        """Write the spec; a preflight refuses who comes after it was wished, and only as long."""
+        super().change(spec)
+        candidate = (self.mdep.get("status", {}).get("candidate") or {}).get("hash")
+        if not (spec.get("rollout") or {}).get("preflight"):
+            self.refused.clear()
+        elif WRONG in spec["model"]["uri"] and self.desired != candidate:
+            self.refused.add(self.desired)
 
     def _crashing_pod(self, workload: Manifest) -> Manifest | None:
         revision = workload["metadata"]["labels"][REVISION]
@@ -108,6 +152,10 @@ class Canary(World):
             super()._check_write(known, want)
 
     def _check_traffic(self, selector: str) -> None:
+        candidate = (self.mdep["status"].get("candidate") or {}).get("hash")
+        is_news = selector in (SHARED, candidate) and selector != self._selector()
+        if is_news and candidate in self.refused:
+            raise BrokenLaw(f"{candidate} was refused by its preflight and gets requests")
         if self.state == "Aborting" and selector != self.stable and selector != self._selector():
             raise BrokenLaw(f"I11 traffic goes to {selector} while aborting")
         if selector == SHARED and self._selector() != SHARED:
@@ -259,6 +307,8 @@ class Canaries(RuleBasedStateMachine):
     @rule(changes=st.sampled_from([
         {}, {"paused": True}, {"strategy": "BlueGreen", "steps": None}, {"rollback": "Canary"},
         {"steps": [{**STEPS[0], "approval": "Manual"}, STEPS[1]]}, {"watch": "0s"},
+        {"preflight": {"golden": {}}}, {"preflight": {"golden": {}}, "strategy": "BlueGreen",
+        "steps": None},
     ]))  # fmt: skip
     def change_rollout(self, changes: dict[str, Any]) -> None:
         wanted = {k: v for k, v in {**ROLLOUT, **changes}.items() if v is not None}

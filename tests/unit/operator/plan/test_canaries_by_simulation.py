@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import Phase, settings
@@ -23,7 +23,15 @@ from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.traffic import Route, wanted_route
 from slipway_operator.plan.transition import prepared
-from tests.unit.operator.plan.canaries import CRASHING, ROLLOUT, URIS, Canaries, Canary
+from tests.unit.operator.plan.canaries import (
+    CRASHING,
+    ROLLOUT,
+    SILENT,
+    URIS,
+    WRONG,
+    Canaries,
+    Canary,
+)
 from tests.unit.operator.plan.lives import LIFE
 from tests.unit.operator.plan.world import BAD_PODS, BrokenLaw
 
@@ -323,6 +331,97 @@ def test_a_rollback_by_action_pins_until_the_spec_changes() -> None:
     assert world.condition("Ready") == ("True", "Serving")
 
 
+TRIED: Final[dict[str, Any]] = {"preflight": {"golden": {}}}
+
+
+def _tried(uri: str, **more: Any) -> Canary:
+    """Begin a rollout with a preflight."""
+    world = Canary(spec_of(**TRIED, **more))
+    world.settle(100)
+    world.change(spec_of(uri, **TRIED, **more))
+    return world
+
+
+@pytest.mark.parametrize("steps", [None, {"strategy": "BlueGreen", "steps": []}])
+def test_a_candidate_that_passes_its_preflight_goes_on(steps: dict[str, Any] | None) -> None:
+    world = _tried(URIS[1], **(steps or {}))
+    seen = []
+    for _ in range(200):
+        world.tick(1)
+        world.reconcile()
+        if world.state not in seen:
+            seen.append(world.state)
+    expected = ["Preparing", "Preflight", *([] if steps else ["Shifting", "Baking"])]
+    assert seen == [*expected, "Promoting", "Watching", "Idle"]
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+@pytest.mark.parametrize("steps", [None, {"strategy": "BlueGreen", "steps": []},
+                                   {"strategy": "Recreate", "steps": []}])  # fmt: skip
+def test_a_candidate_that_answers_wrongly_never_gets_a_request(
+    steps: dict[str, Any] | None,
+) -> None:
+    world = _tried(f"https://models.test/{WRONG}", **(steps or {}))
+    for _ in range(200):
+        world.tick(1)
+        world.reconcile()
+        assert world.selected() == world.stable
+    status = world.mdep["status"]
+    assert (world.state, status["rollout"]["reason"]) == ("Failed", "PreflightFailed")
+    assert "played: Fail" in status["message"]
+    assert _pods(world) == {"1": (4, 4), "2": (0, 0)}
+    assert world.condition("Stalled") == ("True", "RolloutAborted")
+
+
+def test_a_preflight_that_cannot_be_made_waits_for_somebody() -> None:
+    world = _tried(f"https://models.test/{SILENT}")
+    _until(world, "Paused")
+    assert world.mdep["status"]["rollout"]["reason"] == "PreflightUnavailable"
+    assert (world.mdep["status"]["phase"], world.selected()) == ("Paused", world.stable)
+    world.act("approve", 1)
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+def test_recreating_gives_the_place_back_when_no_preflight_can_be_made() -> None:
+    world = _tried(f"https://models.test/{SILENT}", strategy="Recreate", steps=[])
+    world.settle(150)
+    assert world.mdep["status"]["rollout"]["reason"] == "PreflightUnavailable"
+    assert _pods(world) == {"1": (4, 4), "2": (0, 0)}
+
+
+def test_a_preflight_waits_for_pods_as_long_as_there_are_to_be_none() -> None:
+    world = _tried(URIS[1])
+    _until(world, "Preflight")
+    spec = world.mdep["spec"]
+    world.change({**spec, "suspend": True})
+    for _ in range(500):
+        world.tick(10)
+        world.reconcile()
+    assert (world.state, world.condition("Ready")) == ("Preflight", ("True", "Suspended"))
+    world.change(spec)
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+@pytest.mark.parametrize("fuse", range(6))
+def test_a_crash_during_a_preflight_is_made_good(fuse: int) -> None:
+    world = _tried(URIS[1])
+    _until(world, "Preflight")
+    world.reconcile(fuse)
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def _refuse() -> None:
+    _tried(f"https://models.test/{WRONG}").settle(200)
+
+
+def _passes_in_any_case(progress: Progress, facts: Any, policy: Any) -> Progress | None:
+    return machine._is_prepared(dataclasses.replace(progress, preflight="x"), facts, policy)
+
+
 Break = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -435,6 +534,11 @@ def test_a_change_of_mind_is_followed(state: str) -> None:
             _function(rollout, "stable_size", _follows_the_weight),
             _hunt,
             id="scales the stable revision down early",
+        ),
+        pytest.param(
+            _row(State.PREFLIGHT, "_is_tried", _passes_in_any_case),
+            _refuse,
+            id="goes on whatever the preflight came to",
         ),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from slipway_operator.plan.action import Action, Verb, action_of
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.machine import advance
-from slipway_operator.plan.policy import Otherwise, Policy, Step, Strategy
+from slipway_operator.plan.policy import Otherwise, Policy, Preflight, Step, Strategy
 from slipway_operator.plan.progress import Progress, State, read, written
 from slipway_operator.plan.request import asked
 from slipway_operator.plan.traffic import Route
@@ -25,6 +25,7 @@ POLICY = Policy(
     strategy=Strategy.CANARY, steps=(Step(20), Step(50)), watch_s=300.0, settle_s=5.0,
 )  # fmt: skip
 CUT = Policy()
+TRIED = replace(POLICY, preflight=Preflight())
 JUDGED = replace(POLICY, is_judged=True, on_no_data=Otherwise.PAUSE)
 
 
@@ -60,6 +61,11 @@ def paused(reason: str, **more: Any) -> Progress:
     return replace(begun, state=State.PAUSED)
 
 
+def unmade() -> Progress:
+    """No preflight could be made."""
+    return paused("PreflightUnavailable", paused_in="Preflight", step=0, weight=0, is_exposed=False)
+
+
 def promoting(**more: Any) -> Progress:
     return at(State.PROMOTING, **{"step": 2, "weight": 100, "is_exposed": True, **more})
 
@@ -77,6 +83,7 @@ def finding(verdict: Verdict, action: OnFailure = OnFailure.ABORT) -> Finding:
 
 
 FAIL = finding(Verdict.FAIL)
+UNMADE = Finding("golden", Verdict.NO_DATA, "no samples")
 SHARED = {"route": Route.SHARED}
 WHOLE = {"candidate_pods": 4, "is_complete": True}
 
@@ -187,6 +194,91 @@ WHOLE = {"candidate_pods": 4, "is_complete": True}
             at(State.PREPARING), facts(candidate_pods=0),
             replace(CUT, strategy=Strategy.RECREATE, is_paused=True), ("Paused", "Paused"),
             id="Preparing: paused before the stable revision's pods end",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(), TRIED, ("Preflight", ""), id="Preparing: to be tried"
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable_pods=0), TRIED, ("Preflight", ""),
+            id="Preparing: no fix forward of what may answer wrongly",
+        ),
+        pytest.param(
+            at(State.PREPARING, is_fast=True), facts(**WHOLE), TRIED, ("Promoting", ""),
+            id="Preparing: what served before is not tried",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(stable="", **WHOLE), TRIED, ("Promoting", ""),
+            id="Preparing: nor is a first revision",
+        ),
+        pytest.param(at(State.PREFLIGHT), facts(), TRIED, None, id="Preflight: not known yet"),
+        pytest.param(
+            at(State.PREFLIGHT), facts(preflight=finding(Verdict.PASS)), TRIED, ("Preflight", ""),
+            id="Preflight: passed, which is remembered",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT, preflight="passed"), facts(), TRIED, ("Shifting", ""),
+            id="Preflight: goes on",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT, preflight="passed"), facts(**WHOLE), replace(TRIED, steps=()),
+            ("Promoting", ""), id="Preflight: goes on with a cut",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT, preflight="passed"), facts(), replace(TRIED, is_paused=True),
+            ("Paused", "Paused"), id="Preflight: paused before the first step",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(preflight=FAIL), TRIED, ("Aborting", "PreflightFailed"),
+            id="Preflight: answers wrongly",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(preflight=FAIL, stable_pods=0), TRIED,
+            ("Aborting", "PreflightFailed"), id="Preflight: wrongly, and nobody else answers",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(preflight=UNMADE), TRIED,
+            ("Paused", "PreflightUnavailable"), id="Preflight: cannot be made",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(preflight=UNMADE),
+            replace(TRIED, strategy=Strategy.RECREATE), ("Aborting", "PreflightUnavailable"),
+            id="Preflight: cannot be made, and nobody serves meanwhile",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(stable_pods=0), TRIED, None,
+            id="Preflight: no fix forward before it is known",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(), POLICY, ("Shifting", ""), id="Preflight: not wished now"
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(desired=OLD), TRIED, ("Aborting", "Reverted"),
+            id="Preflight: reverted",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(desired=NEXT), TRIED, ("Aborting", "Superseded"),
+            id="Preflight: superseded",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT), facts(candidate_pods=0, trouble=Trouble("OOMKilled", "137")),
+            TRIED, ("Aborting", "OOMKilled"), id="Preflight: its pods die",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT, since=ago(9999)), facts(candidate_pods=0), TRIED,
+            ("Aborting", "ProgressDeadline"), id="Preflight: its pods do not come back",
+        ),
+        pytest.param(
+            at(State.PREFLIGHT, since=ago(9999)), facts(candidate_pods=0, is_off=True), TRIED,
+            ("Preflight", ""), id="Preflight: no pods are wanted",
+        ),
+        pytest.param(
+            unmade(),
+            facts(preflight=UNMADE), TRIED, None, id="Paused: the preflight still cannot be made",
+        ),
+        pytest.param(
+            unmade(),
+            facts(preflight=finding(Verdict.PASS)), TRIED, ("Preflight", ""),
+            id="Paused: the preflight was made",
         ),
         pytest.param(
             shifting(), facts(candidate_pods=0), POLICY, None, id="Shifting: pods are missing"
@@ -492,6 +584,10 @@ def act(verb: str, target: str = NEW) -> Action | None:
             id="approve is seen by the next row",
         ),
         pytest.param(at(State.FAILED), act("retry"), ("Preparing", ""), id="retry"),
+        pytest.param(
+            paused("PreflightUnavailable", step=0, weight=0), act("approve"), ("Shifting", ""),
+            id="approve without a preflight",
+        ),
     ],
 )  # fmt: skip
 def test_an_action_is_followed(
@@ -549,6 +645,7 @@ def test_a_retry_counts_attempts() -> None:
 @pytest.mark.parametrize(
     "progress",
     [baking(), promoting(), watching(), aborting(), paused("Paused"), at(State.FAILED),
+     at(State.PREFLIGHT, preflight="passed"),
      shifting(note="coarse", approved=1, without_evidence=True, handled="x", answer="no")],
     ids=lambda p: str(p.state),
 )  # fmt: skip
