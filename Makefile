@@ -62,7 +62,11 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test hunt test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
+test-all: test hunt test-supply test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
+
+.PHONY: test-supply
+test-supply: $(STAMP) ## Fetch models from real stores, which are built once (minutes)
+	@$(PY) -m tests.run supply
 
 .PHONY: test-autoscaling
 test-autoscaling: $(STAMP) ## Let a real load scale real pods; prints tables (minutes)

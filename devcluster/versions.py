@@ -24,6 +24,8 @@ class Versions:
     kwok: str
     traefik: str
     h2spec: str
+    minio: str
+    fake_gcs_server: str
     base_suite: str
     base_packages: tuple[str, ...]
     debian_packages: tuple[str, ...]
@@ -43,6 +45,8 @@ def versions() -> Versions:
         kwok=raw["addons"]["kwok"],
         traefik=raw["addons"]["traefik"],
         h2spec=raw["tests"]["h2spec"],
+        minio=raw["tests"]["minio"],
+        fake_gcs_server=raw["tests"]["fake_gcs_server"],
         base_suite=raw["base_image"]["suite"],
         base_packages=tuple(raw["base_image"]["packages"]),
         debian_packages=tuple(raw["debian"]["packages"]),

@@ -37,6 +37,9 @@ PLURALS: Final = {
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
+    "PersistentVolume": ("api/v1", "persistentvolumes"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "Service": ("api/v1", "services"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
@@ -58,6 +61,7 @@ _CLUSTER_SCOPED: Final = {
     "ClusterRole",
     "Node",
     "Namespace",
+    "PersistentVolume",
     "CustomResourceDefinition",
     "ValidatingWebhookConfiguration",
 }

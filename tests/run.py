@@ -26,6 +26,7 @@ PYTEST: Final = {
     "cluster": ["tests/cluster", "-m", "not long"],
     "e2e": ["tests/e2e", "--ignore=tests/e2e/long"],
     "clients": ["tests/clients"],
+    "supply": ["-s", "tests/supply", "tests/e2e/long/test_sources.py"],
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py"],
     "faults": ["tests/cluster", "-m", "long"],
 }
@@ -44,7 +45,7 @@ _SOURCES: Final = [
 _TYPED: Final = [
     "operator/slipway_operator", "runtime/slipway_runtime", *_SOURCES[2:],
 ]  # fmt: skip
-_STORES: Final = ["docker-registry"]
+_STORES: Final = ["docker-registry", "curl", "openssl"]
 """Debian packages of the real model stores that tests fetch from."""
 _CLOCKS: Final = ["libfaketime"]
 """Debian packages that give a process a wrong clock."""
@@ -200,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
             return _static_only()
         case ["unit" | "clients" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
-        case ["cluster" | "e2e" | "autoscaling" | "faults" as kind]:
+        case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
     print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
     return 2

@@ -81,11 +81,25 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         "--into", type=Path, required=True, metavar="DIR", help="gets model.onnx and model.json"
     )
     parser.add_argument(
-        "--configmap-dir",
+        "--source-dir",
         type=Path,
         default=Path("/source"),
         metavar="DIR",
-        help="where the ConfigMap is mounted (%(default)s)",
+        help="where the ConfigMap or claim is mounted (%(default)s)",
+    )
+    parser.add_argument(
+        "--credentials-dir",
+        type=Path,
+        default=Path("/var/run/slipway/credentials"),
+        metavar="DIR",
+        help="where the Secret of model.credentials is mounted (%(default)s)",
+    )
+    parser.add_argument(
+        "--ca-file",
+        type=Path,
+        default=Path("/var/run/slipway/ca/ca.crt"),
+        metavar="FILE",
+        help="where the file of model.caBundle is mounted (%(default)s)",
     )
     parser.add_argument(
         "--resolve", action="store_true", help="also validate the model and tell its signature"

@@ -131,17 +131,45 @@ class _Block(BaseModel):
     )
 
 
-class ConfigMapKeyBlock(_Block):
-    """A key of a ConfigMap in the namespace."""
+Name = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+ProxyURL = Annotated[str, Field(max_length=512, pattern=r"^https?://[^@/\s]+/?$")]
 
-    name: str = Field(min_length=1, max_length=253)
-    key: str = Field(min_length=1, max_length=253)
+
+class CredentialsBlock(_Block):
+    """The spec's `model.credentials`: its keys are mounted where the model is fetched."""
+
+    secret_name: Name
+
+
+class KeyReference(_Block):
+    """One key of a ConfigMap or a Secret."""
+
+    name: Name
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+
+
+class FileReference(_Block):
+    """A file that comes from a ConfigMap or from a Secret."""
+
+    config_map: KeyReference | None = None
+    secret: KeyReference | None = None
 
 
 class SamplesBlock(_Block):
     """The spec's `model.samples`: where examples of requests are."""
 
-    config_map: ConfigMapKeyBlock
+    config_map: KeyReference
+
+
+class ProxyBlock(_Block):
+    """The spec's `model.proxy`: the way out of the cluster."""
+
+    http: ProxyURL | None = None
+    """For `http://` stores."""
+    https: ProxyURL | None = None
+    """For `https://` stores, by CONNECT: the proxy sees no bytes."""
+    no_proxy: str | None = Field(default=None, max_length=2048)
+    """Hosts, domains, addresses and networks that are reached directly, by commas."""
 
 
 class ModelBlock(_Block):
@@ -157,6 +185,12 @@ class ModelBlock(_Block):
     """Label for people, and what V1 knows as the model's label; a value of a Kubernetes label."""
     samples: SamplesBlock | None = None
     """What the operator sends a candidate before its first traffic; a runtime does not read it."""
+    credentials: CredentialsBlock | None = None
+    """How the store knows us; only the step that fetches has them."""
+    ca_bundle: FileReference | None = None
+    """Authorities that are trusted beside the system's."""
+    proxy: ProxyBlock | None = None
+    """How the step that fetches reaches the store; None as the environment says."""
 
 
 class QueueBlock(_Block):

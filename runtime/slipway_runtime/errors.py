@@ -9,7 +9,8 @@
     │   ├── Unsupported           a scheme, layout, format or datatype this release does not serve
     │   ├── InvalidModel          the bytes are no model that can be run
     │   ├── InvalidConfig         the spec asks for something impossible
-    │   └── Unavailable           a later attempt can succeed; the only one that is not terminal
+    │   ├── Untrusted             the store's certificate is signed by nobody we trust
+    │   └── Unavailable           a later attempt can succeed; it and Untrusted are not terminal
     └── ServingError              one request cannot be answered
         ├── InvalidRequest        it breaks a rule of the protocol
         │   └── InvalidTensor     one of its tensors does
@@ -83,6 +84,13 @@ class InvalidConfig(SupplyError):
     """The spec asks for something impossible."""
 
     reason = "InvalidConfig"
+
+
+class Untrusted(SupplyError):
+    """The store's certificate is signed by nobody we trust; it may be renewed, or the bundle be."""
+
+    reason = "Untrusted"
+    terminal = False
 
 
 class Unavailable(SupplyError):

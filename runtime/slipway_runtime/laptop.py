@@ -63,8 +63,9 @@ def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Fou
     """
     document = _document(manifest)
     uri = str(document["model"].get("uri", "")) if isinstance(document.get("model"), dict) else ""
-    if model is None and uri.startswith("configmap://"):
-        raise ConfigError("model.uri: a ConfigMap needs a cluster; give the file with --model FILE")
+    if model is None and uri.startswith(("configmap://", "pvc://")):
+        kind = "ConfigMap" if uri.startswith("configmap") else "volume"
+        raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
         file = model
         return Found(_described(document, file), file, lambda: file)
@@ -99,7 +100,7 @@ def _cached(config: ServingConfig, settings: Settings) -> Path:
     """Fetch into the user's cache; a model whose digest is pinned is fetched once."""
     # Late: most models on a laptop are files, and an HTTP client is slow to import.
     from slipway_runtime.supply.fetch import SupplyOptions, supply
-    from slipway_runtime.supply.step import patience
+    from slipway_runtime.supply.step import patience, stores
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway" / "models"
     folder = cache / f"{config.namespace}-{config.name}"
@@ -109,7 +110,7 @@ def _cached(config: ServingConfig, settings: Settings) -> Path:
         SupplyOptions(
             into=folder,
             max_bytes=settings.max_model_bytes,
-            insecure_registries=settings.insecure_registries,
+            stores=stores(settings),
             allow_file=True,
             patience=patience(settings),
         ),

@@ -27,6 +27,7 @@ def _hosts(value: object) -> object:
     return tuple(host.strip().lower() for host in value.split(",") if host.strip())
 
 
+Endpoint = Annotated[str, Field(pattern=r"^https?://[^@/\s]+")]
 Bytes = Annotated[int, BeforeValidator(quantity_bytes)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 
@@ -89,6 +90,21 @@ class Settings(BaseModel):
     """Largest model that is fetched; bounds the disk a wrong URI can fill."""
     insecure_registries: Hosts = ()
     """Comma-separated `host[:port]` of registries that are spoken to in plain HTTP."""
+    token_hosts: Hosts = ()
+    """Comma-separated hosts besides the registry's own that its credentials may be shown to.
+
+    Some registries send their clients for a token to another host; no other one gets credentials.
+    """
+    s3_endpoint: str | None = None
+    """Base URL of an S3-compatible store; a Secret's `AWS_ENDPOINT_URL` wins. Default AWS."""
+    s3_region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,32}$")
+    """Region of the bucket; a Secret's `AWS_REGION` wins. A wrong one costs one request on AWS."""
+    s3_addressing: Literal["Auto", "Path", "VirtualHosted"] = "Auto"
+    """Bucket in the path or in the host name; Auto is by path, at AWS by host name."""
+    gs_endpoint: Endpoint | None = None
+    """Base URL of a store in place of Google Cloud Storage's."""
+    hf_endpoint: Endpoint | None = None
+    """Base URL of a hub in place of Hugging Face's."""
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """How long one connection attempt of the supply step may take."""
     read_timeout_s: float = Field(default=30.0, gt=0, le=3600)

@@ -16,6 +16,7 @@ from slipway_operator.plan import conditions
 from slipway_operator.plan.names import ADMIN_PORT, GRPC_PORT, HTTP_PORT, Owner
 from slipway_operator.plan.revision import Revision, SupplyResult
 from slipway_operator.plan.serving import serving_document
+from slipway_operator.plan.sources import sources
 from slipway_operator.plan.workload import (
     EXIT_TERMINAL,
     RuntimeDefaults,
@@ -41,6 +42,9 @@ FULL: Final[dict[str, Any]] = {
         "digest": DIGEST,
         "format": "ONNX",
         "version": "2026-11-20",
+        "credentials": {"secretName": "registry-login"},
+        "caBundle": {"configMap": {"name": "ca", "key": "ca.crt"}},
+        "proxy": {"https": "http://proxy.example:3128", "noProxy": ".svc"},
     },
     "serving": {
         "batching": {"mode": "On", "maxBatchSize": 16, "maxDelay": "5ms"},
@@ -170,6 +174,15 @@ def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> N
         build_parser().parse_args(container["args"])
         names = {e["name"] for e in container.get("env", ())}
         assert names <= known
+
+
+def test_what_only_the_fetching_step_sees_lies_where_it_looks() -> None:
+    flags = vars(build_parser().parse_args(["fetch", "--into", "models"]))
+    model = {**FULL["model"], "uri": "configmap://digits/model.onnx"}
+    mounted = [folder for _, folder in sources(parsed({"model": model}).model)]
+    assert mounted == [
+        str(flags["source_dir"]), str(flags["credentials_dir"]), str(flags["ca_file"].parent)
+    ]  # fmt: skip
 
 
 def test_ports_are_the_runtimes_defaults() -> None:

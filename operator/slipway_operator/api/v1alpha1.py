@@ -40,6 +40,9 @@ REVISIONED: Final = ("model", "pipeline", "serving", "runtime")
 _LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
 _DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
+_KEY: Final = r"^[-._a-zA-Z0-9]+$"
+ProxyURL = Annotated[str, Field(max_length=512, pattern=r"^https?://[^@/\s]+/?$")]
+
 LabelMap = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],
     Field(max_length=32),
@@ -50,27 +53,61 @@ AnnotationMap = Annotated[
 ]
 
 
-class ConfigMapKey(Block):
-    """A key of a ConfigMap in the namespace."""
+class Credentials(Block):
+    """How the store knows who asks."""
 
-    name: str = Field(
-        min_length=1,
+    secret_name: str = Field(
         max_length=253,
         pattern=_DNS_NAME,
-        description="name of the ConfigMap. Required. Revisioned.",
+        description="secretName names a Secret of the same namespace. Required. Revisioned. Its "
+        "keys: token, or username and password (https); .dockerconfigjson (oci); "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3); key.json (gs); token (hf).",
+    )
+
+
+class KeyReference(Block):
+    """One key of a ConfigMap or a Secret."""
+
+    name: str = Field(
+        max_length=253, pattern=_DNS_NAME, description="name of the object in the same namespace."
     )
     key: str = Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-        description="key in its data. Required. Revisioned.",
+        min_length=1, max_length=253, pattern=_KEY, description="key whose value is taken."
+    )
+
+
+class FileReference(Block):
+    """A file that is a value of a ConfigMap or of a Secret."""
+
+    config_map: KeyReference | None = Field(
+        default=None, description="configMap names a ConfigMap and its key."
+    )
+    secret: KeyReference | None = Field(
+        default=None, description="secret names a Secret and its key."
     )
 
 
 class Samples(Block):
     """Where examples of requests are."""
 
-    config_map: ConfigMapKey = Field(description="configMap that holds them. Required. Revisioned.")
+    config_map: KeyReference = Field(description="configMap that holds them. Required. Revisioned.")
+
+
+class Proxy(Block):
+    """The way to the store."""
+
+    http: ProxyURL | None = Field(
+        default=None, description="http is the proxy for http:// stores. Default: none."
+    )
+    https: ProxyURL | None = Field(
+        default=None, description="https is the proxy for https:// stores. Default: none."
+    )
+    no_proxy: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="noProxy lists hosts, domains, addresses and networks, by commas, that are "
+        "reached directly. Default: none.",
+    )
 
 
 class Model(Block):
@@ -94,27 +131,52 @@ class Model(Block):
             "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$')",
             "model.uri: expected oci://HOST/REPOSITORY[:TAG][@sha256:DIGEST]",
         ),
+        rule(
+            "!self.uri.matches('^(s3|gs|pvc)://') ||"
+            " self.uri.matches('^[a-z0-9]+://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/[^?#]+$')",
+            "model.uri: expected s3://BUCKET/KEY, gs://BUCKET/KEY or pvc://CLAIM/PATH;"
+            " write ? and # as %3F and %23",
+        ),
+        rule(
+            "!self.uri.startsWith('hf://') || self.uri.matches("
+            "'^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[^/?#@]+)?/[^?#]+$')",
+            "model.uri: expected hf://ORG/REPO[@REVISION]/PATH",
+        ),
+        rule(
+            "!self.uri.matches('^(s3|gs|pvc|hf)://.*/[.][.]?(/|$)')",
+            "model.uri: no '.' or '..' between slashes: the file is named from its root",
+        ),
+        rule(
+            "!has(self.credentials) || !self.uri.matches('^(configmap|pvc)://')",
+            "model.credentials: a configmap or pvc URI needs none; remove them",
+        ),
+        rule(
+            "!has(self.caBundle) || has(self.caBundle.configMap) != has(self.caBundle.secret)",
+            "model.caBundle: expected one of configMap and secret",
+        ),
     )
 
     uri: str = Field(
         min_length=8,
         max_length=2048,
         description="uri says where the model's bytes are. Required. Revisioned. One of "
-        "https://…, http://…, oci://HOST/REPOSITORY[:TAG][@sha256:…], and "
-        "configmap://NAME/KEY for a model of at most 1 MiB in a ConfigMap of the "
-        "same namespace. The bytes are fetched and checked once per revision, "
+        "https://…, http://…, s3://BUCKET/KEY, gs://BUCKET/KEY, "
+        "oci://HOST/REPOSITORY[:TAG][@sha256:…], hf://ORG/REPO[@REVISION]/PATH, "
+        "pvc://CLAIM/PATH, and configmap://NAME/KEY for a model of at most 1 MiB in a "
+        "ConfigMap of the same namespace. The bytes are fetched and checked once per revision, "
         "before anything is deployed, and every pod then serves exactly the bytes "
         "that were checked.",
         json_schema_extra=rules(
             rule(
                 "!self.startsWith('file://')",
                 "model.uri: file:// works only on a laptop (slipway-runtime serve);"
-                " publish the model to https://, oci:// or a ConfigMap",
+                " publish the model to https://, s3://, oci:// or a ConfigMap",
             ),
             rule(
                 "self.startsWith('file://') ||"
-                " self.matches('^(https?|oci|configmap)://[^ /][^ ]*$')",
-                "model.uri: expected https://…, http://…, oci://HOST/REPOSITORY[:TAG]"
+                " self.matches('^(https?|s3|gs|oci|hf|pvc|configmap)://[^ /][^ ]*$')",
+                "model.uri: expected https://…, http://…, s3://…, gs://…,"
+                " oci://HOST/REPOSITORY[:TAG], hf://ORG/REPO/PATH, pvc://CLAIM/PATH"
                 " or configmap://NAME/KEY",
             ),
             rule(
@@ -157,6 +219,21 @@ class Model(Block):
         default=None,
         description="samples of requests in JSON: a list of V2 requests, each with the outputs "
         "that are expected, or without. Optional. Revisioned. rollout.preflight sends them.",
+    )
+    credentials: Credentials | None = Field(
+        default=None,
+        description="credentials for the store. Optional: without them, only what anybody may "
+        "read is found. Revisioned. They are mounted into the container that fetches, and "
+        "nowhere else.",
+    )
+    ca_bundle: FileReference | None = Field(
+        default=None,
+        description="caBundle holds PEM certificates of authorities that are trusted beside the "
+        "image's own when the model is fetched. Optional. Revisioned.",
+    )
+    proxy: Proxy | None = Field(
+        default=None,
+        description="proxy is the way to the store. Default: none. Revisioned.",
     )
 
 

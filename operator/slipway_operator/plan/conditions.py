@@ -89,6 +89,7 @@ DIGEST_MISMATCH: Final = "DigestMismatch"
 UNSUPPORTED: Final = "Unsupported"
 INVALID_MODEL: Final = "InvalidModel"
 INVALID_CONFIG: Final = "InvalidConfig"
+UNTRUSTED: Final = "Untrusted"
 UNAVAILABLE: Final = "Unavailable"
 SUPPLY_FAILED: Final = "SupplyFailed"
 
@@ -168,6 +169,7 @@ REASONS: Final[Mapping[str, str]] = {
     UNSUPPORTED: "The format of the model is not one that can be served.",
     INVALID_MODEL: "The model does not pass its checks.",
     INVALID_CONFIG: "The runtime does not understand what the spec tells it.",
+    UNTRUSTED: "The store of the model shows a certificate of an authority that is not trusted.",
     UNAVAILABLE: "The store of the model does not answer; it is tried again.",
     SUPPLY_FAILED: "The supply step ended without a result; it is tried again.",
     IMAGE_PULL_FAILED: "The image of a pod cannot be pulled.",

@@ -7,13 +7,11 @@ halves to its schema. The user's blocks stand in it as they were written.
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
 from slipway_operator.plan.names import SERVING_FILE, Manifest, Owner, child, revision_name
 from slipway_operator.plan.revision import Revision
 
-_CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
 _BLOCKS: Final = ("model", "pipeline", "serving")
 
 
@@ -36,13 +34,3 @@ def serving_configmap(owner: Owner, revision: Revision) -> Manifest:
     manifest = child("v1", "ConfigMap", owner, name, revision=revision.hash)
     text = json.dumps(serving_document(owner, revision), indent=2, sort_keys=True) + "\n"
     return manifest | {"immutable": True, "data": {SERVING_FILE: text}}
-
-
-def configmap_source(uri: str) -> str | None:
-    """Name the ConfigMap a model comes from; None for other schemes.
-
-    >>> configmap_source("configmap://digits-v1/model.onnx")
-    'digits-v1'
-    """
-    found = _CONFIGMAP_URI.fullmatch(uri)
-    return found.group(1) if found else None

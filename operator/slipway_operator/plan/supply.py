@@ -21,12 +21,13 @@ from slipway_operator.plan.conditions import (
     NOT_FOUND,
     OOM_KILLED,
     SUPPLY_FAILED,
+    UNSCHEDULABLE,
     VERIFIED,
 )
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, SupplyResult
-from slipway_operator.plan.serving import configmap_source
 from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.sources import missing
 from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
 
 _REASON: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
@@ -158,13 +159,11 @@ def _running(
 
 
 def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:
-    source = configmap_source(revision.uri)
-    if problem.reason == MOUNT_FAILED and source and "not found" in problem.message:
-        text = (
-            f"model.uri: ConfigMap {source!r} does not exist in namespace"
-            f" {snapshot.owner.namespace!r}; create it, the supply step then goes on by itself"
-        )
-        return Supply(NOT_FOUND, text)
+    model = revision.spec.get("model") or {}
+    if problem.reason in (MOUNT_FAILED, UNSCHEDULABLE) and (
+        text := missing(model, problem.message, snapshot.owner.namespace)
+    ):
+        return Supply(NOT_FOUND, f"{text}, the supply step then goes on by itself")
     return Supply(problem.reason, f"supply step, pod {problem.pod}: {problem.message}")
 
 

@@ -37,7 +37,8 @@ from slipway_operator.plan.names import (
     supply_labels,
 )
 from slipway_operator.plan.revision import GRPC, REST, Revision
-from slipway_operator.plan.serving import configmap_source, serving_document
+from slipway_operator.plan.serving import serving_document
+from slipway_operator.plan.sources import sources
 
 SERVE: Final = "serve"
 FETCH: Final = "fetch"
@@ -63,7 +64,6 @@ _SUPPLY_RESOURCES: Final[Manifest] = {
 _SETTING: Final = "SLIPWAY_RUNTIME_"
 _CONFIG_DIR: Final = "/etc/slipway"
 _MODEL_DIR: Final = "/models"
-_SOURCE_DIR: Final = "/source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +273,10 @@ def _fetch_base(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Mani
         {"name": "models", "mountPath": _MODEL_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
     ]
-    if configmap_source(spec.model.uri):
-        fetch["volumeMounts"].append({"name": "source", "mountPath": _SOURCE_DIR, "readOnly": True})
+    fetch["volumeMounts"].extend(
+        {"name": volume["name"], "mountPath": folder, "readOnly": True}
+        for volume, folder in sources(spec.model)
+    )
     if environment := _fetch_environment(runtime, defaults):
         fetch["env"] = environment
     return fetch
@@ -363,9 +365,7 @@ def _data_volumes(spec: Spec) -> list[Manifest]:
         {"name": "models", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    source = configmap_source(spec.model.uri)
-    if source:
-        volumes.append({"name": "source", "configMap": {"name": source}})
+    volumes.extend(volume for volume, _ in sources(spec.model))
     return volumes
 
 

@@ -152,8 +152,13 @@ def file_digest(path: Path) -> str:
 def copy_file(source: Path, writer: ModelWriter) -> None:
     """Write a local file's bytes, a chunk at a time."""
     with source.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            writer.write(chunk)
+        copy_stream(file, writer)
+
+
+def copy_stream(file: BinaryIO, writer: ModelWriter) -> None:
+    """Write an open file's bytes, a chunk at a time."""
+    while chunk := file.read(_CHUNK_BYTES):
+        writer.write(chunk)
 
 
 def _disk_problem(err: OSError, folder: Path) -> Unavailable:

@@ -7,7 +7,6 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
@@ -15,32 +14,20 @@ import httpx
 
 from slipway_runtime.errors import Unsupported
 from slipway_runtime.supply.digest import ModelWriter
-from slipway_runtime.supply.http import Interrupted, Store, check_status
+from slipway_runtime.supply.http import NOBODY, Interrupted, Store, check_status
+from slipway_runtime.supply.identity import Headers, Identity
 from slipway_runtime.supply.progress import Progress
 from slipway_runtime.supply.uri import redacted
-
-Headers = Mapping[str, str]
-Authorize = Callable[[httpx.Response], Headers]
-"""Makes the headers that satisfy a 401's challenge."""
 
 
 class Download:
     """One file on its way into a writer."""
 
-    def __init__(
-        self,
-        store: Store,
-        url: str,
-        writer: ModelWriter,
-        *,
-        headers: Headers,
-        authorize: Authorize | None,
-    ) -> None:
+    def __init__(self, store: Store, url: str, writer: ModelWriter, identity: Identity) -> None:
         self._store: Final = store
         self._url: Final = url
         self._writer: Final = writer
-        self._headers = headers
-        self._authorize: Final = authorize
+        self._identity: Final = identity
         self._validator: str | None = None
 
     def run(self) -> None:
@@ -52,13 +39,15 @@ class Download:
         self._store.patiently(self._url, self._attempt, lambda: self._writer.size_bytes)
 
     def _attempt(self) -> None:
-        with self._store.get(self._url, {**self._headers, **self._range()}) as response:
-            if response.status_code == 401 and self._authorize:
-                self._headers = {**self._headers, **self._authorize(response)}
-                with self._store.get(self._url, {**self._headers, **self._range()}) as second:
-                    self._receive(second)
-            else:
+        with self._store.get(self._url, self._headers()) as response:
+            if response.status_code < 300 or not self._identity.challenged(response):
                 self._receive(response)
+                return
+        with self._store.get(self._url, self._headers()) as response:
+            self._receive(response)
+
+    def _headers(self) -> Headers:
+        return {**self._identity.headers(self._url), **self._range()}
 
     def _range(self) -> Headers:
         if not self._writer.size_bytes or not self._validator:
@@ -69,7 +58,7 @@ class Download:
         if response.status_code == 416:  # what we have is longer than what is there now
             self._writer.restart()
             raise Interrupted("the file has changed between two attempts")
-        check_status(response, self._url)
+        check_status(response, self._url, self._identity)
         _refuse_encoding(response, self._url)
         if not self._continues(response):
             self._writer.restart()
@@ -85,6 +74,11 @@ class Download:
             self._writer.restart()
             self._validator = None
             raise Interrupted("the store answers with another range than was asked for")
+        if (found := _validator(response)) and found != self._validator:
+            # It has not understood If-Range: these are the rest of other bytes.
+            self._writer.restart()
+            self._validator = None
+            raise Interrupted("the file has changed between two attempts")
         return True
 
     def _stream(self, response: httpx.Response) -> None:
@@ -123,20 +117,13 @@ class _Pace:
         self._since_s, self._bytes = monotonic(), 0
 
 
-def fetch_http(
-    uri: str,
-    writer: ModelWriter,
-    store: Store,
-    *,
-    headers: Headers | None = None,
-    authorize: Authorize | None = None,
-) -> None:
+def fetch_http(uri: str, writer: ModelWriter, store: Store, *, identity: Identity = NOBODY) -> None:
     """Fetch an http(s) URI into the writer.
 
     Raises:
         SupplyError: it cannot be had.
     """
-    Download(store, uri, writer, headers=headers or {}, authorize=authorize).run()
+    Download(store, uri, writer, identity).run()
 
 
 def _validator(response: httpx.Response) -> str | None:

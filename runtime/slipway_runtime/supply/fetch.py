@@ -1,6 +1,6 @@
 """Fetch one model: from its URI to `model.onnx` and `model.json` in a folder.
 
-Lives here: the order of the steps, and which module serves which scheme.
+Lives here: the order of the steps. Which module serves which scheme: `sources.py`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from slipway_runtime.config import ModelBlock, ServingConfig
-from slipway_runtime.errors import InvalidModel
+from slipway_runtime.errors import InvalidConfig, InvalidModel
+from slipway_runtime.supply.claim import fetch_claim
 from slipway_runtime.supply.configmap import fetch_configmap
+from slipway_runtime.supply.credentials import Credentials, read_credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
-from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file
-from slipway_runtime.supply.oci import fetch_oci
 from slipway_runtime.supply.retry import Patience
+from slipway_runtime.supply.route import Route
+from slipway_runtime.supply.sources import Remote, Stores, fetch_remote
 from slipway_runtime.supply.termination import SupplyResult
 from slipway_runtime.supply.uri import LAPTOP_SCHEMES, SERVED_SCHEMES, redacted, scheme_of
 
@@ -32,9 +34,12 @@ class SupplyOptions:
     """What the process allows, beside what the revision asks."""
 
     into: Path
-    configmap_folder: Path = Path("/source")
+    source_folder: Path = Path("/source")
+    """Where the ConfigMap or the claim of the model is mounted."""
+    credentials_folder: Path | None = None
+    ca_file: Path | None = None
     max_bytes: int = 16 * 2**30
-    insecure_registries: tuple[str, ...] = ()
+    stores: Stores = field(default_factory=Stores)
     allow_file: bool = False
     resolve: bool = False
     validate_timeout_s: float = 300.0
@@ -89,13 +94,34 @@ def _fetched(config: ServingConfig, options: SupplyOptions) -> tuple[int, str]:
 def _from_source(model: ModelBlock, writer: ModelWriter, options: SupplyOptions) -> None:
     scheme = scheme_of(model.uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
     if scheme == "configmap":
-        return fetch_configmap(model.uri, writer, folder=options.configmap_folder)
+        return fetch_configmap(model.uri, writer, folder=options.source_folder)
+    if scheme == "pvc":
+        return fetch_claim(model.uri, writer, folder=options.source_folder)
     if scheme == "file":
         return fetch_file(model.uri, writer)
-    with Store(options.patience) as store:
-        if scheme == "oci":
-            return fetch_oci(model.uri, writer, store, insecure=options.insecure_registries)
-        return fetch_http(model.uri, writer, store)
+    credentials = _credentials(model, options)
+    with Store(options.patience, _route(model, options)) as store:
+        return fetch_remote(scheme, model.uri, writer, Remote(store, credentials, options.stores))
+
+
+def _credentials(model: ModelBlock, options: SupplyOptions) -> Credentials | None:
+    if model.credentials is None:
+        return None
+    if options.credentials_folder is None:
+        raise InvalidConfig(
+            "model.credentials: a Secret needs a cluster; fetch with "
+            "`slipway-runtime fetch --credentials-dir DIR`, or serve the file with --model FILE"
+        )
+    return read_credentials(model.credentials.secret_name, options.credentials_folder)
+
+
+def _route(model: ModelBlock, options: SupplyOptions) -> Route:
+    if model.ca_bundle is not None and options.ca_file is None:
+        raise InvalidConfig(
+            "model.caBundle: a ConfigMap or Secret needs a cluster; fetch with "
+            "`slipway-runtime fetch --ca-file FILE`, or serve the file with --model FILE"
+        )
+    return Route(options.ca_file if model.ca_bundle else None, model.proxy)
 
 
 def _resolved(result: SupplyResult, model: Path, timeout_s: float) -> SupplyResult:

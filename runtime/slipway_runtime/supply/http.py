@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from slipway_runtime.errors import AccessDenied, InvalidConfig, NotFound, Unavailable, clipped
+from slipway_runtime.errors import (
+    AccessDenied,
+    InvalidConfig,
+    NotFound,
+    Unavailable,
+    Unsupported,
+    Untrusted,
+    clipped,
+)
+from slipway_runtime.supply.identity import Identity
 from slipway_runtime.supply.retry import Patience, retry_after_s
+from slipway_runtime.supply.route import Route
 from slipway_runtime.supply.uri import redacted
 
 log: Final = logging.getLogger(__name__)
 
 MAX_REDIRECTS: Final = 5
+_MAX_DOCUMENT_BYTES: Final = 4 * 2**20
 _PROGRESS_BYTES: Final = 2**20
 """An attempt that brought less is no progress: each costs the store a request."""
 _DENIED: Final = frozenset({401, 403, 407, 451})
 _GONE: Final = frozenset({404, 410})
 _TRANSIENT: Final = frozenset({408, 425, 429})
+_FOR_EVERY_HOST: Final = frozenset({"accept", "range", "if-range"})
+"""Headers that say nothing about who asks; the others stay with the host they were made for."""
+NOBODY: Final = Identity()
 
 Result = TypeVar("Result")
 
@@ -38,18 +53,34 @@ class Interrupted(Exception):
 class Store:
     """An HTTP client with our rules; use as a context manager."""
 
-    def __init__(self, patience: Patience) -> None:
-        timeout = httpx.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s)
-        # Compressed transfer would break ranges and lengths.
-        headers = {"accept-encoding": "identity", "user-agent": "slipway-runtime"}
+    def __init__(self, patience: Patience, route: Route | None = None) -> None:
         self.patience: Final = patience
-        self._client: Final = httpx.Client(timeout=timeout, headers=headers)
+        self._route: Final = route or Route()
+        self._clients: Final[dict[str | None, httpx.Client]] = {}
+        self._open: Final = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._client.close()
+        self._open.close()
+
+    def _client(self, url: str) -> httpx.Client:
+        """One client per way out: a redirect may lead from a proxy's side to a direct one."""
+        proxy = self._route.proxy_of(url)
+        if proxy not in self._clients:
+            patience = self.patience
+            client = httpx.Client(
+                timeout=httpx.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
+                # Compressed transfer would break ranges and lengths.
+                headers={"accept-encoding": "identity", "user-agent": "slipway-runtime"},
+                verify=self._route.trust(),
+                proxy=proxy,
+                # What the spec says about proxies is all there is to say.
+                trust_env=self._route.proxy is None,
+            )
+            self._clients[proxy] = self._open.enter_context(client)
+        return self._clients[proxy]
 
     @contextmanager
     def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -59,19 +90,25 @@ class Store:
 
         Raises:
             Interrupted: the network failed.
+            Untrusted: the store's certificate is not one we trust.
             InvalidConfig: a redirect leads where we do not go.
         """
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                with self._client.stream("GET", url, headers=headers) as response:
+                with self._client(url).stream("GET", url, headers=headers) as response:
                     if not response.has_redirect_location:
                         yield response
                         return
                     target = _redirected(url, response.headers["location"])
                 if _origin(target) != _origin(url):
-                    headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
+                    headers = {k: v for k, v in headers.items() if k.lower() in _FOR_EVERY_HOST}
                 url = target
         except httpx.HTTPError as err:
+            if problem := _certificate_problem(err):
+                raise Untrusted(
+                    f"model.uri: {redacted(url)!r} shows a certificate that is not trusted "
+                    f"({problem}); give its authority's certificate in model.caBundle"
+                ) from err
             raise Interrupted(f"{type(err).__name__}: {clipped(str(err), 200)}") from err
         except httpx.InvalidURL as err:
             raise InvalidConfig(
@@ -80,6 +117,23 @@ class Store:
         raise InvalidConfig(
             f"model.uri: {redacted(url)!r} is still a redirect, expected at most {MAX_REDIRECTS}"
         )
+
+    def post(self, url: str, form: Mapping[str, str]) -> httpx.Response:
+        """Send a form, and read the answer; redirects are not followed.
+
+        Raises:
+            Interrupted: the network failed.
+            Untrusted: the store's certificate is not one we trust.
+        """
+        try:
+            return self._client(url).post(url, data=dict(form))
+        except httpx.HTTPError as err:
+            if problem := _certificate_problem(err):
+                raise Untrusted(
+                    f"{redacted(url)!r} shows a certificate that is not trusted ({problem}); "
+                    "give its authority's certificate in model.caBundle"
+                ) from err
+            raise Interrupted(f"{type(err).__name__}: {clipped(str(err), 200)}") from err
 
     def patiently(
         self, uri: str, attempt: Callable[[], Result], received: Callable[[], int] = lambda: 0
@@ -114,7 +168,7 @@ class Store:
                 self.patience.sleep(pause_s)
 
 
-def check_status(response: httpx.Response, uri: str) -> None:
+def check_status(response: httpx.Response, uri: str, identity: Identity = NOBODY) -> None:
     """Pass success on, and name everything else.
 
     Raises:
@@ -124,19 +178,38 @@ def check_status(response: httpx.Response, uri: str) -> None:
     status = response.status_code
     if status < 300:
         return
-    said = f"{status} {response.reason_phrase}".strip()
+    said = identity.said(response)
     if status in _DENIED:
-        raise AccessDenied(
-            f"model.uri: {redacted(uri)!r} answers {said}; "
-            "check that it may be read without credentials"
-        )
+        raise AccessDenied(f"model.uri: {redacted(uri)!r} answers {said}; {identity.remedy}")
     if status in _GONE:
         raise NotFound(f"model.uri: {redacted(uri)!r} answers {said}; check the URI")
-    if status >= 500 or status in _TRANSIENT:
+    if is_transient(status):
         raise Interrupted(f"answers {said}", retry_after_s(response.headers.get("retry-after")))
     raise InvalidConfig(
         f"model.uri: {redacted(uri)!r} answers {said}, expected 200 OK; check the URI"
     )
+
+
+def is_transient(status: int) -> bool:
+    """Whether a store may answer otherwise later."""
+    return status >= 500 or status in _TRANSIENT
+
+
+def small_body(response: httpx.Response) -> bytes:
+    """Read a document that is not the model.
+
+    Raises:
+        Unsupported: it has no end.
+    """
+    raw = bytearray()
+    for chunk in response.iter_raw():
+        raw += chunk
+        if len(raw) > _MAX_DOCUMENT_BYTES:
+            raise Unsupported(
+                f"model.uri: a document of the store is above {_MAX_DOCUMENT_BYTES} bytes, "
+                "expected a small one"
+            )
+    return bytes(raw)
 
 
 def _redirected(url: str, location: str) -> str:
@@ -153,6 +226,15 @@ def _redirected(url: str, location: str) -> str:
             f"model.uri: {redacted(url)!r} redirects to a link-local address, which is refused"
         )
     return target
+
+
+def _certificate_problem(err: BaseException | None) -> str | None:
+    """Find out why a certificate was refused; None where that was not the trouble."""
+    while err is not None:
+        if isinstance(err, ssl.SSLCertVerificationError):
+            return err.verify_message
+        err = err.__cause__ or err.__context__
+    return None
 
 
 def _is_link_local(host: str) -> bool:

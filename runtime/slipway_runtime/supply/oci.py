@@ -10,21 +10,31 @@ token authentication.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import httpx
 
-from slipway_runtime.errors import AccessDenied, Unavailable, Unsupported, shown
+from slipway_runtime.errors import (
+    AccessDenied,
+    InvalidConfig,
+    Unavailable,
+    Unsupported,
+    clipped,
+    shown,
+)
+from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest
-from slipway_runtime.supply.download import Headers, fetch_http
-from slipway_runtime.supply.http import Store, check_status
-from slipway_runtime.supply.uri import OCIReference, oci_reference
+from slipway_runtime.supply.download import fetch_http
+from slipway_runtime.supply.http import Store, check_status, small_body
+from slipway_runtime.supply.identity import Headers, Identity, basic
+from slipway_runtime.supply.uri import OCIReference, is_loopback, oci_reference
 
 _MANIFESTS: Final = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -35,14 +45,22 @@ _INDEXES: Final = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 _TITLE: Final = "org.opencontainers.image.title"
-_MAX_DOCUMENT_BYTES: Final = 4 * 2**20
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_TOKENS_OF: Final = {"registry-1.docker.io": "auth.docker.io"}
+"""Where the best known registry keeps its tokens."""
 _CHALLENGE: Final = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def fetch_oci(uri: str, writer: ModelWriter, store: Store, *, insecure: Sequence[str]) -> None:
+def fetch_oci(
+    uri: str,
+    writer: ModelWriter,
+    store: Store,
+    *,
+    insecure: Sequence[str],
+    credentials: Credentials | None = None,
+    token_hosts: Sequence[str] = (),
+) -> None:
     """Fetch the model's layer.
 
     Args:
@@ -50,22 +68,29 @@ def fetch_oci(uri: str, writer: ModelWriter, store: Store, *, insecure: Sequence
         writer: receives the layer's bytes.
         store: how to talk HTTP.
         insecure: registries (`host[:port]`) that speak plain HTTP.
+        credentials: a Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/basic-auth.
+        token_hosts: who else may see the credentials, beside the registry.
 
     Raises:
         SupplyError: it cannot be had, or is not what the manifest promises.
     """
-    Registry(oci_reference(uri), store, insecure=insecure).fetch(writer)
+    reference = oci_reference(uri)
+    is_plain = _is_insecure(reference.host, insecure)
+    identity = Puller(reference, store, credentials, is_plain=is_plain, token_hosts=token_hosts)
+    Registry(reference, store, identity, is_plain=is_plain).fetch(writer)
 
 
 class Registry:
-    """One repository of one registry, spoken to anonymously."""
+    """One repository of one registry."""
 
-    def __init__(self, reference: OCIReference, store: Store, *, insecure: Sequence[str]) -> None:
+    def __init__(
+        self, reference: OCIReference, store: Store, identity: Identity, *, is_plain: bool
+    ) -> None:
         self._reference: Final = reference
         self._store: Final = store
-        self._scheme: Final = "http" if _is_insecure(reference.host, insecure) else "https"
-        self._base: Final = f"{self._scheme}://{reference.host}/v2/{reference.repository}"
-        self._token: Headers = {}
+        self._identity: Final = identity
+        scheme = "http" if is_plain else "https"
+        self._base: Final = f"{scheme}://{reference.host}/v2/{reference.repository}"
 
     def fetch(self, writer: ModelWriter) -> None:
         """Find the layer, stream it, and compare it with its descriptor."""
@@ -75,7 +100,7 @@ class Registry:
         if isinstance(size, int):
             writer.expect(size)
         url = f"{self._base}/blobs/{digest}"
-        fetch_http(url, writer, self._store, headers=self._token, authorize=self._authorized)
+        fetch_http(url, writer, self._store, identity=self._identity)
         check_digest("model.uri: layer", writer.digest, digest, writer.head)
 
     def _manifest(self, wanted: str, depth: int) -> Mapping[str, Any]:
@@ -93,47 +118,129 @@ class Registry:
         return manifest
 
     def _document(self, url: str) -> tuple[bytes, str]:
-        headers = {"accept": ", ".join((*_MANIFESTS, *_INDEXES))}
-        with self._store.get(url, {**headers, **self._token}) as response:
-            if response.status_code != 401:
-                return _body(response, url)
-            self._token = self._authorized(response)
-        with self._store.get(url, {**headers, **self._token}) as response:
-            return _body(response, url)
+        with self._store.get(url, self._headers(url)) as response:
+            if response.status_code < 300 or not self._identity.challenged(response):
+                return _body(response, url, self._identity)
+        with self._store.get(url, self._headers(url)) as response:
+            return _body(response, url, self._identity)
 
-    def _authorized(self, refusal: httpx.Response) -> Headers:
-        """Get an anonymous token from where the registry says.
+    def _headers(self, url: str) -> Headers:
+        return {"accept": ", ".join((*_MANIFESTS, *_INDEXES)), **self._identity.headers(url)}
+
+
+class Puller(Identity):
+    """Somebody who pulls, or nobody: gets a token from where the registry says, within limits."""
+
+    def __init__(
+        self,
+        reference: OCIReference,
+        store: Store,
+        credentials: Credentials | None,
+        *,
+        is_plain: bool,
+        token_hosts: Sequence[str],
+    ) -> None:
+        self._reference: Final = reference
+        self._store: Final = store
+        self._is_plain: Final = is_plain
+        self._token_hosts: Final = token_hosts
+        self._login: Final = (
+            None if credentials is None else registry_login(credentials, reference.host)
+        )
+        if credentials is not None:
+            self.remedy = credentials.remedy
+        self._authorization: str | None = None
+
+    def headers(self, url: str) -> Headers:
+        """Show what the registry has asked for before."""
+        return {"authorization": self._authorization} if self._authorization else {}
+
+    def challenged(self, refusal: httpx.Response) -> bool:
+        """Do what a 401 asks for.
 
         Raises:
-            AccessDenied: it wants another kind of credentials, or gives none.
+            AccessDenied: it wants what we do not have, or would have it shown to strangers.
         """
+        if refusal.status_code != 401:
+            return False
         kind, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
         challenge = {key.lower(): value for key, value in _CHALLENGE.findall(rest)}
+        if kind.lower() == "basic" and self._login:
+            self._authorization = basic(*self._login)
+            return True
+        self._authorization = f"Bearer {self._token(kind, challenge)}"
+        return True
+
+    def _token(self, kind: str, challenge: Mapping[str, str]) -> str:
         realm = urlsplit(challenge.get("realm", ""))
+        allowed = ("https", "http") if self._is_plain else ("https",)
         # A registry that speaks https must not send us to a token service that does not.
-        if (
-            kind.lower() != "bearer"
-            or realm.scheme not in ("https", self._scheme)
-            or not realm.netloc
-        ):
+        if kind.lower() != "bearer" or realm.scheme not in allowed or not realm.netloc:
             raise AccessDenied(
                 f"model.uri: registry {self._reference.host!r} wants credentials, "
-                "expected one that may be read anonymously"
+                "expected one that may be read anonymously, or model.credentials with a Secret"
             )
         scope = challenge.get("scope", f"repository:{self._reference.repository}:pull")
-        query = {"service": challenge.get("service", ""), "scope": scope}
-        token = self._anonymous_token(f"{realm.geturl()}?{urlencode(query)}")
-        return {"authorization": f"Bearer {token}"}
-
-    def _anonymous_token(self, url: str) -> str:
-        with self._store.get(url, {}) as response:
-            answer = _parsed(_body(response, url)[0])
+        query = urlencode({"service": challenge.get("service", ""), "scope": scope})
+        url = f"{realm.geturl()}?{query}"
+        with self._store.get(url, self._shown_to(realm)) as response:
+            answer = _parsed(_body(response, url, self)[0])
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise AccessDenied(
-                f"model.uri: registry {self._reference.host!r} gives no anonymous token"
-            )
+            raise AccessDenied(f"model.uri: registry {self._reference.host!r} gives no token")
         return token
+
+    def _shown_to(self, realm: SplitResult) -> Headers:
+        """Credentials go to the registry's own host, and to where the settings allow."""
+        if self._login is None:
+            return {}
+        host = (realm.hostname or "").lower()
+        own = urlsplit(f"//{self._reference.host}").hostname or ""
+        if host not in {own.lower(), _TOKENS_OF.get(own.lower()), *self._token_hosts}:
+            raise AccessDenied(
+                f"model.uri: registry {self._reference.host!r} wants its credentials to be shown "
+                f"to {shown(host)}, which is another host; if that is right, "
+                f"set SLIPWAY_RUNTIME_TOKEN_HOSTS={clipped(host, 253)}"
+            )
+        return {"authorization": basic(*self._login)}
+
+
+def registry_login(credentials: Credentials, host: str) -> tuple[str, str]:
+    """Find the user name and password for a registry.
+
+    Raises:
+        InvalidConfig: the Secret has none for it.
+    """
+    if login := credentials.login():
+        return login
+    text = credentials.get(".dockerconfigjson", "config.json")
+    if text is None:
+        raise InvalidConfig(credentials.lacks(".dockerconfigjson", "username and password"))
+    try:
+        entries = json.loads(text)["auths"]
+        found = {_registry_name(name): entry for name, entry in entries.items()}
+        return _docker_login(found[_registry_name(host)])
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise InvalidConfig(
+            f"model.credentials: .dockerconfigjson of Secret {credentials.name!r} has no user name "
+            f"and password for {host!r}; "
+            "make it with `kubectl create secret docker-registry`"
+        ) from err
+
+
+def _docker_login(entry: Mapping[str, Any]) -> tuple[str, str]:
+    if entry.get("username") and entry.get("password"):
+        return str(entry["username"]), str(entry["password"])
+    username, colon, password = base64.b64decode(entry["auth"]).decode().partition(":")
+    if not colon:
+        raise ValueError("no colon")
+    return username, password
+
+
+def _registry_name(name: str) -> str:
+    """Bring the names of a registry together: Docker writes its own as a URL."""
+    bare = name.lower().removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return "docker.io" if bare in ("index.docker.io", "registry-1.docker.io") else bare
 
 
 def chosen_layer(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -183,7 +290,7 @@ def _chosen_manifest(index: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_insecure(host: str, insecure: Sequence[str]) -> bool:
-    return urlsplit(f"//{host}").hostname in _LOOPBACK or host.lower() in insecure
+    return is_loopback(urlsplit(f"//{host}").hostname or "") or host.lower() in insecure
 
 
 def _title(layer: Mapping[str, Any]) -> str:
@@ -198,17 +305,10 @@ def _digest(descriptor: Mapping[str, Any]) -> str:
     return digest
 
 
-def _body(response: httpx.Response, url: str) -> tuple[bytes, str]:
-    check_status(response, url)
-    raw = bytearray()
-    for chunk in response.iter_raw():
-        raw += chunk
-        if len(raw) > _MAX_DOCUMENT_BYTES:
-            raise Unsupported(
-                f"model.uri: a manifest is above {_MAX_DOCUMENT_BYTES} bytes, "
-                "expected a small document"
-            )
-    return bytes(raw), response.headers.get("content-type", "").partition(";")[0].strip()
+def _body(response: httpx.Response, url: str, identity: Identity) -> tuple[bytes, str]:
+    check_status(response, url, identity)
+    kind = response.headers.get("content-type", "").partition(";")[0].strip()
+    return small_body(response), kind
 
 
 def _parsed(raw: bytes) -> Mapping[str, Any]:

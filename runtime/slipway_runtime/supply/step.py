@@ -13,6 +13,8 @@ from slipway_runtime.errors import ConfigError, InvalidConfig, SupplyError, Unav
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.fetch import SupplyOptions, supply
 from slipway_runtime.supply.retry import Patience
+from slipway_runtime.supply.s3 import S3Place
+from slipway_runtime.supply.sources import Stores
 from slipway_runtime.supply.termination import (
     EXIT_OK,
     exit_code,
@@ -51,6 +53,17 @@ def end_in(error: SupplyError, message: Path) -> int:
     return exit_code(error)
 
 
+def stores(settings: Settings) -> Stores:
+    """The settings' part of what is known of stores."""
+    return Stores(
+        insecure_registries=settings.insecure_registries,
+        token_hosts=settings.token_hosts,
+        s3=S3Place(settings.s3_endpoint, settings.s3_region, settings.s3_addressing),
+        gs_endpoint=settings.gs_endpoint,
+        hf_endpoint=settings.hf_endpoint,
+    )
+
+
 def patience(settings: Settings) -> Patience:
     """The settings' part of the patience."""
     return Patience(
@@ -77,9 +90,11 @@ def _config(path: Path | None, settings: Settings) -> ServingConfig:
 def _options(args: Namespace, settings: Settings) -> SupplyOptions:
     return SupplyOptions(
         into=args.into,
-        configmap_folder=args.configmap_dir,
+        source_folder=args.source_dir,
+        credentials_folder=args.credentials_dir,
+        ca_file=args.ca_file,
         max_bytes=settings.max_model_bytes,
-        insecure_registries=settings.insecure_registries,
+        stores=stores(settings),
         allow_file=args.allow_file,
         resolve=args.resolve,
         validate_timeout_s=settings.validate_timeout_s,

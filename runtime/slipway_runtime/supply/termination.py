@@ -34,6 +34,7 @@ Reason = Literal[
     "Unsupported",
     "InvalidModel",
     "InvalidConfig",
+    "Untrusted",
     "Unavailable",
 ]
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from slipway_runtime.errors import InvalidConfig, Unsupported
 
-SERVED_SCHEMES: Final = ("https", "http", "oci", "configmap")
+SERVED_SCHEMES: Final = ("https", "http", "s3", "gs", "oci", "hf", "pvc", "configmap")
 LAPTOP_SCHEMES: Final = (*SERVED_SCHEMES, "file")
 
 _CONFIGMAP: Final = re.compile(r"configmap://([a-z0-9][-a-z0-9.]*)/([-._a-zA-Z0-9]+)")
@@ -18,6 +18,31 @@ _OCI: Final = re.compile(
     r"/(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+
+
+_CLAIM: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_HUB: Final = re.compile(
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/?#@]+))?/(?P<path>[^?#]+)", re.ASCII
+)
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectURI:
+    """An object in a bucket; the key as the store has it, without any escapes."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class HubURI:
+    """A file of a repository on a hub; the revision is a commit, a branch or a tag."""
+
+    repository: str
+    revision: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,80 @@ def oci_reference(uri: str) -> OCIReference:
     return OCIReference(
         match["host"], match["repository"], match["tag"] or "latest", match["digest"]
     )
+
+
+def object_uri(uri: str) -> ObjectURI:
+    """Take `s3://BUCKET/KEY` or `gs://BUCKET/KEY` apart; `%20` and the like are undone.
+
+    >>> object_uri("s3://models/digits/model%201.onnx")
+    ObjectURI(bucket='models', key='digits/model 1.onnx')
+
+    Raises:
+        InvalidConfig: it is not of that form, or the key has steps that a client would resolve.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, path = rest.partition("/")
+    key = unquote(path)
+    if not _BUCKET.fullmatch(bucket) or not key or re.search(r"[?#]", path) or _has_steps(key):
+        raise InvalidConfig(
+            f"model.uri: got {redacted(uri)!r}, expected {scheme}://BUCKET/KEY without '.' or '..' "
+            "between slashes; write ? # and % in a key as %3F %23 and %25"
+        )
+    return ObjectURI(bucket, key)
+
+
+def claim_path(uri: str) -> tuple[str, str]:
+    """Take `pvc://CLAIM/PATH` apart; `%20` and the like are undone.
+
+    >>> claim_path("pvc://models/digits/2.onnx")
+    ('models', 'digits/2.onnx')
+
+    Raises:
+        InvalidConfig: it is not of that form, or the path has steps that lead up.
+    """
+    claim, _, rest = uri.removeprefix("pvc://").partition("/")
+    path = unquote(rest)
+    if (
+        not _CLAIM.fullmatch(claim)
+        or not path.strip("/")
+        or path.startswith("/")
+        or "\0" in path
+        or _has_steps(path)
+    ):
+        raise InvalidConfig(
+            f"model.uri: got {redacted(uri)!r}, expected pvc://CLAIM/PATH without '.' or '..' "
+            "between slashes"
+        )
+    return claim, path
+
+
+def hub_uri(uri: str) -> HubURI:
+    """Take `hf://ORG/REPO[@REVISION]/PATH` apart; the revision defaults to `main`.
+
+    >>> hub_uri("hf://org/digits@v1.0/onnx/model.onnx")
+    HubURI(repository='org/digits', revision='v1.0', path='onnx/model.onnx')
+
+    Raises:
+        InvalidConfig: it is not of that form.
+    """
+    match = _HUB.fullmatch(uri)
+    steps = match and any(
+        _has_steps(unquote(part)) for part in (match["repository"], match["path"])
+    )
+    if not match or steps:
+        raise InvalidConfig(
+            f"model.uri: got {redacted(uri)!r}, expected hf://ORG/REPO[@REVISION]/PATH"
+        )
+    return HubURI(match["repository"], unquote(match["revision"] or "main"), unquote(match["path"]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this one: nothing goes over a wire, and plain HTTP will do."""
+    return host in _LOOPBACK
+
+
+def _has_steps(path: str) -> bool:
+    return bool({".", ".."} & set(path.split("/")))
 
 
 def file_path(uri: str) -> str:

@@ -47,7 +47,15 @@ FULL = spec_of(
     exposure={"service": {"type": "NodePort", "nodePorts": {"http": 30080},
                           "annotations": {"cloud/lb": "internal"}}},
 )  # fmt: skip
-SCENARIOS = {"minimal": spec_of(), "full": FULL}
+SOURCES = {
+    "model": {
+        "uri": "s3://models/digits.onnx",
+        "credentials": {"secretName": "s3-login"},
+        "caBundle": {"configMap": {"name": "ca", "key": "bundle.pem"}},
+        "proxy": {"https": "http://proxy.example:3128", "noProxy": ".svc"},
+    }
+}
+SCENARIOS = {"minimal": spec_of(), "full": FULL, "sources": SOURCES}
 
 
 def _rendered(spec: dict[str, Any]) -> list[Manifest]:
@@ -105,7 +113,8 @@ def test_a_pod_meets_the_restricted_standard(pod: Manifest) -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
     assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-    assert {k for v in pod["volumes"] for k in v} <= {"name", "emptyDir", "configMap"}
+    kinds = {"name", "emptyDir", "configMap", "secret", "persistentVolumeClaim"}
+    assert {k for v in pod["volumes"] for k in v} <= kinds
     for container in [*pod.get("initContainers", []), *pod["containers"]]:
         own = container["securityContext"]
         assert own["allowPrivilegeEscalation"] is False
@@ -184,3 +193,19 @@ def test_the_apex_has_the_ports_of_the_revision_that_it_selects() -> None:
     assert [port["name"] for port in apex["spec"]["ports"]] == ["http", "grpc"]
     assert planned.status
     assert [endpoint["type"] for endpoint in planned.status["endpoints"]] == ["REST", "GRPC"]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_only_the_container_that_fetches_sees_credentials(kind: str) -> None:
+    """Neither does another container, nor an environment variable."""
+    (manifest,) = [m for m in _rendered(SOURCES) if m["kind"] == kind]
+    pod = manifest["spec"]["template"]["spec"]
+    secrets = {v["name"] for v in pod["volumes"] if "secret" in v}
+    assert secrets == {"credentials"}
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        mounted = {m["name"]: m for m in container["volumeMounts"] if m["name"] in secrets}
+        assert set(mounted) == (secrets if container["name"] == "fetch" else set())
+        assert all(m["readOnly"] for m in mounted.values())
+        assert not [e for e in container.get("env", ()) if "valueFrom" in e]
+    (volume,) = [v for v in pod["volumes"] if "secret" in v]
+    assert volume["secret"]["defaultMode"] == 0o400

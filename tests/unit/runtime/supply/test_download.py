@@ -19,6 +19,7 @@ from slipway_runtime.errors import (
 from slipway_runtime.supply.digest import ModelWriter
 from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.http import Store
+from slipway_runtime.supply.identity import Shown
 from slipway_runtime.supply.retry import Patience
 from tests.unit.runtime.store import StoreDouble, cuts, redirects, says, sends
 
@@ -184,7 +185,7 @@ def test_credentials_stay_with_their_host(tmp_path: Path, store_double: StoreDou
     other = store_double.url("/m").replace("127.0.0.1", "localhost")
     store_double.answers |= {"/a": [redirects(other)], "/m": [sends(CONTENT)]}
     with ModelWriter(tmp_path, max_bytes=2**30) as writer, Store(Patience()) as store:
-        fetch_http(store_double.url("/a"), writer, store, headers={"Authorization": "Bearer s"})
+        fetch_http(store_double.url("/a"), writer, store, identity=Shown("Bearer s", remedy=""))
     assert "authorization" in store_double.headers_of("/a")[0]
     assert "authorization" not in store_double.headers_of("/m")[0]
 

@@ -32,7 +32,7 @@ class Step:
         message.touch()
         self.done = runtime(
             "fetch",
-            *("--into", self.into, "--configmap-dir", folder / "source"),
+            *("--into", self.into, "--source-dir", folder / "source"),
             *("--termination-message", message),
             *arguments,
             config_json=json.dumps(document),
@@ -140,11 +140,11 @@ def test_a_missing_key_names_those_that_are_there(tmp_path: Path, source: Path) 
     )
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "hf", "pvc", "file"])
-def test_schemes_of_later_releases_are_unsupported(tmp_path: Path, scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["ftp", "azure", "file"])
+def test_other_schemes_are_unsupported(tmp_path: Path, scheme: str) -> None:
     step = Step(tmp_path, serving_document(f"{scheme}://a/b"))
     assert step.failure == (10, "Unsupported", True)
-    assert "expected one of https://, http://, oci://, configmap://" in step.why
+    assert "expected one of https://, http://, s3://, gs://, oci://, hf://, pvc://" in step.why
 
 
 def test_a_file_is_fetched_where_it_is_allowed(tmp_path: Path, source: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_defect_of_ours_is_transient_and_told(tmp_path: Path, source: Path) ->
 def test_without_a_message_file_the_result_is_printed(tmp_path: Path, source: Path) -> None:
     done = runtime(
         "fetch",
-        *("--into", tmp_path / "models", "--configmap-dir", tmp_path / "source"),
+        *("--into", tmp_path / "models", "--source-dir", tmp_path / "source"),
         *("--termination-message", tmp_path / "no" / "such"),
         config_json=json.dumps(serving_document("configmap://m/digits.onnx")),
     )

@@ -18,9 +18,10 @@ from slipway_runtime.errors import (
     Unavailable,
     Unsupported,
 )
+from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.digest import ModelWriter
 from slipway_runtime.supply.http import Store
-from slipway_runtime.supply.oci import fetch_oci
+from slipway_runtime.supply.oci import fetch_oci, registry_login
 from slipway_runtime.supply.retry import Patience
 from tests.unit.runtime.store import Answer, StoreDouble, cuts, redirects, says, sends
 
@@ -273,3 +274,74 @@ def test_other_hosts_are_spoken_to_in_https_only(tmp_path: Path, store_double: S
         assert store_double.seen == []
         with pytest.raises((Unavailable, InvalidConfig, NotFound), match=r"http://127\.0\.0\.2"):
             fetch_oci(f"oci://127.0.0.2:{port}/m/d", writer, store, insecure=(f"127.0.0.2:{port}",))
+
+
+LOGIN = Credentials("login", {"username": "me", "password": "s3cret"})
+
+
+def fetched_as(folder: Path, uri: str, credentials: Credentials, *token_hosts: str) -> bytes:
+    patience = Patience(attempts=2, read_timeout_s=2, sleep=lambda _: None)
+    with ModelWriter(folder, max_bytes=2**20) as writer, Store(patience) as store:
+        fetch_oci(uri, writer, store, insecure=(), credentials=credentials, token_hosts=token_hosts)
+        writer.commit(folder / "model.onnx")
+    return (folder / "model.onnx").read_bytes()
+
+
+def test_credentials_are_shown_to_the_registrys_token_service(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    uri = publish(store_double, manifest(layer()), MODEL)
+    guard_all(store_double)
+    assert fetched_as(tmp_path, uri, LOGIN) == MODEL
+    assert store_double.headers_of("/token")[0]["authorization"] == "Basic bWU6czNjcmV0"
+    blob = store_double.headers_of(f"/v2/m/d/blobs/{digest_of(MODEL)}")[0]
+    assert blob["authorization"] == "Bearer t0ken"
+
+
+def test_c24_credentials_are_not_shown_to_another_host(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    uri = publish(store_double, manifest(layer()), MODEL)
+    other = store_double.url("/token").replace("127.0.0.1", "localhost")
+    challenge = says(401, WWW_Authenticate=f'Bearer realm="{other}"')
+    store_double.answers["/v2/m/d/manifests/1"] = [challenge]
+    store_double.answers["/token"] = [says(200, b'{"token": "t0ken"}')]
+    with pytest.raises(AccessDenied, match="SLIPWAY_RUNTIME_TOKEN_HOSTS=localhost"):
+        fetched_as(tmp_path, uri, LOGIN)
+    assert store_double.headers_of("/token") == []
+
+
+def test_c24_unless_the_settings_say_so(tmp_path: Path, store_double: StoreDouble) -> None:
+    uri = publish(store_double, manifest(layer()), MODEL)
+    other = store_double.url("/token").replace("127.0.0.1", "localhost")
+    challenge = says(401, WWW_Authenticate=f'Bearer realm="{other}"')
+    answers = store_double.answers["/v2/m/d/manifests/1"]
+    store_double.answers["/v2/m/d/manifests/1"] = [challenge, *answers]
+    store_double.answers["/token"] = [says(200, b'{"token": "t0ken"}')]
+    assert fetched_as(tmp_path, uri, LOGIN, "localhost") == MODEL
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param('{"auths": {"r.test": {"auth": "bWU6czNjcmV0"}}}', id="one word"),
+        pytest.param(
+            '{"auths": {"https://R.test/v1/": {"username": "me", "password": "s3cret"}}}',
+            id="two words, and the name as a URL",
+        ),
+    ],
+)
+def test_dockers_own_file_is_read(config: str) -> None:
+    credentials = Credentials("login", {".dockerconfigjson": config})
+    assert registry_login(credentials, "r.test") == ("me", "s3cret")
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "[]", '{"auths": {}}', '{"auths": {"r.test": {"auth": "s3cret"}}}', '{"auths": "s3cret"}'],
+)
+def test_a_file_without_the_registry_is_refused_without_being_told(config: str) -> None:
+    credentials = Credentials("login", {".dockerconfigjson": config})
+    with pytest.raises(InvalidConfig, match="Secret 'login'") as caught:
+        registry_login(credentials, "r.test")
+    assert "s3cret" not in str(caught.value)

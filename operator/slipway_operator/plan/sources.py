@@ -1,0 +1,98 @@
+"""What the container that fetches a model gets to see, and no other container.
+
+Lives here: volumes of the model's source, of its credentials and of the certificates to trust; and
+what to say when one of them does not exist.
+Stays out: what the step does with them (the runtime's `supply/`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from slipway_operator.api.v1alpha1 import FileReference, Model
+from slipway_operator.plan.names import Manifest
+
+_CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
+_CLAIM_URI: Final = re.compile(r"pvc://([^/]+)/.+")
+_SOURCE_DIR: Final = "/source"
+_CREDENTIALS_DIR: Final = "/var/run/slipway/credentials"
+_CA_DIR: Final = "/var/run/slipway/ca"
+_CA_FILE: Final = "ca.crt"
+_KEY_OF: Final = {"ConfigMap": "config", "Secret": "secret"}
+"""The kubelet's words for a key that is not there."""
+_OWNER_READS: Final = 0o400
+"""The kubelet lets the pod's group read, too: it is how a process that is not root may."""
+
+
+def sources(model: Model) -> Iterator[tuple[Manifest, str]]:
+    """Yield each volume and where the fetching container has it."""
+    if name := configmap_source(model.uri):
+        yield {"name": "source", "configMap": {"name": name}}, _SOURCE_DIR
+    if name := claim_source(model.uri):
+        claim = {"claimName": name, "readOnly": True}
+        yield {"name": "source", "persistentVolumeClaim": claim}, _SOURCE_DIR
+    if model.credentials is not None:
+        secret = {"secretName": model.credentials.secret_name, "defaultMode": _OWNER_READS}
+        yield {"name": "credentials", "secret": secret}, _CREDENTIALS_DIR
+    if model.ca_bundle is not None:
+        yield {"name": "ca", **_file(model.ca_bundle, _CA_FILE)}, _CA_DIR
+
+
+def _file(reference: FileReference, path: str) -> Manifest:
+    if reference.secret is not None:
+        items = [{"key": reference.secret.key, "path": path}]
+        return {"secret": {"secretName": reference.secret.name, "items": items}}
+    if reference.config_map is not None:
+        items = [{"key": reference.config_map.key, "path": path}]
+        return {"configMap": {"name": reference.config_map.name, "items": items}}
+    raise ValueError("a file is of a ConfigMap or of a Secret: the schema lets nothing else in")
+
+
+def missing(model: Mapping[str, Any], cause: str, namespace: str) -> str | None:
+    """Say which object a pod waits for, given the kubelet's words; None when it is another cause.
+
+    >>> missing({"uri": "configmap://m/k"}, 'configmap "m" not found', "team")
+    "model.uri: ConfigMap 'm' does not exist in namespace 'team'; create it"
+    """
+    for field, kind, name, key in _objects(model):
+        if f'{kind.lower()} "{name}" not found' in cause:
+            return f"{field}: {kind} {name!r} does not exist in namespace {namespace!r}; create it"
+        if key and f"references non-existent {_KEY_OF[kind]} key: {key}" in cause:
+            return f"{field}: {kind} {name!r} has no key {key!r}; add it, or name another"
+    return None
+
+
+def _objects(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Field, kind, name and key of everything that is mounted."""
+    if name := configmap_source(str(model.get("uri") or "")):
+        yield "model.uri", "ConfigMap", name, ""
+    if name := claim_source(str(model.get("uri") or "")):
+        yield "model.uri", "PersistentVolumeClaim", name, ""
+    if name := (model.get("credentials") or {}).get("secretName"):
+        yield "model.credentials", "Secret", name, ""
+    bundle = model.get("caBundle") or {}
+    for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+        if found := bundle.get(field):
+            yield "model.caBundle", kind, found["name"], found["key"]
+
+
+def configmap_source(uri: str) -> str | None:
+    """Name the ConfigMap a model comes from; None for other schemes.
+
+    >>> configmap_source("configmap://digits-v1/model.onnx")
+    'digits-v1'
+    """
+    found = _CONFIGMAP_URI.fullmatch(uri)
+    return found.group(1) if found else None
+
+
+def claim_source(uri: str) -> str | None:
+    """Name the claim a model lies in; None for other schemes.
+
+    >>> claim_source("pvc://models/digits/2.onnx")
+    'models'
+    """
+    found = _CLAIM_URI.fullmatch(uri)
+    return found.group(1) if found else None

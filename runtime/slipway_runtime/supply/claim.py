@@ -1,0 +1,72 @@
+"""Models on a volume of the cluster, which the pod mounts read-only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from slipway_runtime.errors import AccessDenied, InvalidConfig, NotFound, Unavailable
+from slipway_runtime.supply.digest import ModelWriter, copy_stream
+from slipway_runtime.supply.uri import claim_path, redacted
+
+
+def fetch_claim(uri: str, writer: ModelWriter, *, folder: Path) -> None:
+    """Copy a file of the claim; links may lead about in it, and not out of it.
+
+    Raises:
+        NotFound: there is no such file.
+        AccessDenied: it may not be read, or leads out of the claim.
+        Unavailable: the volume cannot be read just now.
+        InvalidConfig: the URI is not `pvc://CLAIM/PATH`.
+    """
+    _, path = claim_path(uri)
+    source = folder / path
+    try:
+        # Not blocking: whoever opens a pipe for reading waits for its writer.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise NotFound(f"model.uri: {redacted(uri)!r} is not there; {_beside(source)}") from err
+    except PermissionError as err:
+        raise AccessDenied(
+            f"model.uri: {redacted(uri)!r} may not be read by user {os.getuid()}; "
+            "make it readable for the group or for all"
+        ) from err
+    except OSError as err:
+        raise _unreadable(uri, err) from err
+    try:
+        _check_place(uri, descriptor, folder)
+        with open(descriptor, "rb", closefd=False) as file:
+            copy_stream(file, writer)
+    except OSError as err:
+        raise _unreadable(uri, err) from err
+    finally:
+        os.close(descriptor)
+
+
+def _check_place(uri: str, descriptor: int, folder: Path) -> None:
+    """Look where an open file is: a link that is swapped after the look changes nothing."""
+    place = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+    if not place.is_relative_to(folder.resolve()):
+        raise AccessDenied(
+            f"model.uri: {redacted(uri)!r} is a link that leads out of the claim, "
+            "expected a file in it"
+        )
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        found = "a folder" if stat.S_ISDIR(kind) else "no regular file"
+        raise InvalidConfig(f"model.uri: {redacted(uri)!r} is {found}, expected a file")
+
+
+def _beside(source: Path) -> str:
+    """What there is instead, as far as the path goes."""
+    there = next(parent for parent in source.parents if parent.is_dir())
+    names = sorted(path.name for path in there.iterdir())[:10]
+    return f"the folder has {', '.join(map(repr, names)) or 'nothing in it'}"
+
+
+def _unreadable(uri: str, err: OSError) -> Unavailable:
+    return Unavailable(
+        f"model.uri: {redacted(uri)!r} cannot be read ({os.strerror(err.errno or 0)}); "
+        "check the volume"
+    )

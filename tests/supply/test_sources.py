@@ -1,0 +1,206 @@
+"""One suite over every store: what is fetched, and what is said when it cannot be.
+
+Each store is the real one, over TLS, with a certificate of an authority that only the spec names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.stores.authority import Authority
+from tests.stores.hub_double import HubDouble
+from tests.stores.minio import Minio
+from tests.stores.relay import relay
+from tests.stores.source import Source
+from tests.supply.step import fetched
+
+SCHEMES: Final = ("https", "s3", "gs", "oci", "hf")
+MODEL: Final = os.urandom(9 * 2**20)
+DIGEST: Final = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
+WRONG: Final = "sha256:" + "0" * 64
+TOLD_WITHIN_S: Final = 15.0
+
+
+@pytest.fixture(params=SCHEMES)
+def source(request: pytest.FixtureRequest, sources: dict[str, Source]) -> Source:
+    """A store that has the model."""
+    found = sources[request.param]
+    found.put("good.onnx", MODEL)
+    return found
+
+
+def test_a_model_is_fetched(tmp_path: Path, source: Source, authority: Authority) -> None:
+    done = fetched(
+        tmp_path,
+        source.uri("good.onnx"),
+        secret=source.secret(),
+        ca=authority.file,
+        **source.settings(),
+    )
+    assert done.code == 0, done.log
+    assert done.message["result"]["digest"] == DIGEST
+    assert done.model.read_bytes() == MODEL
+
+
+def test_wrong_credentials_are_denied_at_once(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    secret = source.wrong_secret()
+    done = fetched(
+        tmp_path, source.uri("good.onnx"), secret=secret, ca=authority.file, **source.settings()
+    )
+    assert (done.code, done.reason) == (10, "AccessDenied")
+    assert "check the credentials in Secret 'login'" in done.why
+    assert done.took_s < TOLD_WITHIN_S
+
+
+def test_without_credentials_it_is_denied(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    done = fetched(tmp_path, source.uri("good.onnx"), ca=authority.file, **source.settings())
+    assert done.reason == ("AccessDenied" if source.is_guarded else "")
+
+
+def test_a_missing_object_is_not_found(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    done = fetched(
+        tmp_path,
+        source.uri("other.onnx"),
+        secret=source.secret(),
+        ca=authority.file,
+        **source.settings(),
+    )
+    assert (done.code, done.reason) == (10, "NotFound")
+    assert done.took_s < TOLD_WITHIN_S
+
+
+def test_c13_another_digest_is_refused(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    done = fetched(
+        tmp_path,
+        source.uri("good.onnx"),
+        secret=source.secret(),
+        ca=authority.file,
+        model={"digest": WRONG},
+        **source.settings(),
+    )
+    assert (done.code, done.reason) == (10, "DigestMismatch")
+    assert not done.model.exists()
+
+
+def test_c14_a_cut_connection_is_taken_up_where_it_broke(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    """TLS, headers and challenges come first: the cut is in the middle of the model."""
+    with relay(source.address, cuts=3, after_bytes=6 * 2**20) as line:
+        uri, secret = source.uri("good.onnx", line.port), source.secret(line.port)
+        settings = source.settings(line.port)
+        done = fetched(tmp_path, uri, secret=secret, ca=authority.file, **settings)
+        connections = line.connections
+    assert done.code == 0, done.log
+    assert done.model.read_bytes() == MODEL
+    assert connections > 1
+    assert "attempt failed" in done.log
+
+
+def test_a_store_that_is_never_whole_is_given_up(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    with relay(source.address, cuts=1000, after_bytes=1000) as line:
+        uri, secret = source.uri("good.onnx", line.port), source.secret(line.port)
+        done = fetched(
+            tmp_path,
+            uri,
+            secret=secret,
+            ca=authority.file,
+            fetch_attempts=3,
+            **source.settings(line.port),
+        )
+    assert (done.code, done.reason) == (11, "Unavailable")
+    assert "failed 3 times in a row" in done.why
+    assert done.took_s < TOLD_WITHIN_S
+
+
+def test_an_authority_that_nobody_knows_is_named_at_once(tmp_path: Path, source: Source) -> None:
+    done = fetched(tmp_path, source.uri("good.onnx"), secret=source.secret(), **source.settings())
+    assert (done.code, done.reason) == (11, "Untrusted")
+    assert "model.caBundle" in done.why
+    assert done.took_s < TOLD_WITHIN_S
+
+
+def test_a_bundle_without_certificates_is_refused(tmp_path: Path, source: Source) -> None:
+    nothing = tmp_path / "ca.crt"
+    nothing.write_text("-----BEGIN CERTIFICATE-----\n")
+    done = fetched(
+        tmp_path, source.uri("good.onnx"), secret=source.secret(), ca=nothing, **source.settings()
+    )
+    assert (done.code, done.reason) == (10, "InvalidConfig")
+    assert "model.caBundle" in done.why
+
+
+def test_a_secret_without_the_right_keys_is_refused(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    incomplete = {"AWS_ACCESS_KEY_ID": "only", "password": "half-a-s3cret"}
+    done = fetched(
+        tmp_path, source.uri("good.onnx"), secret=incomplete, ca=authority.file, **source.settings()
+    )
+    assert (done.code, done.reason) == (10, "InvalidConfig")
+    assert "Secret 'login' has the keys AWS_ACCESS_KEY_ID, password" in done.why
+
+
+def test_a_public_bucket_needs_no_key(tmp_path: Path, s3: Minio, authority: Authority) -> None:
+    s3.put("digits%20v1/good.onnx", MODEL, "public")
+    endpoint = s3.secret()["AWS_ENDPOINT_URL"]
+    uri = "s3://public/digits%20v1/good.onnx"
+    done = fetched(tmp_path, uri, ca=authority.file, s3_endpoint=endpoint)
+    assert done.code == 0, done.log
+    assert done.message["result"]["digest"] == DIGEST
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-east-1"])
+def test_c23_the_region_of_the_signature_may_be_any(
+    tmp_path: Path, s3: Minio, authority: Authority, region: str
+) -> None:
+    """MinIO takes the region of its default bucket location only, and says so."""
+    s3.put("good.onnx", MODEL)
+    secret = {**s3.secret(), "AWS_REGION": region}
+    done = fetched(tmp_path, s3.uri("good.onnx"), secret=secret, ca=authority.file)
+    assert (done.code, done.reason) == (0, ""), done.why
+
+
+def test_a_hub_is_asked_for_one_commit_and_its_token_goes_nowhere_else(
+    tmp_path: Path, hub: HubDouble, authority: Authority
+) -> None:
+    hub.put("onnx/good.onnx", MODEL)
+    uri = hub.uri("onnx/good.onnx")
+    done = fetched(tmp_path, uri, secret=hub.secret(), ca=authority.file, **hub.settings())
+    assert done.code == 0, done.log
+    assert hub.content.tokens_seen == []
+
+
+def test_c25_a_gated_repository_says_so(
+    tmp_path: Path, hub: HubDouble, authority: Authority
+) -> None:
+    done = fetched(tmp_path, hub.uri("m.onnx"), ca=authority.file, **hub.settings())
+    assert (done.code, done.reason) == (10, "AccessDenied")
+    assert "(GatedRepo)" in done.why
+
+
+def test_c25_a_pointer_in_place_of_a_file_is_recognised(
+    tmp_path: Path, hub: HubDouble, authority: Authority
+) -> None:
+    hub.put("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    uri = hub.uri("pointer.onnx")
+    done = fetched(
+        tmp_path, uri, secret=hub.secret(), ca=authority.file, resolve=True, **hub.settings()
+    )
+    assert (done.code, done.reason) == (10, "InvalidModel")
+    assert "a Git LFS pointer" in done.why

@@ -1,0 +1,90 @@
+"""What the fetching container sees, and what is said when it is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway_operator.api.v1alpha1 import Model
+from slipway_operator.plan.sources import missing, sources
+
+BUNDLE = {"configMap": {"name": "ca", "key": "ca.crt"}}
+
+
+def claim(name: str) -> dict[str, Any]:
+    volume = {"claimName": name, "readOnly": True}
+    return {"name": "source", "persistentVolumeClaim": volume}
+
+
+def key(kind: str, /, **source: str) -> dict[str, Any]:
+    items = [{"key": "k", "path": "ca.crt"}]
+    return {"name": "ca", kind: {**source, "items": items}}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        pytest.param({"uri": "https://h/m"}, [], id="nothing to mount"),
+        pytest.param(
+            {"uri": "pvc://models/m.onnx"}, [(claim("models"), "/source")], id="a claim, read-only"
+        ),
+        pytest.param(
+            {"uri": "s3://b/k", "credentials": {"secretName": "login"}},
+            [({"name": "credentials", "secret": {"secretName": "login", "defaultMode": 0o400}},
+              "/var/run/slipway/credentials")],
+            id="a Secret that only its owner reads",
+        ),
+        pytest.param(
+            {"uri": "https://h/m", "caBundle": {"secret": {"name": "ca", "key": "k"}}},
+            [(key("secret", secretName="ca"), "/var/run/slipway/ca")],
+            id="one key of a Secret",
+        ),
+        pytest.param(
+            {"uri": "https://h/m", "caBundle": {"configMap": {"name": "ca", "key": "k"}}},
+            [(key("configMap", name="ca"), "/var/run/slipway/ca")],
+            id="one key of a ConfigMap",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_mounted(model: dict[str, Any], expected: list[Any]) -> None:
+    assert list(sources(Model.model_validate(model))) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "cause", "expected"),
+    [
+        pytest.param(
+            {"credentials": {"secretName": "login"}},
+            'MountVolume.SetUp failed for volume "credentials" : secret "login" not found',
+            "model.credentials: Secret 'login' does not exist in namespace 'team'; create it",
+            id="no Secret",
+        ),
+        pytest.param(
+            {"caBundle": BUNDLE},
+            'MountVolume.SetUp failed for volume "ca" : configmap "ca" not found',
+            "model.caBundle: ConfigMap 'ca' does not exist in namespace 'team'; create it",
+            id="no ConfigMap",
+        ),
+        pytest.param(
+            {"caBundle": BUNDLE},
+            'MountVolume.SetUp failed for volume "ca" : configmap references non-existent config'
+            " key: ca.crt",
+            "model.caBundle: ConfigMap 'ca' has no key 'ca.crt'; add it, or name another",
+            id="no such key",
+        ),
+        pytest.param(
+            {"uri": "pvc://models/m"},
+            '0/1 nodes are available: persistentvolumeclaim "models" not found.',
+            "model.uri: PersistentVolumeClaim 'models' does not exist in namespace 'team'; create"
+            " it",
+            id="no claim",
+        ),
+        pytest.param(
+            {"credentials": {"secretName": "login"}}, 'secret "other" not found', None,
+            id="somebody else's Secret",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_pod_waits_for(model: dict[str, Any], cause: str, expected: str | None) -> None:
+    assert missing({"uri": "https://h/m", **model}, cause, "team") == expected
