@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from slipway_runtime.errors import ConfigError, shown
+from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.schema import schema_main
 from slipway_runtime.units import DURATION_PATTERN, QUANTITY_PATTERN, duration_s, quantity_bytes
 
@@ -275,6 +276,7 @@ class ServingConfig(_Block):
     digest: Digest | None = None
     """What the supply step resolved; absent only while it is resolving."""
     model: ModelBlock
+    pipeline: Pipeline = Pipeline()
     serving: ServingBlock = ServingBlock()
 
 
@@ -337,11 +339,17 @@ def _sentence(found: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for key in path:
-        field = next(f for f in model.model_fields.values() if f.alias == key)
-        # A block, or one that may be absent: else pydantic had not gone into it.
-        kinds = (field.annotation, *get_args(field.annotation))
-        model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+        if not key.isdecimal():  # a place in a list
+            field = next(f for f in model.model_fields.values() if f.alias == key)
+            model = _block(field.annotation) or model
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _block(annotation: Any) -> type[BaseModel] | None:
+    """The block inside an annotation such as `tuple[Step, ...]` or `Step | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _block(part))), None)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
-from slipway_runtime.supply.folder import MODEL_FILE
+from slipway_runtime.supply.folder import FUSED_FILE, MODEL_FILE
 
 log: Final = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _CLUSTER_ONLY: Final = frozenset(
 )
 """Blocks of the spec that say how a cluster runs the model, and nothing about its answers."""
 
-_HONOURED: Final = ("model", "serving")
+_HONOURED: Final = ("model", "pipeline", "serving")
 
 
 class Found(NamedTuple):
@@ -68,10 +68,24 @@ def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Fou
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
         file = model
-        return Found(_described(document, file), file, lambda: file)
-    unresolved = parse_config(_with_revision(document, "0" * 10))
+        return _fused(Found(_described(document, file), file, lambda: file), settings)
+    source = {key: block for key, block in document.items() if key != "pipeline"}
+    unresolved = parse_config(_with_revision(source, "0" * 10))
     fetched = _cached(unresolved, settings)
-    return Found(_described(document, fetched), fetched, lambda: _cached(unresolved, settings))
+    found = Found(_described(document, fetched), fetched, lambda: _cached(unresolved, settings))
+    return _fused(found, settings)
+
+
+def _fused(found: Found, settings: Settings) -> Found:
+    """Put the pipeline, where there is one, and the model into one file."""
+    if not found.config.pipeline.has_steps:
+        return found
+    from slipway_runtime.pipeline.process import fuse
+
+    out = _folder(found.config) / FUSED_FILE
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fuse(found.model, found.config.pipeline, out, timeout_s=settings.validate_timeout_s)
+    return found._replace(model=out)
 
 
 def _document(manifest: Path) -> dict[str, Any]:
@@ -102,8 +116,7 @@ def _cached(config: ServingConfig, settings: Settings) -> Path:
     from slipway_runtime.supply.fetch import SupplyOptions, supply
     from slipway_runtime.supply.step import patience, stores
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway" / "models"
-    folder = cache / f"{config.namespace}-{config.name}"
+    folder = _folder(config)
     pinned = config.model_copy(update={"digest": config.digest or config.model.digest})
     supply(
         pinned,
@@ -116,6 +129,11 @@ def _cached(config: ServingConfig, settings: Settings) -> Path:
         ),
     )
     return folder / MODEL_FILE
+
+
+def _folder(config: ServingConfig) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway" / "models"
+    return cache / f"{config.namespace}-{config.name}"
 
 
 def _described(document: dict[str, Any], model: Path) -> ServingConfig:

@@ -22,7 +22,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.logs import configure_logging
 from slipway_runtime.settings import Settings, load_settings
-from slipway_runtime.supply.folder import MODEL_FILE, supplied_digest
+from slipway_runtime.supply.folder import FUSED_FILE, MODEL_FILE, supplied_digest
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ def _serve(args: Namespace, settings: Settings) -> None:
     else:
         found = _on_laptop(args, settings)
         host = settings.host or "127.0.0.1"
+        if args.allow_repository and found.config.pipeline.has_steps:
+            raise ConfigError(
+                "--allow-repository: got it with a pipeline, expected a model alone; "
+                "end the server and start it again to change the model"
+            )
         locate = found.locate if args.allow_repository else None
         greet = partial(_greet, found.config.name, host)
         assignment = Assignment(found.config, found.model, host, locate, greet)
@@ -138,7 +143,7 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
         raise DigestMismatch(
             f"digest: model.json has {found}, serving.json expects {config.digest}; fetch again"
         )
-    return config, args.model_dir / MODEL_FILE
+    return config, args.model_dir / (FUSED_FILE if config.pipeline.has_steps else MODEL_FILE)
 
 
 def _on_laptop(args: Namespace, settings: Settings) -> Found:

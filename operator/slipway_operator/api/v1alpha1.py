@@ -26,6 +26,7 @@ from slipway_operator.api.fields import (
     rules,
 )
 from slipway_operator.api.gateway import Gateway
+from slipway_operator.api.pipeline import Pipeline
 from slipway_operator.api.rollout import Rollout
 from slipway_operator.api.scaling import Autoscaling
 
@@ -609,6 +610,14 @@ class Spec(Block):
         "takes over when all its pods are ready.\n\n"
         "A complete example:\n"
         '  model: {uri: "oci://registry.example.com/models/digits:2", version: "2026-11-20"}'
+    )
+    pipeline: Pipeline | None = Field(
+        default=None,
+        description="pipeline is what is done to a request before the model and to its answer "
+        "after it, as part of the served model. Revisioned. When absent, clients send and get "
+        "the model's own tensors.\n\nAn example:\n"
+        "  preprocess: [{decodeImage: {}}, {resize: {width: 28, height: 28}}]\n"
+        "  postprocess: [{softmax: {}}, {labels: {names: [cat, dog]}}]",
     )
     serving: Serving | None = Field(
         default=None,

@@ -32,6 +32,7 @@ from slipway_runtime.errors import ModelNotFound, ModelNotReady, shown
 from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
 from slipway_runtime.inference.model import LoadedModel, Origin
+from slipway_runtime.inference.preparing import Preparer
 from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
 from slipway_runtime.inference.session import Session
@@ -226,14 +227,29 @@ class DataPlane:
             observer=self._metrics,
             quick_rows=quick,
         )
+        signature, prepare = self._exposed(session.signature)
         return LoadedModel(
             origin,
-            session.signature,
+            signature,
             verdict,
             batcher,
-            OutputCounter.for_signature(session.signature, self._metrics),
+            OutputCounter.for_signature(signature, self._metrics),
             self.config.serving.request_timeout_s,
+            prepare,
         )
+
+    def _exposed(self, signature: Signature) -> tuple[Signature, Preparer | None]:
+        """What clients see of a model, and what makes of their tensors what it takes."""
+        if not self.config.pipeline.preprocess:
+            return signature, None
+        # Late: only a pipeline needs them, and every pod would wait for the import.
+        from slipway_runtime.pipeline.exposed import exposed
+
+        found = exposed(signature, self.config.pipeline)
+        if found.pictures is None:
+            return found.signature, None
+        waiting = self.config.serving.queue.max_length
+        return found.signature, Preparer(found.fed, threads=self.threads, max_waiting=waiting)
 
     async def _leave(self, model: LoadedModel) -> None:
         """Close a model that nobody is given any more, once its last request is answered."""

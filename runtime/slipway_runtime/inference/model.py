@@ -8,7 +8,7 @@ it; a model that was replaced is closed when the last of them has its answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -28,6 +28,9 @@ class Origin:
     revision: str
     """Ten hexadecimal digits, as answers and status tell them."""
     digest: str | None
+
+
+Prepare = Callable[[Mapping[str, Tensor]], Awaitable[Mapping[str, Tensor]]]
 
 
 class Uses:
@@ -69,6 +72,8 @@ class LoadedModel:
     batcher: Batcher
     outputs: OutputCounter | None
     request_timeout_s: float
+    prepare: Prepare | None = None
+    """Makes what the graph takes of what clients send; None where that is the same."""
     uses: Uses = field(default_factory=Uses)
 
     def __enter__(self) -> Self:
@@ -97,10 +102,11 @@ class LoadedModel:
             ServingError: why it cannot be answered.
         """
         limit_s = self.request_timeout_s
+        inputs = await self.prepare(request.inputs) if self.prepare else request.inputs
         results = await self.batcher.run(
-            request.inputs,
+            inputs,
             [spec.name for spec in request.outputs],
-            self._rows(request.inputs),
+            self._rows(inputs),
             timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
             timing=timing,
         )

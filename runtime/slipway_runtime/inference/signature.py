@@ -29,6 +29,10 @@ class TensorSpec:
     shape: tuple[int, ...]
     symbols: tuple[str | None, ...] = ()
     """The model's own names of its free dimensions; equal names ask for equal sizes."""
+    is_binary: bool = False
+    """Elements of BYTES are any bytes, not texts; in JSON they are written in base64."""
+    may_miss: bool = False
+    """Values may be missing, null in JSON: NaN of a number, the empty text of a text."""
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
         """Say whether a tensor of this datatype and shape may be fed, before it exists.

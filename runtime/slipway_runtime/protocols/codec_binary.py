@@ -21,10 +21,8 @@ from slipway_runtime.inference.signature import Signature, TensorSpec
 _LENGTH: Final = struct.Struct("<I")
 
 
-def read_tensor(
-    name: str, raw: bytes | memoryview, datatype: str, shape: tuple[int, ...]
-) -> Tensor:
-    """View the bytes of input `name` as a tensor.
+def read_tensor(spec: TensorSpec, raw: bytes | memoryview, shape: tuple[int, ...]) -> Tensor:
+    """View the bytes of an input as a tensor.
 
     Returns:
         Read-only where it borrows `raw`; a copy where `raw` is not aligned for its datatype.
@@ -32,8 +30,9 @@ def read_tensor(
     Raises:
         InvalidTensor: the bytes are not exactly those of such a tensor.
     """
+    name, datatype = spec.name, spec.datatype
     if datatype == "BYTES":
-        return _read_words(name, bytes(raw), prod(shape)).reshape(shape)
+        return _read_words(spec, bytes(raw), prod(shape)).reshape(shape)
     dtype = DTYPES[datatype]
     expected = prod(shape) * dtype.itemsize
     if len(raw) != expected:
@@ -78,7 +77,7 @@ def raw_input(body: bytes | memoryview, signature: Signature) -> tuple[TensorSpe
     if spec.datatype == "BYTES":
         return spec, _lone_word(spec, bytes(body))
     shape = _deduced(spec, len(body) // DTYPES[spec.datatype].itemsize)
-    return spec, read_tensor(spec.name, body, spec.datatype, spec.check(spec.datatype, shape))
+    return spec, read_tensor(spec, body, spec.check(spec.datatype, shape))
 
 
 def _deduced(spec: TensorSpec, elements: int) -> list[int]:
@@ -104,25 +103,28 @@ def _lone_word(spec: TensorSpec, body: bytes) -> Tensor:
             "expected one element for a raw body of BYTES"
         )
     tensor = np.empty(1, np.object_)
-    tensor[0] = decoded_word(spec.name, 0, body)
+    tensor[0] = decoded_word(spec, 0, body)
     return tensor.reshape(shape)
 
 
-def decoded_word(name: str, index: int, word: bytes) -> str:
-    """One element of BYTES as ONNX Runtime wants it.
+def decoded_word(spec: TensorSpec, index: int, word: bytes) -> str | bytes:
+    """One element of BYTES: a text, as ONNX Runtime wants it, or the bytes that a file is.
 
     Raises:
-        InvalidTensor: no UTF-8.
+        InvalidTensor: no UTF-8, where texts are expected.
     """
+    if spec.is_binary:
+        return word
     try:
         return word.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidTensor(
-            f"input {shown(name)}: data[{index}] is no valid UTF-8, expected text for BYTES"
+            f"input {shown(spec.name)}: data[{index}] is no valid UTF-8, expected text for BYTES"
         ) from None
 
 
-def _read_words(name: str, raw: bytes, count: int) -> Tensor:
+def _read_words(spec: TensorSpec, raw: bytes, count: int) -> Tensor:
+    name = spec.name
     # Four bytes an element are the least: nothing is allocated for a count that cannot be.
     if count * 4 > len(raw):
         raise InvalidTensor(
@@ -138,7 +140,7 @@ def _read_words(name: str, raw: bytes, count: int) -> Tensor:
                 f"input {shown(name)}: data[{index}] runs past the end of the data, "
                 f"expected {count} elements of BYTES in {len(raw)} bytes"
             )
-        words[index] = decoded_word(name, index, raw[start:end])
+        words[index] = decoded_word(spec, index, raw[start:end])
         position = end
     if position != len(raw):
         raise InvalidTensor(

@@ -42,7 +42,13 @@ from slipway_runtime.protocols.asked import (
 )
 from slipway_runtime.protocols.body import Part
 from slipway_runtime.protocols.codec_binary import raw_input, read_tensor, write_tensor
-from slipway_runtime.protocols.json_data import Token, exact_tensor, long_tensor, quick_tensor
+from slipway_runtime.protocols.json_data import (
+    Token,
+    exact_tensor,
+    filled,
+    long_tensor,
+    quick_tensor,
+)
 
 MAX_DEPTH: Final = 100
 MAX_CONTAINERS: Final = 2**19
@@ -338,7 +344,7 @@ def _inputs(
     for head in heads:
         if head.raw is not None:
             spec = head.spec
-            tensors[spec.name] = read_tensor(spec.name, head.raw, spec.datatype, head.shape)
+            tensors[spec.name] = read_tensor(spec, head.raw, head.shape)
     return tensors
 
 
@@ -391,7 +397,9 @@ def _quickly(heads: Iterable[_Head], brackets: int) -> dict[str, Tensor] | None:
 
 
 def _exactly(head: _Head) -> Tensor:
-    return exact_tensor(head.spec.name, plain(head.data), head.spec.datatype, head.shape)
+    return exact_tensor(
+        head.spec.name, filled(head.spec, plain(head.data)), head.spec.datatype, head.shape
+    )
 
 
 def _wanted(

@@ -162,7 +162,7 @@ def _inputs(message: pb.ModelInferRequest, signature: Signature) -> Mapping[str,
                 "expected one of them"
             )
         else:
-            tensors[spec.name] = read_tensor(spec.name, raw[index], spec.datatype, shape)
+            tensors[spec.name] = read_tensor(spec, raw[index], shape)
     signature.check_complete(tensors)
     return tensors
 
@@ -195,7 +195,7 @@ def _typed(spec: TensorSpec, tensor: Any, shape: tuple[int, ...]) -> Tensor:
         )
     if spec.datatype == "BYTES":
         words = np.empty(len(values), np.object_)
-        words[:] = [decoded_word(spec.name, index, word) for index, word in enumerate(values)]
+        words[:] = [decoded_word(spec, index, word) for index, word in enumerate(values)]
         return words.reshape(shape)
     return narrowed(where, np.array(values, _WIDE.get(spec.datatype)), spec).reshape(shape)
 

@@ -147,7 +147,7 @@ def _tensor(spec: TensorSpec, proto: Any, max_typed_bytes: int) -> Tensor:
     if spec.datatype == "BYTES":
         return _words(spec, proto.string_val, shape)
     if proto.tensor_content:
-        return read_tensor(spec.name, proto.tensor_content, spec.datatype, shape)
+        return read_tensor(spec, proto.tensor_content, shape)
     field, kind = _FIELDS[spec.datatype]
     values = np.array(getattr(proto, field), kind)
     count, expected = values.size, prod(shape)
@@ -173,5 +173,5 @@ def _words(spec: TensorSpec, values: Any, shape: tuple[int, ...]) -> Tensor:
             f"expected {prod(shape)} for shape {list(shape)}"
         )
     words = np.empty(len(values), np.object_)
-    words[:] = [decoded_word(spec.name, index, word) for index, word in enumerate(values)]
+    words[:] = [decoded_word(spec, index, word) for index, word in enumerate(values)]
     return words.reshape(shape)

@@ -15,6 +15,10 @@ from slipway_runtime.inference.signature import Signature, TensorSpec
 
 MAX_WRITTEN: Final = 4096
 """Elements of a request that is written out; a longer one nobody reads or pastes."""
+_PICTURE: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
+)
+"""One black pixel as a PNG, in base64."""
 _ZEROS: Final = {"O": "", "b": False, "f": 0.0}
 
 
@@ -83,6 +87,8 @@ def _nested(value: Any, shape: Sequence[int]) -> Any:
 
 
 def _zero(spec: TensorSpec) -> Any:
+    if spec.is_binary:
+        return _PICTURE
     return _ZEROS.get(kind_of(spec.datatype), 0)
 
 

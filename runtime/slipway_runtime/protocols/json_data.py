@@ -17,6 +17,7 @@ import simdjson
 
 from slipway_runtime.errors import InvalidTensor, shown
 from slipway_runtime.inference.datatypes import DTYPES, Tensor, kind_of
+from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.inference.threads import give_way
 
 TOKENS: Final[Mapping[str, float]] = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
@@ -120,6 +121,20 @@ def _miscounted(name: str, count: int, shape: tuple[int, ...]) -> InvalidTensor:
         f"input {shown(name)}: element count of data is {count}, "
         f"expected {prod(shape)} for shape {list(shape)}"
     )
+
+
+def filled(spec: TensorSpec, data: Any) -> Any:
+    """Put what stands for a missing value in the place of nulls, where they are allowed."""
+    if not spec.may_miss:
+        return data
+    missing = "" if spec.datatype == "BYTES" else nan
+    return _without_nulls(data, missing)
+
+
+def _without_nulls(data: Any, missing: Any) -> Any:
+    if isinstance(data, list):
+        return [_without_nulls(item, missing) for item in data]
+    return missing if data is None else data
 
 
 def exact_tensor(

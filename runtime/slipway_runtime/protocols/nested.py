@@ -18,7 +18,7 @@ from slipway_runtime.inference.datatypes import DTYPES, Tensor
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.protocols.codec_binary import decoded_word
 from slipway_runtime.protocols.codec_json import number_or_word
-from slipway_runtime.protocols.json_data import exact_tensor
+from slipway_runtime.protocols.json_data import exact_tensor, filled
 
 _MAX_RANK: Final = 16
 
@@ -36,8 +36,8 @@ def tensor_of(spec: TensorSpec, value: Any) -> Tensor:
     checked = spec.check(spec.datatype, shape)
     flat = value if isinstance(value, list) else [value]
     if spec.datatype == "BYTES":
-        flat = list(_decoded(spec.name, flat))
-    return exact_tensor(spec.name, flat, spec.datatype, checked)
+        flat = list(_decoded(spec, flat))
+    return exact_tensor(spec.name, filled(spec, flat), spec.datatype, checked)
 
 
 def named_tensors(values: dict[str, Any], signature: Signature) -> dict[str, Tensor]:
@@ -111,17 +111,19 @@ def _shape(name: str, value: Any) -> list[int]:
     return shape
 
 
-def _decoded(name: str, values: Sequence[Any]) -> Iterator[Any]:
+def _decoded(spec: TensorSpec, values: Sequence[Any]) -> Iterator[Any]:
     for index, value in enumerate(values):
         if isinstance(value, list):
-            yield list(_decoded(name, value))
+            yield list(_decoded(spec, value))
+        elif is_base64(value) and spec.is_binary:
+            yield value["b64"]  # as it stands: it is decoded where the file is read
         elif is_base64(value):
             try:
                 word = base64.b64decode(str(value["b64"]), validate=True)
             except (binascii.Error, ValueError) as err:
                 raise InvalidTensor(
-                    f"input {shown(name)}: b64 is {shown(value['b64'])}, expected base64"
+                    f"input {shown(spec.name)}: b64 is {shown(value['b64'])}, expected base64"
                 ) from err
-            yield decoded_word(name, index, word)
+            yield decoded_word(spec, index, word)
         else:
             yield value

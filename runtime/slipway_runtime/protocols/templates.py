@@ -95,7 +95,7 @@ def known_layout(text: bytes, tail: memoryview, signature: Signature) -> Asked |
     inputs, taken = {}, 0
     for spec, shape, size in layout.parts:
         raw = tail[taken : taken + size]
-        inputs[spec.name] = read_tensor(spec.name, raw, spec.datatype, shape)
+        inputs[spec.name] = read_tensor(spec, raw, shape)
         taken += size
     return _like(layout.asked, inputs)
 

@@ -61,7 +61,7 @@ def read_upload(body: bytes, content_type: str, signature: Signature) -> dict[st
             f"{spec.datatype} and shape {list(spec.shape)}"
         )
     words = np.empty(len(parts), np.object_)
-    words[:] = [decoded_word(spec.name, index, part) for index, part in enumerate(parts)]
+    words[:] = [decoded_word(spec, index, part) for index, part in enumerate(parts)]
     return {spec.name: words.reshape(len(parts), *[1] * (len(spec.shape) - 1))}
 
 

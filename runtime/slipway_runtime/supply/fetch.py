@@ -13,17 +13,18 @@ from typing import Final
 
 from slipway_runtime.config import ModelBlock, ServingConfig
 from slipway_runtime.errors import InvalidConfig, InvalidModel
+from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.claim import fetch_claim
 from slipway_runtime.supply.configmap import fetch_configmap
 from slipway_runtime.supply.credentials import Credentials, read_credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
-from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE
+from slipway_runtime.supply.folder import FACTS_FILE, FUSED_FILE, MODEL_FILE
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route
 from slipway_runtime.supply.sources import Remote, Stores, fetch_remote
-from slipway_runtime.supply.termination import SupplyResult
+from slipway_runtime.supply.termination import SignatureSummary, SupplyResult
 from slipway_runtime.supply.uri import LAPTOP_SCHEMES, SERVED_SCHEMES, redacted, scheme_of
 
 log: Final = logging.getLogger(__name__)
@@ -62,6 +63,9 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     result = SupplyResult(digest=digest, size_bytes=size_bytes)
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
+    if config.pipeline.has_steps:
+        signature = _fused(config.pipeline, options)
+        result = result.model_copy(update={"signature": signature} if signature else {})
     facts = {
         "uri": redacted(config.model.uri),
         **result.model_dump(by_alias=True, exclude_none=True),
@@ -122,6 +126,22 @@ def _route(model: ModelBlock, options: SupplyOptions) -> Route:
             "`slipway-runtime fetch --ca-file FILE`, or serve the file with --model FILE"
         )
     return Route(options.ca_file if model.ca_bundle else None, model.proxy)
+
+
+def _fused(pipeline: Pipeline, options: SupplyOptions) -> SignatureSummary | None:
+    """Make one model of pipeline and model; its signature where it is to be looked into."""
+    from slipway_runtime.pipeline.exposed import exposed_summary
+    from slipway_runtime.pipeline.process import fuse
+    from slipway_runtime.supply.validate import validated
+
+    model, out, timeout_s = (
+        options.into / MODEL_FILE, options.into / FUSED_FILE, options.validate_timeout_s,
+    )  # fmt: skip
+    fuse(model, pipeline, out, timeout_s=timeout_s)
+    if not options.resolve:
+        return None
+    signature, _ = validated(out, timeout_s=timeout_s)
+    return exposed_summary(signature, pipeline)
 
 
 def _resolved(result: SupplyResult, model: Path, timeout_s: float) -> SupplyResult:

@@ -10,6 +10,8 @@ from slipway_runtime.errors import NotFound
 
 MODEL_FILE: Final = "model.onnx"
 FACTS_FILE: Final = "model.json"
+FUSED_FILE: Final = "fused.onnx"
+"""The model with its pipeline, where the spec has one."""
 
 
 def supplied_digest(folder: Path) -> str:

@@ -65,7 +65,17 @@ def inspected(model: Path) -> tuple[Session, str | None]:
 
 
 def outcome(done: subprocess.CompletedProcess[bytes]) -> tuple[SignatureSummary, str | None]:
-    """Read how the child has ended; `validated` says what may be raised."""
+    """Read what the child has found; `validated` says what may be raised."""
+    answer = answer_of(done)
+    return SignatureSummary.model_validate(answer["signature"]), answer["framework"]
+
+
+def answer_of(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """Read how a child that looked into a model has ended.
+
+    Raises:
+        SupplyError: the failure that it tells, or InvalidModel where it tells nothing.
+    """
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise InvalidModel(
@@ -73,7 +83,7 @@ def outcome(done: subprocess.CompletedProcess[bytes]) -> tuple[SignatureSummary,
             "it is broken, hostile or too large for the memory limit"
         )
     try:
-        answer = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as err:
         log.error(
             "validation broke",
@@ -84,7 +94,7 @@ def outcome(done: subprocess.CompletedProcess[bytes]) -> tuple[SignatureSummary,
         ) from err
     if "failure" in answer:
         raise _SUPPLY_ERRORS[answer["failure"]["reason"]](answer["failure"]["message"])
-    return SignatureSummary.model_validate(answer["signature"]), answer["framework"]
+    return answer
 
 
 def _check_size(model: Path) -> None:
@@ -95,8 +105,13 @@ def _check_size(model: Path) -> None:
         raise InvalidModel(f"model: {size_bytes} bytes, expected less than 2 GiB in one ONNX file")
 
 
-def _parsed(model: Path) -> str | None:
-    """Parse and check; nothing of the parsed model is kept, it may be gigabytes."""
+def parsed_model(model: Path) -> Any:
+    """Parse a file, which may be anything.
+
+    Raises:
+        InvalidModel: it is no model.
+        Unsupported: parts of it are in other files.
+    """
     try:
         proto = onnx.load(str(model), load_external_data=False)
     except Exception as err:  # protobuf's, and whatever its C++ raises
@@ -104,6 +119,12 @@ def _parsed(model: Path) -> str | None:
     if not proto.HasField("graph"):
         raise InvalidModel(_no_model(model))
     _refuse_external_data(proto)
+    return proto
+
+
+def _parsed(model: Path) -> str | None:
+    """Parse and check; nothing of the parsed model is kept, it may be gigabytes."""
+    proto = parsed_model(model)
     framework = clipped(proto.producer_name, 100) or None
     del proto
     try:

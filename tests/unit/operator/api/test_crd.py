@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_no_key_is_a_boolean_to_kubectl() -> None:
 
 
 def test_it_stays_below_64_kilobytes() -> None:
-    assert len(crd.render().encode()) < 64 * 1024
+    """As the API server stores it, and client-side apply copies it into an annotation."""
+    document = yaml.safe_load(crd.render())
+    assert len(json.dumps(document, separators=(",", ":")).encode()) < 64 * 1024
 
 
 def test_the_linter_has_nothing_to_say() -> None:

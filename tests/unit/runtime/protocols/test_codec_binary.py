@@ -44,10 +44,22 @@ def input_of(
     return {"name": name, "datatype": datatype, "shape": shape, **parameters, **more}
 
 
+def named(datatype: str, **more: Any) -> TensorSpec:
+    return TensorSpec("x", datatype, (), **more)
+
+
+def test_bytes_that_are_no_text_come_through_where_files_are_expected() -> None:
+    raw = write_tensor(words("é"))[:4] + b"\xff\xfe"
+    found = read_tensor(named("BYTES", is_binary=True), raw, (1,))
+    assert found.tolist() == [b"\xff\xfe"]
+    with pytest.raises(InvalidRequest, match="no valid UTF-8"):
+        read_tensor(named("BYTES"), raw, (1,))
+
+
 @given(st.sampled_from(sorted(set(DTYPES) - {"BYTES", "BF16"})), st.data())
 def test_numbers_survive_as_bytes(datatype: str, data: st.DataObject) -> None:
     tensor = data.draw(hnp.arrays(DTYPES[datatype], SHAPES))
-    found = read_tensor("x", write_tensor(tensor), datatype, tensor.shape)
+    found = read_tensor(named(datatype), write_tensor(tensor), tensor.shape)
     assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
     assert found.tobytes() == tensor.tobytes()
 
@@ -55,7 +67,7 @@ def test_numbers_survive_as_bytes(datatype: str, data: st.DataObject) -> None:
 @given(hnp.arrays(np.uint16, SHAPES))
 def test_bfloat16_survives_bit_for_bit(bits: np.ndarray) -> None:
     tensor = bits.view(ml_dtypes.bfloat16)
-    found = read_tensor("x", write_tensor(tensor), "BF16", tensor.shape)
+    found = read_tensor(named("BF16"), write_tensor(tensor), tensor.shape)
     assert found.dtype == DTYPES["BF16"]
     assert found.view(np.uint16).tolist() == bits.tolist()
 
@@ -63,13 +75,13 @@ def test_bfloat16_survives_bit_for_bit(bits: np.ndarray) -> None:
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
 def test_words_survive_as_bytes(items: list[str]) -> None:
     raw = write_tensor(words(*items))
-    assert read_tensor("x", raw, "BYTES", (len(items),)).tolist() == items
+    assert read_tensor(named("BYTES"), raw, (len(items),)).tolist() == items
 
 
 @given(st.binary(max_size=40), st.integers(0, 6))
 def test_no_bytes_do_anything_but_read_or_be_refused(raw: bytes, count: int) -> None:
     try:
-        found = read_tensor("x", raw, "BYTES", (count,))
+        found = read_tensor(named("BYTES"), raw, (count,))
     except InvalidRequest:
         return
     assert write_tensor(found) == raw
@@ -77,9 +89,9 @@ def test_no_bytes_do_anything_but_read_or_be_refused(raw: bytes, count: int) -> 
 
 def test_an_aligned_tensor_is_a_view_and_others_are_copied() -> None:
     raw = bytes(bytearray(8))
-    aligned = read_tensor("x", raw, "FP32", (2,))
+    aligned = read_tensor(named("FP32"), raw, (2,))
     assert aligned.base is not None
-    odd = read_tensor("x", memoryview(b"\0" + raw)[1:], "FP32", (2,))
+    odd = read_tensor(named("FP32"), memoryview(b"\0" + raw)[1:], (2,))
     assert odd.flags.aligned
 
 
@@ -117,7 +129,7 @@ def test_wrong_bytes_are_refused(
     raw: bytes, datatype: str, shape: tuple[int, ...], expected: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_tensor("x", raw, datatype, shape)
+        read_tensor(named(datatype), raw, shape)
     assert expected in str(caught.value)
 
 

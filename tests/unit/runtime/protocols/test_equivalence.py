@@ -180,7 +180,7 @@ def by_binary(model: Model, inputs: Tensors) -> dict[str, np.ndarray]:
     for output in json.loads(written.body[:position])["outputs"]:
         end = position + output["parameters"]["binary_data_size"]
         raw, shape = written.body[position:end], tuple(output["shape"])
-        found[output["name"]] = read_tensor("y", raw, output["datatype"], shape)
+        found[output["name"]] = read_tensor(TensorSpec("y", output["datatype"], ()), raw, shape)
         position = end
     assert position == len(written.body)
     return found
@@ -201,7 +201,7 @@ def by_grpc(model: Model, inputs: Tensors, *, raw: bool) -> dict[str, np.ndarray
     asked = codec_proto.decode(parsed, loaded(model)[0].signature)
     answer = codec_proto.encode(answered(model, asked), asked.forms, ME)
     return {
-        output.name: read_tensor("y", content, output.datatype, tuple(output.shape))
+        output.name: read_tensor(TensorSpec("y", output.datatype, ()), content, tuple(output.shape))
         for output, content in zip(answer.outputs, answer.raw_output_contents, strict=True)
     }
 
@@ -231,7 +231,7 @@ def by_tensorflow(model: Model, inputs: Tensors) -> dict[str, np.ndarray]:
             words[:] = [word.decode() for word in proto.string_val]
             found[spec.name] = words.reshape(shape)
         else:
-            found[spec.name] = read_tensor("y", proto.tensor_content, spec.datatype, shape)
+            found[spec.name] = read_tensor(spec, proto.tensor_content, shape)
     return found
 
 
