@@ -23,7 +23,7 @@ Number = Annotated[
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
-            "pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?(/[0-9]+(\.[0-9]+)?)?$",
+            "pattern": "^[-+0-9.eE/]+$",  # the runtime reads it, and says more
             "maxLength": 40,
         }
     ),
@@ -34,20 +34,16 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 
 
 def _items(most: int) -> Any:
-    return Field(
-        min_length=1, max_length=most, json_schema_extra={"x-kubernetes-list-type": "atomic"}
-    )
+    return Field(min_length=1, max_length=most)
 
 
 Names = Annotated[list[Name], _items(_MAX_COLUMNS)]
 Numbers = Annotated[list[Number], _items(_MAX_COLUMNS)]
 
-_OUTPUT: Final = (
-    "output of the model that the step is about. Default: the only one that it can be. Revisioned."
-)
-_COLUMNS: Final = "columns, by name. Required. Revisioned."
-_MEAN: Final = "mean that is subtracted. Required. Revisioned."
-_STD: Final = "std by which it is divided, not 0. Required. Revisioned."
+_OUTPUT: Final = "output of the model that is meant."
+_COLUMNS: Final = "columns, by name."
+_MEAN: Final = "mean to subtract."
+_STD: Final = "std to divide by."
 
 
 def _output() -> str | None:
@@ -62,60 +58,50 @@ class DecodeImage(Block):
         default=None,
         ge=1,
         le=268_435_456,
-        description="maxPixels of all images of a request together. Default 33554432. Revisioned.",
+        description="maxPixels of all images of a request together. Default 33554432.",
     )
 
 
 class Resize(Block):
     """Pixels at another size."""
 
-    width: int | None = Field(
-        default=None, ge=1, le=8192, description="width, together with height. Revisioned."
-    )
-    height: int | None = Field(
-        default=None, ge=1, le=8192, description="height, together with width. Revisioned."
-    )
+    width: int | None = Field(default=None, ge=1, le=8192, description="width.")
+    height: int | None = Field(default=None, ge=1, le=8192, description="height.")
     shortest_side: int | None = Field(
         default=None,
         ge=1,
         le=8192,
-        description="shortestSide keeps the proportion, in place of both. Revisioned.",
+        description="shortestSide, in place of both.",
     )
     method: Literal["Nearest", "Bilinear", "Bicubic"] | None = Field(
-        default=None, description="method, as Pillow has it. Default Bilinear. Revisioned."
+        default=None, description="method, as Pillow has it. Default Bilinear."
     )
 
 
 class CenterCrop(Block):
     """The middle of an image."""
 
-    width: int = Field(ge=1, le=8192, description="width. Required. Revisioned.")
-    height: int = Field(ge=1, le=8192, description="height. Required. Revisioned.")
+    width: int = Field(ge=1, le=8192, description="width.")
+    height: int = Field(ge=1, le=8192, description="height.")
 
 
 class ChannelOrder(Block):
     """The order of the colours."""
 
-    to: Literal["RGB", "BGR"] = Field(
-        description="to RGB or BGR; decoded images are RGB. Required. Revisioned."
-    )
+    to: Literal["RGB", "BGR"] = Field(description="to this order.")
 
 
 class Transpose(Block):
     """Where the channels stand."""
 
-    to: Literal["NCHW", "NHWC"] = Field(
-        description="to NCHW or NHWC; decoded images are NHWC. Required. Revisioned."
-    )
+    to: Literal["NCHW", "NHWC"] = Field(description="to this layout.")
 
 
 class Scale(Block):
     """A factor and an offset."""
 
-    factor: Number = Field(description="factor, such as 1/255. Required. Revisioned.")
-    offset: Number | None = Field(
-        default=None, description="offset, added afterwards. Default 0. Revisioned."
-    )
+    factor: Number = Field(description="factor, such as 1/255.")
+    offset: Number | None = Field(default=None, description="offset, added afterwards. Default 0.")
 
 
 class Normalize(Block):
@@ -129,16 +115,16 @@ class Cast(Block):
     """Another datatype."""
 
     to: Literal["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"] = Field(
-        description="to this datatype. Required. Revisioned."
+        description="to this datatype."
     )
 
 
 class Feature(Block):
     """One column."""
 
-    name: Name = Field(description="name, by which clients send it. Required. Revisioned.")
+    name: Name = Field(description="name of the input.")
     datatype: Literal["FP32", "INT64", "BYTES"] | None = Field(
-        default=None, description="datatype; BYTES is text. Default FP32. Revisioned."
+        default=None, description="datatype; BYTES is text. Default FP32."
     )
 
 
@@ -146,7 +132,7 @@ class Columns(Block):
     """Named inputs in place of one tensor."""
 
     features: Annotated[list[Feature], _items(_MAX_COLUMNS)] = Field(
-        description="features in the order that the model wants. Required. Revisioned."
+        description="features, in order."
     )
 
 
@@ -154,11 +140,9 @@ class Impute(Block):
     """What stands in for a missing value."""
 
     columns: Names = Field(description=_COLUMNS)
-    value: Number | None = Field(
-        default=None, description="value for columns of numbers. Revisioned."
-    )
+    value: Number | None = Field(default=None, description="value for columns of numbers.")
     text: str | None = Field(
-        default=None, max_length=1024, description="text for columns of texts. Revisioned."
+        default=None, max_length=1024, description="text for columns of texts."
     )
 
 
@@ -166,9 +150,7 @@ class OneHot(Block):
     """A column per category."""
 
     columns: Names = Field(description=_COLUMNS)
-    categories: Annotated[list[Word], _items(_MAX_CATEGORIES)] = Field(
-        description="categories; any other value is 0 in all. Required. Revisioned."
-    )
+    categories: Annotated[list[Word], _items(_MAX_CATEGORIES)] = Field(description="categories.")
 
 
 class Standardize(Block):
@@ -182,9 +164,7 @@ class Standardize(Block):
 class Softmax(Block):
     """Scores become probabilities."""
 
-    axis: int | None = Field(
-        default=None, ge=-16, le=15, description="axis. Default -1. Revisioned."
-    )
+    axis: int | None = Field(default=None, ge=-16, le=15, description="axis. Default -1.")
     output: str | None = _output()
 
 
@@ -197,23 +177,21 @@ class Sigmoid(Block):
 class Argmax(Block):
     """The number of the largest value."""
 
-    axis: int | None = Field(
-        default=None, ge=-16, le=15, description="axis. Default -1. Revisioned."
-    )
+    axis: int | None = Field(default=None, ge=-16, le=15, description="axis. Default -1.")
     output: str | None = _output()
 
 
 class TopK(Block):
     """The largest values and their numbers."""
 
-    k: int = Field(ge=1, le=1000, description="k, how many. Required. Revisioned.")
+    k: int = Field(ge=1, le=1000, description="k, how many.")
     output: str | None = _output()
 
 
 class Threshold(Block):
     """1 where a value is large enough, else 0."""
 
-    value: Number = Field(description="value from which it is 1. Required. Revisioned.")
+    value: Number = Field(description="value from which it is 1.")
     output: str | None = _output()
 
 
@@ -221,13 +199,13 @@ class Labels(Block):
     """Names in place of numbers."""
 
     names: Annotated[list[Annotated[str, Field(max_length=1024)]], _items(_MAX_LABELS)] = Field(
-        description="names of class 0, of class 1 and so on. Required. Revisioned."
+        description="names of the classes, in order."
     )
     top_k: int | None = Field(
         default=None,
         ge=1,
         le=1000,
-        description="topK of the most probable classes. Default 1. Revisioned.",
+        description="topK of the most probable classes. Default 1.",
     )
     output: str | None = _output()
 
