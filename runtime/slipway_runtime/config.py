@@ -275,6 +275,8 @@ class ServingConfig(_Block):
     """Counts up; the wire's `model_version`."""
     digest: Digest | None = None
     """What the supply step resolved; absent only while it is resolving."""
+    source: Annotated[str, Field(max_length=2048, pattern=r"^(oci|hf)://")] | None = None
+    """Where it was found, by a name that does not move; absent where `model.uri` is all we have."""
     model: ModelBlock
     pipeline: Pipeline = Pipeline()
     serving: ServingBlock = ServingBlock()

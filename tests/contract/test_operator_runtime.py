@@ -65,7 +65,8 @@ SPECS: Final = [pytest.param(MINIMAL, id="minimal"), pytest.param(FULL, id="ever
 def revision(spec: dict[str, Any], *, resolved: bool) -> Revision:
     blocks = {k: v for k, v in spec.items() if k in ("model", "serving", "runtime")}
     template = pod_template(OWNER, "0123456789", parsed(spec), DEFAULTS)
-    result = SupplyResult(DIGEST, "ONNX", 1, {}) if resolved else None
+    source = f"oci://registry.example/models/digits@{DIGEST}"
+    result = SupplyResult(DIGEST, "ONNX", 1, {}, source) if resolved else None
     return Revision("0123456789", 3, blocks, template, result)
 
 
@@ -81,6 +82,7 @@ def test_the_runtime_reads_what_the_operator_writes(spec: dict[str, Any], resolv
     read = ServingConfig.model_validate(document)
     assert (read.name, read.revision, read.revision_number) == ("digits", "0123456789", 3)
     assert read.digest == (DIGEST if resolved else None)
+    assert (read.source is not None) == resolved
 
 
 def test_every_field_of_serving_is_known_to_both_halves() -> None:
@@ -147,6 +149,7 @@ def test_the_operator_reads_what_the_supply_step_tells() -> None:
         "format": "ONNX",
         "sizeBytes": 4416,
         "signature": {"inputs": [tensor], "outputs": [tensor], "truncated": True},
+        "source": f"oci://registry.example/models/digits@{DIGEST}",
     }
     jsonschema.validate({"result": result}, TERMINATION)
     read = SupplyResult.parse(result)

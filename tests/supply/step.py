@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -41,10 +42,12 @@ def fetched(
     ca: Path | None = None,
     model: dict[str, Any] | None = None,
     resolve: bool = False,
-    **settings: object,
+    pinned: dict[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Ended:
     """Fetch a model; no secret may stand in anything that the step says or leaves."""
-    document = serving_document(uri)
+    folder.mkdir(exist_ok=True)
+    document = {**serving_document(uri), **(pinned or {})}
     document["model"] |= model or {}
     flags: list[object] = ["--into", folder / "models", "--termination-message", folder / "message"]
     if resolve:
@@ -56,7 +59,7 @@ def fetched(
         document["model"]["caBundle"] = {"configMap": {"name": "ca", "key": "ca.crt"}}
         flags += ["--ca-file", ca]
     begun = monotonic()
-    done = runtime("fetch", *flags, config_json=json.dumps(document), **settings)
+    done = runtime("fetch", *flags, config_json=json.dumps(document), **(settings or {}))
     took_s = monotonic() - begun
     told = (folder / "message").read_text()
     facts = folder / "models" / "model.json"

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.stores.authority import Authority
-from tests.stores.hub_double import HubDouble
+from tests.stores.hub_double import COMMIT, HubDouble
 from tests.stores.minio import Minio
 from tests.stores.relay import relay
 from tests.stores.source import Source
@@ -40,7 +40,7 @@ def test_a_model_is_fetched(tmp_path: Path, source: Source, authority: Authority
         source.uri("good.onnx"),
         secret=source.secret(),
         ca=authority.file,
-        **source.settings(),
+        settings=source.settings(),
     )
     assert done.code == 0, done.log
     assert done.message["result"]["digest"] == DIGEST
@@ -52,7 +52,11 @@ def test_wrong_credentials_are_denied_at_once(
 ) -> None:
     secret = source.wrong_secret()
     done = fetched(
-        tmp_path, source.uri("good.onnx"), secret=secret, ca=authority.file, **source.settings()
+        tmp_path,
+        source.uri("good.onnx"),
+        secret=secret,
+        ca=authority.file,
+        settings=source.settings(),
     )
     assert (done.code, done.reason) == (10, "AccessDenied")
     assert "check the credentials in Secret 'login'" in done.why
@@ -62,7 +66,7 @@ def test_wrong_credentials_are_denied_at_once(
 def test_without_credentials_it_is_denied(
     tmp_path: Path, source: Source, authority: Authority
 ) -> None:
-    done = fetched(tmp_path, source.uri("good.onnx"), ca=authority.file, **source.settings())
+    done = fetched(tmp_path, source.uri("good.onnx"), ca=authority.file, settings=source.settings())
     assert done.reason == ("AccessDenied" if source.is_guarded else "")
 
 
@@ -74,7 +78,7 @@ def test_a_missing_object_is_not_found(
         source.uri("other.onnx"),
         secret=source.secret(),
         ca=authority.file,
-        **source.settings(),
+        settings=source.settings(),
     )
     assert (done.code, done.reason) == (10, "NotFound")
     assert done.took_s < TOLD_WITHIN_S
@@ -89,7 +93,7 @@ def test_c13_another_digest_is_refused(
         secret=source.secret(),
         ca=authority.file,
         model={"digest": WRONG},
-        **source.settings(),
+        settings=source.settings(),
     )
     assert (done.code, done.reason) == (10, "DigestMismatch")
     assert not done.model.exists()
@@ -102,7 +106,7 @@ def test_c14_a_cut_connection_is_taken_up_where_it_broke(
     with relay(source.address, cuts=3, after_bytes=6 * 2**20) as line:
         uri, secret = source.uri("good.onnx", line.port), source.secret(line.port)
         settings = source.settings(line.port)
-        done = fetched(tmp_path, uri, secret=secret, ca=authority.file, **settings)
+        done = fetched(tmp_path, uri, secret=secret, ca=authority.file, settings=settings)
         connections = line.connections
     assert done.code == 0, done.log
     assert done.model.read_bytes() == MODEL
@@ -120,8 +124,7 @@ def test_a_store_that_is_never_whole_is_given_up(
             uri,
             secret=secret,
             ca=authority.file,
-            fetch_attempts=3,
-            **source.settings(line.port),
+            settings={**source.settings(line.port), "fetch_attempts": "3"},
         )
     assert (done.code, done.reason) == (11, "Unavailable")
     assert "failed 3 times in a row" in done.why
@@ -129,7 +132,9 @@ def test_a_store_that_is_never_whole_is_given_up(
 
 
 def test_an_authority_that_nobody_knows_is_named_at_once(tmp_path: Path, source: Source) -> None:
-    done = fetched(tmp_path, source.uri("good.onnx"), secret=source.secret(), **source.settings())
+    done = fetched(
+        tmp_path, source.uri("good.onnx"), secret=source.secret(), settings=source.settings()
+    )
     assert (done.code, done.reason) == (11, "Untrusted")
     assert "model.caBundle" in done.why
     assert done.took_s < TOLD_WITHIN_S
@@ -139,7 +144,11 @@ def test_a_bundle_without_certificates_is_refused(tmp_path: Path, source: Source
     nothing = tmp_path / "ca.crt"
     nothing.write_text("-----BEGIN CERTIFICATE-----\n")
     done = fetched(
-        tmp_path, source.uri("good.onnx"), secret=source.secret(), ca=nothing, **source.settings()
+        tmp_path,
+        source.uri("good.onnx"),
+        secret=source.secret(),
+        ca=nothing,
+        settings=source.settings(),
     )
     assert (done.code, done.reason) == (10, "InvalidConfig")
     assert "model.caBundle" in done.why
@@ -150,7 +159,11 @@ def test_a_secret_without_the_right_keys_is_refused(
 ) -> None:
     incomplete = {"AWS_ACCESS_KEY_ID": "only", "password": "half-a-s3cret"}
     done = fetched(
-        tmp_path, source.uri("good.onnx"), secret=incomplete, ca=authority.file, **source.settings()
+        tmp_path,
+        source.uri("good.onnx"),
+        secret=incomplete,
+        ca=authority.file,
+        settings=source.settings(),
     )
     assert (done.code, done.reason) == (10, "InvalidConfig")
     assert "Secret 'login' has the keys AWS_ACCESS_KEY_ID, password" in done.why
@@ -160,7 +173,7 @@ def test_a_public_bucket_needs_no_key(tmp_path: Path, s3: Minio, authority: Auth
     s3.put("digits%20v1/good.onnx", MODEL, "public")
     endpoint = s3.secret()["AWS_ENDPOINT_URL"]
     uri = "s3://public/digits%20v1/good.onnx"
-    done = fetched(tmp_path, uri, ca=authority.file, s3_endpoint=endpoint)
+    done = fetched(tmp_path, uri, ca=authority.file, settings={"s3_endpoint": endpoint})
     assert done.code == 0, done.log
     assert done.message["result"]["digest"] == DIGEST
 
@@ -181,15 +194,42 @@ def test_a_hub_is_asked_for_one_commit_and_its_token_goes_nowhere_else(
 ) -> None:
     hub.put("onnx/good.onnx", MODEL)
     uri = hub.uri("onnx/good.onnx")
-    done = fetched(tmp_path, uri, secret=hub.secret(), ca=authority.file, **hub.settings())
+    done = fetched(tmp_path, uri, secret=hub.secret(), ca=authority.file, settings=hub.settings())
     assert done.code == 0, done.log
     assert hub.content.tokens_seen == []
+
+
+def test_a_tag_that_moves_leaves_the_pods_their_bytes(
+    tmp_path: Path, sources: dict[str, Source], authority: Authority
+) -> None:
+    """The Job tells the manifest's digest, and pods that start later ask for that."""
+    oci = sources["oci"]
+    oci.put("moving.onnx", MODEL)
+    uri, secret = oci.uri("moving.onnx"), oci.secret()
+    job = fetched(tmp_path / "job", uri, secret=secret, ca=authority.file)
+    oci.put("moving.onnx", b"another model")
+    pinned = {key: job.message["result"][key] for key in ("digest", "source")}
+    pod = fetched(tmp_path / "pod", uri, secret=secret, ca=authority.file, pinned=pinned)
+    assert pod.code == 0, pod.log
+    assert pod.model.read_bytes() == MODEL
+    del pinned["source"]
+    lost = fetched(tmp_path / "lost", uri, secret=secret, ca=authority.file, pinned=pinned)
+    assert (lost.code, lost.reason) == (10, "DigestMismatch")
+
+
+def test_c25_a_branch_is_pinned_to_its_commit(
+    tmp_path: Path, hub: HubDouble, authority: Authority
+) -> None:
+    hub.put("good.onnx", MODEL)
+    uri = hub.uri("good.onnx")
+    done = fetched(tmp_path, uri, secret=hub.secret(), ca=authority.file, settings=hub.settings())
+    assert done.message["result"]["source"] == f"hf://team/digits@{COMMIT}/good.onnx"
 
 
 def test_c25_a_gated_repository_says_so(
     tmp_path: Path, hub: HubDouble, authority: Authority
 ) -> None:
-    done = fetched(tmp_path, hub.uri("m.onnx"), ca=authority.file, **hub.settings())
+    done = fetched(tmp_path, hub.uri("m.onnx"), ca=authority.file, settings=hub.settings())
     assert (done.code, done.reason) == (10, "AccessDenied")
     assert "(GatedRepo)" in done.why
 
@@ -200,7 +240,7 @@ def test_c25_a_pointer_in_place_of_a_file_is_recognised(
     hub.put("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     uri = hub.uri("pointer.onnx")
     done = fetched(
-        tmp_path, uri, secret=hub.secret(), ca=authority.file, resolve=True, **hub.settings()
+        tmp_path, uri, secret=hub.secret(), ca=authority.file, resolve=True, settings=hub.settings()
     )
     assert (done.code, done.reason) == (10, "InvalidModel")
     assert "a Git LFS pointer" in done.why

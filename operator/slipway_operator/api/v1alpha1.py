@@ -144,8 +144,9 @@ class Model(Block):
             "model.uri: expected hf://ORG/REPO[@REVISION]/PATH",
         ),
         rule(
-            "!self.uri.matches('^(s3|gs|pvc|hf)://.*/[.][.]?(/|$)')",
-            "model.uri: no '.' or '..' between slashes: the file is named from its root",
+            "!self.uri.matches('^(s3|gs|pvc|hf)://.*/([.][.]?(/|$)|$)')",
+            "model.uri: names one file, without '.' or '..' between slashes; folders are not"
+            " fetched yet",
         ),
         rule(
             "!has(self.credentials) || !self.uri.matches('^(configmap|pvc)://')",

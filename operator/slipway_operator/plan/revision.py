@@ -32,6 +32,7 @@ HASH_LENGTH: Final = 10
 RENDER_VERSION: Final = 1
 _LIVE_IN_MODEL: Final = "poll"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SOURCE: Final = re.compile(r"(oci|hf)://[!-~]{1,2000}")
 
 
 def revisioned(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +73,8 @@ class SupplyResult:
     format: str
     size_bytes: int
     signature: Mapping[str, Any]
+    source: str = ""
+    """Where the bytes can be had again though `model.uri` came to mean others; empty: nowhere."""
 
     @classmethod
     def parse(cls, raw: Any) -> SupplyResult | None:
@@ -83,7 +86,8 @@ class SupplyResult:
                 "sizeBytes": int(size),
                 **rest,
             } if _DIGEST.fullmatch(digest):
-                return cls(digest, format_, size, _signature(rest.get("signature")))
+                signature = _signature(rest.get("signature"))
+                return cls(digest, format_, size, signature, _source(rest.get("source")))
         return None
 
     def manifest(self) -> Manifest:
@@ -93,7 +97,13 @@ class SupplyResult:
             "format": self.format,
             "sizeBytes": self.size_bytes,
             "signature": dict(self.signature),
+            **({"source": self.source} if self.source else {}),
         }
+
+
+def _source(raw: Any) -> str:
+    """Keep what serving.json may hold: a runtime of the user's own may tell anything."""
+    return raw if isinstance(raw, str) and _SOURCE.fullmatch(raw) else ""
 
 
 def _signature(raw: Any) -> dict[str, Any]:

@@ -25,6 +25,8 @@ def serving_document(owner: Owner, revision: Revision) -> Manifest:
     }
     if revision.result is not None:
         document["digest"] = revision.result.digest
+        if revision.result.source:
+            document["source"] = revision.result.source
     return document | {k: revision.spec[k] for k in _BLOCKS if revision.spec.get(k)}
 
 

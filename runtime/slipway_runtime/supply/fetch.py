@@ -59,8 +59,7 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     model, facts_file = options.into / MODEL_FILE, options.into / FACTS_FILE
     # First: what a failure leaves behind must not describe another model.
     facts_file.unlink(missing_ok=True)
-    size_bytes, digest = _present(model, config.digest) or _fetched(config, options)
-    result = SupplyResult(digest=digest, size_bytes=size_bytes)
+    result = _present(model, config.digest) or _fetched(config, options)
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
     if config.pipeline.has_steps:
@@ -74,38 +73,45 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     return result
 
 
-def _present(model: Path, digest: str | None) -> tuple[int, str] | None:
+def _present(model: Path, digest: str | None) -> SupplyResult | None:
     """A container that starts again finds its model; it is hashed, not believed."""
     if digest is None or not model.is_file() or file_digest(model) != digest:
         return None
     log.info("model is already there", extra={"digest": digest})
-    return model.stat().st_size, digest
+    return SupplyResult(digest=digest, size_bytes=model.stat().st_size)
 
 
-def _fetched(config: ServingConfig, options: SupplyOptions) -> tuple[int, str]:
+def _fetched(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
         log.info("fetching", extra={"uri": redacted(config.model.uri)})
-        _from_source(config.model, writer, options)
+        source = _from_source(config, writer, options)
         check_digest("model.digest", writer.digest, config.model.digest, writer.head)
         check_digest("digest", writer.digest, config.digest, writer.head)
         if not writer.size_bytes:
             raise InvalidModel("model: the file is empty, expected an ONNX model")
         writer.commit(options.into / MODEL_FILE)
         log.info("fetched", extra={"bytes": writer.size_bytes, "digest": writer.digest})
-        return writer.size_bytes, writer.digest
+        return SupplyResult(digest=writer.digest, size_bytes=writer.size_bytes, source=source)
 
 
-def _from_source(model: ModelBlock, writer: ModelWriter, options: SupplyOptions) -> None:
-    scheme = scheme_of(model.uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
-    if scheme == "configmap":
-        return fetch_configmap(model.uri, writer, folder=options.source_folder)
-    if scheme == "pvc":
-        return fetch_claim(model.uri, writer, folder=options.source_folder)
-    if scheme == "file":
-        return fetch_file(model.uri, writer)
-    credentials = _credentials(model, options)
-    with Store(options.patience, _route(model, options)) as store:
-        return fetch_remote(scheme, model.uri, writer, Remote(store, credentials, options.stores))
+def _from_source(config: ServingConfig, writer: ModelWriter, options: SupplyOptions) -> str | None:
+    """Fetch, from the very place that was resolved where one is known; tell such a place."""
+    model = config.model
+    uri = config.source or model.uri
+    scheme = scheme_of(uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
+    match scheme:
+        case "configmap":
+            fetch_configmap(uri, writer, folder=options.source_folder)
+        case "pvc":
+            fetch_claim(uri, writer, folder=options.source_folder)
+        case "file":
+            fetch_file(uri, writer)
+        case _:
+            credentials = _credentials(model, options)
+            with Store(options.patience, _route(model, options)) as store:
+                remote = Remote(store, credentials, options.stores)
+                return fetch_remote(scheme, uri, writer, remote)
+    return None
 
 
 def _credentials(model: ModelBlock, options: SupplyOptions) -> Credentials | None:

@@ -28,8 +28,11 @@ def fetch_hf(
     store: Store,
     credentials: Credentials | None,
     endpoint: str | None,
-) -> None:
+) -> str:
     """Fetch a file of a commit into the writer; a branch or tag is looked up once.
+
+    Returns:
+        The URI by which the same bytes can be had again: a branch moves, a commit does not.
 
     Raises:
         SupplyError: it cannot be had.
@@ -40,6 +43,7 @@ def fetch_hf(
     path = quote(place.path, safe="/")
     url = f"{base}/{place.repository}/resolve/{commit}/{path}"
     fetch_http(url, writer, store, identity=identity)
+    return f"hf://{place.repository}@{commit}/{path}"
 
 
 def _commit(place: HubURI, base: str, store: Store, identity: Identity) -> str:

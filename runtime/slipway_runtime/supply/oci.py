@@ -60,7 +60,7 @@ def fetch_oci(
     insecure: Sequence[str],
     credentials: Credentials | None = None,
     token_hosts: Sequence[str] = (),
-) -> None:
+) -> str:
     """Fetch the model's layer.
 
     Args:
@@ -71,13 +71,17 @@ def fetch_oci(
         credentials: a Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/basic-auth.
         token_hosts: who else may see the credentials, beside the registry.
 
+    Returns:
+        The URI by which the same bytes can be had again: a tag moves, a digest does not.
+
     Raises:
         SupplyError: it cannot be had, or is not what the manifest promises.
     """
     reference = oci_reference(uri)
     is_plain = _is_insecure(reference.host, insecure)
     identity = Puller(reference, store, credentials, is_plain=is_plain, token_hosts=token_hosts)
-    Registry(reference, store, identity, is_plain=is_plain).fetch(writer)
+    manifest = Registry(reference, store, identity, is_plain=is_plain).fetch(writer)
+    return f"oci://{reference.host}/{reference.repository}@{manifest}"
 
 
 class Registry:
@@ -92,9 +96,10 @@ class Registry:
         scheme = "http" if is_plain else "https"
         self._base: Final = f"{scheme}://{reference.host}/v2/{reference.repository}"
 
-    def fetch(self, writer: ModelWriter) -> None:
-        """Find the layer, stream it, and compare it with its descriptor."""
-        layer = chosen_layer(self._manifest(self._reference.wanted, depth=0))
+    def fetch(self, writer: ModelWriter) -> str:
+        """Find the layer, stream it, compare it with its descriptor; tell the manifest's digest."""
+        manifest, found = self._manifest(self._reference.wanted, depth=0)
+        layer = chosen_layer(manifest)
         digest = _digest(layer)
         size = layer.get("size")
         if isinstance(size, int):
@@ -102,8 +107,9 @@ class Registry:
         url = f"{self._base}/blobs/{digest}"
         fetch_http(url, writer, self._store, identity=self._identity)
         check_digest("model.uri: layer", writer.digest, digest, writer.head)
+        return found
 
-    def _manifest(self, wanted: str, depth: int) -> Mapping[str, Any]:
+    def _manifest(self, wanted: str, depth: int) -> tuple[Mapping[str, Any], str]:
         url = f"{self._base}/manifests/{wanted}"
         raw, media_type = self._store.patiently(url, lambda: self._document(url))
         found = f"sha256:{hashlib.sha256(raw).hexdigest()}"
@@ -115,7 +121,7 @@ class Registry:
                     "model.uri: an index of indexes, expected a manifest or an index of manifests"
                 )
             return self._manifest(_digest(_chosen_manifest(manifest)), depth + 1)
-        return manifest
+        return manifest, found
 
     def _document(self, url: str) -> tuple[bytes, str]:
         with self._store.get(url, self._headers(url)) as response:

@@ -36,15 +36,18 @@ class Remote:
     known: Stores
 
 
-def fetch_remote(scheme: str, uri: str, writer: ModelWriter, remote: Remote) -> None:
+def fetch_remote(scheme: str, uri: str, writer: ModelWriter, remote: Remote) -> str | None:
     """Fetch a model from behind a network into the writer.
+
+    Returns:
+        The URI by which the same bytes can be had again, where the store has one.
 
     Raises:
         SupplyError: it cannot be had.
     """
     match scheme:
         case "oci":
-            fetch_oci(
+            return fetch_oci(
                 uri,
                 writer,
                 remote.http,
@@ -60,7 +63,8 @@ def fetch_remote(scheme: str, uri: str, writer: ModelWriter, remote: Remote) -> 
             url, identity = gs_source(*found)
             fetch_http(url, writer, remote.http, identity=identity)
         case "hf":
-            fetch_hf(uri, writer, remote.http, remote.credentials, remote.known.hf_endpoint)
+            return fetch_hf(uri, writer, remote.http, remote.credentials, remote.known.hf_endpoint)
         case _:
             identity = http_identity(remote.credentials)
             fetch_http(uri, writer, remote.http, identity=identity)
+    return None

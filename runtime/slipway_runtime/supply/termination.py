@@ -70,6 +70,8 @@ class SupplyResult(_Message):
     size_bytes: int = Field(ge=1)
     signature: SignatureSummary | None = None
     """Only the resolving Job looks into the model."""
+    source: Annotated[str, Field(max_length=2048)] | None = None
+    """URI by which the same bytes can be had again, where `model.uri` may come to mean others."""
     framework: str | None = None
     """Name of the program that exported the model, in its own words."""
 

@@ -117,8 +117,8 @@ def object_uri(uri: str) -> ObjectURI:
     key = unquote(path)
     if not _BUCKET.fullmatch(bucket) or not key or re.search(r"[?#]", path) or _has_steps(key):
         raise InvalidConfig(
-            f"model.uri: got {redacted(uri)!r}, expected {scheme}://BUCKET/KEY without '.' or '..' "
-            "between slashes; write ? # and % in a key as %3F %23 and %25"
+            f"model.uri: got {redacted(uri)!r}, expected {scheme}://BUCKET/KEY of one file, "
+            "without '.' or '..' between slashes; write ? # and % in a key as %3F %23 and %25"
         )
     return ObjectURI(bucket, key)
 
@@ -142,8 +142,8 @@ def claim_path(uri: str) -> tuple[str, str]:
         or _has_steps(path)
     ):
         raise InvalidConfig(
-            f"model.uri: got {redacted(uri)!r}, expected pvc://CLAIM/PATH without '.' or '..' "
-            "between slashes"
+            f"model.uri: got {redacted(uri)!r}, expected pvc://CLAIM/PATH of one file, without "
+            "'.' or '..' between slashes"
         )
     return claim, path
 
@@ -174,7 +174,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _has_steps(path: str) -> bool:
-    return bool({".", ".."} & set(path.split("/")))
+    """Whether a path has steps that a client would resolve, or is a folder's."""
+    return path.endswith("/") or bool({".", ".."} & set(path.split("/")))
 
 
 def file_path(uri: str) -> str:

@@ -189,7 +189,7 @@ def test_a_registry_that_talks_nonsense_may_pass(tmp_path: Path, store_double: S
 def test_a_manifest_that_never_ends_is_refused(tmp_path: Path, store_double: StoreDouble) -> None:
     uri = publish(store_double, manifest(layer()))
     store_double.answers["/v2/m/d/manifests/1"] = [says(200, bytes(5 * 2**20))]
-    assert "a manifest is above" in refused(Unsupported, tmp_path, uri)
+    assert "a document of the store is above" in refused(Unsupported, tmp_path, uri)
 
 
 def guarded(store: StoreDouble, path: str, then: Answer) -> Answer:

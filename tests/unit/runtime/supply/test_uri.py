@@ -7,6 +7,7 @@ from slipway_runtime.supply.uri import (
     LAPTOP_SCHEMES,
     OCIReference,
     configmap_key,
+    hub_uri,
     oci_reference,
     redacted,
     scheme_of,
@@ -87,3 +88,21 @@ def test_what_is_no_configmap_key_is_refused(uri: str) -> None:
 )
 def test_secrets_are_taken_out_of_urls(url: str, expected: str) -> None:
     assert redacted(url) == expected
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        pytest.param("hf://digits/model.onnx", id="no repository"),
+        pytest.param("hf://team/digits", id="no path"),
+        pytest.param("hf://team/digits@/model.onnx", id="an empty revision"),
+        pytest.param("hf://team/digits@a@b/model.onnx", id="two revisions"),
+        pytest.param("hf://../digits/model.onnx", id="a step up"),
+        pytest.param("hf://team/digits/a/%2e%2e/model.onnx", id="a step up in disguise"),
+        pytest.param("hf://team/digits/onnx/", id="a folder"),
+        pytest.param("hf://team/digits/model.onnx?download=true", id="a query"),
+    ],
+)
+def test_what_is_no_file_of_a_hub_is_refused(uri: str) -> None:
+    with pytest.raises(InvalidConfig, match="expected hf://ORG/REPO"):
+        hub_uri(uri)
