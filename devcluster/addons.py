@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from devcluster.cache import file_lock, folder, keep_newest
-from devcluster.go import installed, module_files, pause_binary, pypi_program
+from devcluster.go import built_whole, installed, module_files, pause_binary, pypi_program
 from devcluster.kube import KubeClient, condition_is
 from devcluster.progress import say, step, wait_until
 from devcluster.runtime import ContainerRuntime
@@ -14,6 +14,7 @@ from devcluster.scratch_image import write_scratch_image
 from devcluster.versions import versions
 
 MANIFESTS: Final = Path(__file__).with_name("manifests")
+KEDA: Final = "github.com/kedacore/keda/v2"
 METRICS_SERVICE: Final = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 
 
@@ -94,6 +95,16 @@ def helm_program() -> Path:
 def kwok_program() -> Path:
     """KWOK, which plays nodes and pods by the thousand; built when missing."""
     return installed("kwok", "sigs.k8s.io/kwok/cmd/kwok", versions().kwok)
+
+
+def keda_program() -> Path:
+    """KEDA's operator, which scales to zero and back by what triggers say; built when missing."""
+    return built_whole("keda", KEDA, versions().keda, "./cmd/operator")
+
+
+def keda_crds() -> dict[str, str]:
+    """The kinds of KEDA, by file."""
+    return module_files(KEDA, versions().keda, "config/crd/bases")
 
 
 def crd_name(file: str) -> str:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Final, Literal
@@ -151,12 +152,48 @@ def installed(program: str, package: str, version: str) -> Path:
     return path
 
 
+def built_whole(program: str, module: str, version: str, package: str) -> Path:
+    """A Go program of a module that replaces others of its own, which `go install` refuses.
+
+    Args:
+        program: its name in the cache.
+        module: fetched and verified by `go`.
+        version: of the module.
+        package: of the program, relative to the module.
+    """
+    go = go_command()
+    path = folder("bin") / f"{program}-{version}-{_go_key(go)}" / program
+    with file_lock("build"):
+        if not path.exists():
+            with tempfile.TemporaryDirectory() as copy:
+                # A build writes into go.mod's folder, and that of the module cache is read-only.
+                shutil.copytree(_fetched(module, version)["Dir"], copy, dirs_exist_ok=True,
+                                copy_function=shutil.copyfile)  # fmt: skip
+                run_long(
+                    f"building {program} {version} (a quarter of an hour on two cores, once)",
+                    [go, "build", "-v", "-trimpath", "-ldflags=-s -w", "-o", str(path), package],
+                    env=build_environment(go),
+                    cwd=Path(copy),
+                    timeout_s=BUILD_TIMEOUT_S,
+                )
+    return path
+
+
 def module_files(module: str, version: str, below: str) -> dict[str, str]:
     """Text files of a module below one of its folders, by name, fetched and verified by `go`.
 
     They come out of the module's archive: a module that asks for a newer Go than there is can be
     read all the same, only not built.
     """
+    told = _fetched(module, version)
+    prefix = f"{module}@{version}/{below}/"
+    with zipfile.ZipFile(told["Zip"]) as archive:
+        names = [name for name in archive.namelist() if name.startswith(prefix)]
+        return {name.removeprefix(prefix): archive.read(name).decode() for name in sorted(names)}
+
+
+def _fetched(module: str, version: str) -> dict[str, str]:
+    """Where a module lies: `Dir` its files, `Zip` its archive."""
     go = go_command()
     answer = subprocess.run(
         [go, "mod", "download", "-json", f"{module}@{version}"],
@@ -170,10 +207,7 @@ def module_files(module: str, version: str, below: str) -> dict[str, str]:
     told = json.loads(answer.stdout or "{}")
     if "Sum" not in told or "Zip" not in told:
         raise DevclusterError(f"{module}@{version}: {told.get('Error') or answer.stderr.strip()}")
-    prefix = f"{module}@{version}/{below}/"
-    with zipfile.ZipFile(told["Zip"]) as archive:
-        names = [name for name in archive.namelist() if name.startswith(prefix)]
-        return {name.removeprefix(prefix): archive.read(name).decode() for name in sorted(names)}
+    return dict(told)
 
 
 def _built_from_controlplane(program: str, package: str, ldflags: str, effort: str) -> Path:

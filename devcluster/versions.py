@@ -22,6 +22,7 @@ class Versions:
     gateway_api: str
     helm: str
     kwok: str
+    keda: str
     traefik: str
     h2spec: str
     minio: str
@@ -43,6 +44,7 @@ def versions() -> Versions:
         gateway_api=raw["addons"]["gateway_api"],
         helm=raw["addons"]["helm"],
         kwok=raw["addons"]["kwok"],
+        keda=raw["addons"]["keda"],
         traefik=raw["addons"]["traefik"],
         h2spec=raw["tests"]["h2spec"],
         minio=raw["tests"]["minio"],

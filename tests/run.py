@@ -21,14 +21,15 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLUSTER: Final = "test"
+KEDA: Final = "tests/cluster/test_keda.py"
 PYTEST: Final = {
     "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
     "cluster": ["tests/cluster", "-m", "not long"],
     "e2e": ["tests/e2e", "--ignore=tests/e2e/long"],
     "clients": ["tests/clients"],
     "supply": ["-s", "tests/supply", "tests/e2e/long/test_sources.py"],
-    "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py"],
-    "faults": ["tests/cluster", "-m", "long"],
+    "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
+    "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
