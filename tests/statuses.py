@@ -7,6 +7,7 @@ are tried on those files.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -290,6 +291,11 @@ def written(mdep: Manifest) -> str:
 
 
 def recorded(name: str) -> Manifest:
-    """Read what is kept of a situation."""
-    found: Manifest = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    """Read what is kept of a situation; whoever asks gets a copy of their own."""
+    found: Manifest = json.loads(_kept(name))
     return found
+
+
+@functools.cache
+def _kept(name: str) -> str:
+    return json.dumps(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))

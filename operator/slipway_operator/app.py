@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -94,6 +94,7 @@ def build(settings: Settings, connection: Connection) -> App:
     elector = Elector(
         kube, settings.lease_namespace, settings.lease_name, settings.identity, times, metrics.leads
     )
+    metrics.rollouts.source = lambda: _all_models(cache) if elector.is_leading else ()
     recorder = EventRecorder(kube, settings.identity)
     resync = Resync(cache, queue, kube, settings.watch_namespaces, metrics.drifted)
     defaults = RuntimeDefaults(
@@ -114,13 +115,18 @@ def build(settings: Settings, connection: Connection) -> App:
     )  # fmt: skip
 
 
+def _all_models(cache: Cache) -> Iterator[dict[str, Any]]:
+    found = map(cache.model_deployment, cache.model_deployments())
+    return (mdep for mdep in found if mdep is not None)
+
+
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM."""
     connection = await connect()
     app = build(settings, connection)
     _spare_the_collector()
     synced = asyncio.Event()
-    runner = await _serve_health(app, synced)
+    runners = [await _serve_health(app, synced)]
     tasks = [asyncio.create_task(app.recorder.run())]
     workers: list[Task] = []
     try:
@@ -140,7 +146,7 @@ async def run(settings: Settings) -> None:
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app), (*tasks, *workers))
     finally:
-        await _end(app, tasks, workers, runner)
+        await _end(app, tasks, workers, runners)
 
 
 def _spare_the_collector() -> None:
@@ -224,7 +230,7 @@ async def _end(
     app: App,
     tasks: list[Task],
     workers: list[Task],
-    runner: web.AppRunner,
+    runners: list[web.AppRunner],
 ) -> None:
     """Let workers finish their key, give the Lease up, close."""
     try:
@@ -237,7 +243,8 @@ async def _end(
         task.cancel()
     await asyncio.gather(*workers, *tasks, return_exceptions=True)
     await app.elector.release()
-    await runner.cleanup()
+    for runner in runners:
+        await runner.cleanup()
     await app.scraper.close()
     await app.client.close()
     await app.kube.close()

@@ -105,6 +105,10 @@ class Cache:
         """All ModelDeployments."""
         return list(self._models)
 
+    def model_deployment(self, key: ObjectKey) -> Manifest | None:
+        """Read a ModelDeployment."""
+        return self.get(CacheKey(MODEL_DEPLOYMENT.kind, *key))
+
     def with_objective(self) -> list[ObjectKey]:
         """The ModelDeployments that have a latency objective."""
         return list(self._metered)

@@ -9,6 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from slipway_operator.telemetry.rollouts import Rollouts
+
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -56,6 +58,8 @@ class Metrics:
             "slipway_leader", "1 while this process holds the Lease.", registry=registry
         )
         self._objects = Gauge("slipway_cached_objects", "Objects in the cache.", registry=registry)
+        self.rollouts = Rollouts()
+        registry.register(self.rollouts)
 
     def reconciled(self, result: str, seconds: float) -> None:
         """Count a reconcile."""
