@@ -5,6 +5,10 @@ Two questions are asked at once, each by an e-process over the whole rollout:
 - is the candidate's rate more than `1 + margin` times the stable's?  (Fail, false with alpha)
 - is it less than `1 + detect` times, or below the floor?             (Pass, false with beta)
 
+Bad requests come in bursts, and one that hits a single revision looks like a bad revision: so what
+an interval can say against a candidate is bounded, and then divided by how much the stable one's
+bad requests burst (`dispersion.py`). Both keep the promise of alpha for independent requests.
+
 A Fail needs a rate above the floor, too: nobody goes back for 3 errors in a million. A Pass needs
 `min_requests`, a Fail does not: a model that fails at once is sent back at once. Where the stable
 revision has no traffic any more (after the cut), the candidate is held to the rate that the stable
@@ -36,6 +40,14 @@ _BETTER: Final = (0.15, 0.3, 0.5, 0.8, 1.2, 1.8, 2.5)
 """Logarithms of ratios below the one to detect that are bet on."""
 _BELOW: Final = (0.7, 1.5, 3.0)
 """Logarithms of rates below the floor that are bet on: a half, a fifth and a twentieth of it."""
+_LARGEST_GAIN: Final = 3.0
+"""Most that an interval can speak against a candidate: no burst sends it back alone.
+
+A smaller gain is still a fair one. Three intervals are enough for a Fail at the usual alpha, since
+3 * 3 > ln(200) + ln(16), the latter because half of the money is spread over eight bets.
+"""
+_NO_BURST: Final = 0.3
+"""Share of bad requests from which an interval speaks for itself: bursts seldom are that large."""
 _LARGEST_RATE: Final = 0.999
 _QUANTILE: Final = 2.33
 """Of the normal distribution at 99 %."""
@@ -88,7 +100,8 @@ class Rates:
         """Take an interval in, in which both revisions had requests or could have had them."""
         margin, detect = math.log1p(criteria.margin), math.log1p(criteria.detect)
         phi = self.dispersion.phi  # from the time before: else the evidence would choose its weight
-        worse = [ratio_gain(seen, margin + d, margin) / phi for d in _WORSE]
+        most = _most(seen.candidate)
+        worse = [min(most, ratio_gain(seen, margin + d, margin)) / phi for d in _WORSE]
         better = [ratio_gain(seen, detect - d, detect) / phi for d in _BETTER]
         return Rates(
             self.worse.grown(worse),
@@ -104,7 +117,8 @@ class Rates:
         limit = min(_LARGEST_RATE, _at_most(self.stable) * (1 + criteria.margin))
         phi = self.dispersion.phi
         rates = [min(_LARGEST_RATE, limit * math.exp(d)) for d in _WORSE]
-        worse = [share_gain(seen, rate, limit) / phi for rate in rates]
+        most = _most(seen)
+        worse = [min(most, share_gain(seen, rate, limit)) / phi for rate in rates]
         below = _below_gains(seen, criteria.floor, phi)
         return replace(
             self,
@@ -162,6 +176,10 @@ def _below_gains(seen: Tally, floor: float, phi: float) -> list[float]:
     if not floor:
         return [0.0] * len(_BELOW)
     return [share_gain(seen, floor * math.exp(-d), floor) / phi for d in _BELOW]
+
+
+def _most(candidate: Tally) -> float:
+    return math.inf if candidate.rate >= _NO_BURST else _LARGEST_GAIN
 
 
 def _at_most(seen: Tally) -> float:

@@ -91,7 +91,7 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
         ),
         pytest.param(
             serving_document(model={"uri": "oci://a/b", "allowPickle": True}),
-            "model.allowPickle: unknown key, expected one of uri, digest, format, version",
+            "model.allowPickle: unknown key, expected one of uri, digest, format, version, samples",
             id="a field of a later release",
         ),
         pytest.param(

@@ -42,29 +42,40 @@ class Trials:
 
 
 def trials(
-    truth: Truth, criteria: Criteria, *, runs: int, minutes: int = 30, seed: int = 1
+    truth: Truth,
+    criteria: Criteria,
+    *,
+    runs: int,
+    minutes: int = 30,
+    seed: int = 1,
+    interval_s: int = INTERVAL_S,
 ) -> Trials:
     """Roll out again and again."""
     chance = np.random.default_rng(seed)
-    ends = [_rollout(truth, criteria, chance, minutes) for _ in range(runs)]
+    intervals = minutes * 60 // interval_s
+    ends = [_rollout(truth, criteria, chance, intervals, interval_s) for _ in range(runs)]
     times = [fail for fail, _ in ends if fail is not None]
     passes = [1 for _, is_passed in ends if is_passed]
     return Trials(
         len(times) / runs,
         len(passes) / runs,
-        median(times) * INTERVAL_S if times else float("inf"),
+        median(times) * interval_s if times else float("inf"),
     )
 
 
 def _rollout(
-    truth: Truth, criteria: Criteria, chance: np.random.Generator, minutes: int
+    truth: Truth,
+    criteria: Criteria,
+    chance: np.random.Generator,
+    intervals: int,
+    interval_s: int,
 ) -> tuple[int | None, bool]:
     """Tell in which interval it failed, and whether it had passed by then."""
     known, is_passed = Rates(), False
     for _ in range(_BEFORE):
-        known = known.warmed(_interval(truth, chance).stable)
-    for number in range(1, minutes * 60 // INTERVAL_S + 1):
-        known = known.grown(_interval(truth, chance), criteria)
+        known = known.warmed(_interval(truth, chance, interval_s).stable)
+    for number in range(1, intervals + 1):
+        known = known.grown(_interval(truth, chance, interval_s), criteria)
         match judged((known,), criteria)[0]:
             case Verdict.FAIL:
                 return number, is_passed
@@ -73,8 +84,8 @@ def _rollout(
     return None, is_passed
 
 
-def _interval(truth: Truth, chance: np.random.Generator) -> Interval:
-    requests = int(truth.rate * INTERVAL_S)
+def _interval(truth: Truth, chance: np.random.Generator, interval_s: int) -> Interval:
+    requests = int(truth.rate * interval_s)
     candidate = int(chance.binomial(requests, truth.weight))
     shared, first, second = (
         _factor(chance, noise) for noise in (truth.shared_noise, truth.own_noise, truth.own_noise)
