@@ -121,6 +121,11 @@ bench-operator: $(STAMP) ## Measure the operator with OBJECTS=1000 ModelDeployme
 	@$(PY) -m devcluster packages
 	@$(PY) -m benchmarks.operator --objects $(OBJECTS)
 
+.PHONY: bench-rollout
+bench-rollout: $(STAMP) ## Roll good and bad versions out under load: who is harmed, for how long?
+	@$(PY) -m devcluster packages
+	@$(PY) -m benchmarks.rollout
+
 .PHONY: bench-soak
 bench-soak: $(STAMP) ## Load a server with everything for ten minutes: does it keep what it gets?
 	@$(PY) -m benchmarks.soak
@@ -144,6 +149,7 @@ docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) docs/generate.py
 	@$(PY) -m benchmarks.runtime.page
 	@$(PY) -m benchmarks.operator.page
+	@$(PY) -m benchmarks.rollout.page
 
 .PHONY: proto
 proto: $(STAMP) ## Write the messages of the gRPC wires from their .proto files

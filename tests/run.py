@@ -109,6 +109,7 @@ def static() -> None:
     run(python("docs/generate.py", "--check"))
     run(python("-m", "benchmarks.runtime.page", "--check"))
     run(python("-m", "benchmarks.operator.page", "--check"))
+    run(python("-m", "benchmarks.rollout.page", "--check"))
 
 
 def cluster_up() -> None:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from benchmarks.operator.__main__ import parser as operator_benchmark_parser
+from benchmarks.rollout.__main__ import parser as rollout_benchmark_parser
 from benchmarks.runtime.__main__ import parser as benchmark_parser
 from devcluster.__main__ import parser as devcluster_parser
 from slipway_operator.api import v1alpha1
@@ -97,6 +98,8 @@ def _python(words: Sequence[str], saved: set[str]) -> Iterator[str]:
             yield from _parsed(benchmark_parser().parse_args, rest)
         case ["-m", "benchmarks.operator", *rest]:
             yield from _parsed(operator_benchmark_parser().parse_args, rest)
+        case ["-m", "benchmarks.rollout", *rest]:
+            yield from _parsed(rollout_benchmark_parser().parse_args, rest)
         case ["-m", "pytest", *rest]:
             for word in rest:
                 if not word.startswith("-"):

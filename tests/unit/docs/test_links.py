@@ -82,7 +82,8 @@ def test_every_path_that_is_named_exists(page: Path) -> None:
 
 def test_every_decision_has_its_four_parts_and_its_number() -> None:
     pages = sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))
-    assert [page.name[:4] for page in pages] == [f"{n:04}" for n in range(1, len(pages) + 1)]
+    # Numbers are handed out before pages are written, so there may be gaps for a while.
+    assert len({page.name[:4] for page in pages}) == len(pages)
     for page in pages:
         text = page.read_text()
         assert text.startswith(f"# {page.name[:4]} "), page.name

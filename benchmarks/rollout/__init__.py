@@ -1,0 +1,1 @@
+"""Rollouts under load: what clients see while versions come, fail and go."""
