@@ -1,4 +1,4 @@
-"""`python -m demo up|down`: the whole story from nothing to a second version under traffic."""
+"""`python -m demo up|down`: the whole story, from nothing to canaries under traffic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from demo import target
+from demo import canary, target
 from demo.kubernetes import NAMESPACE, SYSTEM, Kubernetes, post
 from demo.model import HeldOut, train
 from demo.picture import gallery
@@ -23,6 +23,9 @@ from demo.target import DemoFailed, Target
 _SHOWN: Final = 5
 _BATCH: Final = 50
 _TRAFFIC_S: Final = 90
+_CLIENT_S: Final = 900
+_ASKED: Final = 40
+"""Digits that the client asks for in turn."""
 _SETTLE_S: Final = 4
 _READY: Final = ["wait", "--for=condition=Ready", "mdep/digits", "--timeout=180s"]
 _CLIENT: Final = "digits-client"
@@ -60,6 +63,7 @@ def up(chosen: Target) -> None:
     held_out = _publish(kubernetes)
     _serve(kubernetes, held_out)
     _second_version(kubernetes, held_out, images["runtime"])
+    _canaries(kubernetes)
     _close(kubernetes, chosen, time.monotonic() - start)
 
 
@@ -80,15 +84,16 @@ def _prepare(chosen: Target) -> tuple[Kubernetes, dict[str, str]]:
 
 
 def _publish(kubernetes: Kubernetes) -> HeldOut:
-    title(4, "Train two versions of a digit classifier and publish them")
+    title(4, "Train versions of a digit classifier and publish them")
     with progress("training on scikit-learn's 1,797 scanned digits"):
         first, second, held_out = train()
+        versions = {"v1": first, "v2": second, **canary.models(second, held_out.pixels)}
     manifest = kubernetes.run(
         "create", "namespace", NAMESPACE, "--dry-run=client", "-o", "yaml", show=False
     )
     kubernetes.run("apply", "-f", "-", text=manifest, show=False)
     with tempfile.TemporaryDirectory() as folder:
-        for version, model in (("v1", first), ("v2", second)):
+        for version, model in versions.items():
             file = Path(folder) / version / "model.onnx"
             file.parent.mkdir()
             file.write_bytes(model)
@@ -154,7 +159,6 @@ def _second_version(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> No
     taken = before.get("version v2", 0)
     after = _follow(lines, lambda total: total.get("version v2", 0) >= taken + 200)
     lines.close()
-    kubernetes.run("delete", "pod", _CLIENT, "-n", NAMESPACE, "--wait=false", show=False)
     say(kubernetes.run("get", "mdep", "-n", NAMESPACE).rstrip())
     answers = ", ".join(f"{n:,} by {k}" for k, n in sorted(after.items()) if "version" in k)
     say(f"\n   {after['sent']:,} requests: {answers}")
@@ -164,13 +168,28 @@ def _second_version(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> No
     _judge(kubernetes, held_out)
 
 
+def _canaries(kubernetes: Kubernetes) -> None:
+    title(8, "Roll out three more versions as canaries, while the client goes on")
+    courses = [canary.roll_out(kubernetes, version) for version in canary.CANARIES]
+    lines = kubernetes.logs(_CLIENT)
+    sent = _follow(lines, lambda _: True)["sent"]
+    counted = _follow(lines, lambda total: total["sent"] >= sent + 100)
+    lines.close()
+    kubernetes.run("delete", "pod", _CLIENT, "-n", NAMESPACE, "--wait=false", show=False)
+    say(f"\n{canary.table(courses, counted)}")
+    say(f"\n   {counted['sent']:,} requests; lost on the way: {canary.lost(counted)}")
+    if canary.lost(counted):
+        raise DemoFailed(f"requests failed that no bad version had answered: {counted}")
+
+
 def _start_client(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> None:
     source = Path(__file__).with_name("client.py")
     kubernetes.run(
         "delete", "pod", _CLIENT, "-n", NAMESPACE, "--ignore-not-found", "--wait", show=False
     )
     _configmap(kubernetes, _CLIENT, source)
-    pod = _client_pod(image, json.dumps(_request(held_out.pixels[:1])))
+    pixels = held_out.pixels[:_ASKED]
+    pod = _client_pod(image, json.dumps([_request(p[None]) for p in pixels]))
     kubernetes.run("apply", "-f", "-", text=json.dumps(pod), show=False)
     ready = f"pod/{_CLIENT}"
     kubernetes.run(
@@ -178,11 +197,11 @@ def _start_client(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> None
     )
 
 
-def _client_pod(image: str, body: str) -> dict[str, Any]:
+def _client_pod(image: str, bodies: str) -> dict[str, Any]:
     environment = {
         "MODEL_URL": f"http://digits.{NAMESPACE}.svc/v2/models/digits/infer",
-        "REQUEST_BODY": body,
-        "SECONDS": str(_TRAFFIC_S * 3),
+        "REQUEST_BODIES": bodies,
+        "SECONDS": str(_CLIENT_S),
     }
     container = {
         "name": "client",

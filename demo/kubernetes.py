@@ -88,8 +88,8 @@ class Kubernetes:
             process.wait(timeout=10)
 
     def logs(self, pod: str) -> Generator[str, None, None]:
-        """Follow a pod's log line by line."""
-        follow = [self.kubectl, "logs", "-f", "-n", NAMESPACE, pod]
+        """Follow a pod's log line by line, from the last one on."""
+        follow = [self.kubectl, "logs", "-f", "--tail=1", "-n", NAMESPACE, pod]
         with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield from process.stdout or ()

@@ -35,15 +35,26 @@ def train() -> tuple[bytes, bytes, HeldOut]:
     """
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.astype(np.float32)
-    train_x, test_x, train_y, test_y = train_test_split(
-        pixels, labels, test_size=0.25, random_state=0, stratify=labels
-    )
+    train_x, test_x, train_y, test_y = _split(pixels, labels)
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     vectors = make_pipeline(StandardScaler(), SVC(C=10, random_state=0))
     linear.fit(train_x, train_y)
     vectors.fit(train_x, train_y)
     held_out = HeldOut(test_x, test_y.astype(np.int64))
     return _export(linear, train_x), _export(vectors, train_x), held_out
+
+
+def retrain() -> bytes:
+    """Train the support vector machine once more, with softer margins: a third good version."""
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = pixels.astype(np.float32)
+    train_x, _, train_y, _ = _split(pixels, labels)
+    vectors = make_pipeline(StandardScaler(), SVC(C=3, random_state=0))
+    return _export(vectors.fit(train_x, train_y), train_x)
+
+
+def _split(pixels: Pixels, labels: Any) -> Any:
+    return train_test_split(pixels, labels, test_size=0.25, random_state=0, stratify=labels)
 
 
 def _export(model: Any, sample: Pixels) -> bytes:

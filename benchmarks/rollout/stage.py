@@ -134,6 +134,7 @@ GATEWAY: Final[dict[str, Any]] = {
     "parentRefs": [{"name": "public"}],
     "hostnames": ["m.example.com"],
 }
+_ENTRY_PORT: Final = 8000
 
 
 @contextmanager
@@ -141,6 +142,8 @@ def staged(cluster: Cluster, models: Models, mode: Mode, folder: Path) -> Iterat
     """Serve the first version, and let clients ask until the block ends."""
     for version, build in VERSIONS.items():
         models.publish(version, build())
+    if mode is Mode.GATEWAY:
+        _open_gateway(models)
     apply(models, mode, _FIRST, {"watch": "0s"})
     models.until("Ready", NAME, timeout_s=120)
     raw = folder / f"{mode}.jsonl"
@@ -153,10 +156,23 @@ def staged(cluster: Cluster, models: Models, mode: Mode, folder: Path) -> Iterat
         observer.end()
 
 
+def _open_gateway(models: Models) -> None:
+    """Make the Gateway that routes attach to, on the port of Traefik's entry point."""
+    listener = {"name": "http", "protocol": "HTTP", "port": _ENTRY_PORT}
+    gateway = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": GATEWAY["parentRefs"][0]["name"]},
+        "spec": {"gatewayClassName": "traefik", "listeners": [listener]},
+    }
+    path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{models.namespace}/gateways"
+    models.api.send("POST", path, json=gateway)
+
+
 def plan(cluster: Cluster, models: Models, mode: Mode) -> Plan:
     """Where the clients of a mode ask."""
     if mode is Mode.GATEWAY:
-        entry = f"{cluster.node_ip}:8000"
+        entry = f"{cluster.node_ip}:{_ENTRY_PORT}"
         return Plan(NAME, f"http://{entry}", entry, GATEWAY["hostnames"][0], RATES)
     service = models.api.get("Service", models.namespace, NAME)
     assert service is not None  # noqa: S101 - it is Ready

@@ -26,7 +26,7 @@ class Traffic:
             models.publish(_POD, source.read(), "client.py")
         environment = {
             "MODEL_URL": f"http://{name}.{models.namespace}.svc/v2/models/{name}/infer",
-            "REQUEST_BODY": json.dumps(body),
+            "REQUEST_BODIES": json.dumps([body]),
             "SECONDS": "600",
         }
         models.run_pod(_POD, image, [_PYTHON, "/files/client.py"], _POD, environment)
