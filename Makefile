@@ -62,7 +62,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test hunt test-supply test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
+test-all: test hunt test-ui test-supply test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
 
 .PHONY: test-supply
 test-supply: $(STAMP) ## Fetch models from real stores, which are built once (minutes)
@@ -83,6 +83,10 @@ unit: $(STAMP) ## Run the tests that need no cluster
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## Run the tests against a real API server
 	@$(PY) -m tests.run cluster
+
+.PHONY: test-ui
+test-ui: $(STAMP) ## Look at the operator's page with a real browser, without a window
+	@$(PY) -m tests.run ui
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## Kill the operator at every write, and let the API server fail in every way

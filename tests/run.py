@@ -30,6 +30,7 @@ PYTEST: Final = {
     "supply": ["-s", "tests/supply", "tests/e2e/long/test_sources.py"],
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
     "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],
+    "ui": ["tests/ui"],
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
@@ -50,6 +51,8 @@ _STORES: Final = ["docker-registry", "curl", "openssl"]
 """Debian packages of the real model stores that tests fetch from."""
 _CLOCKS: Final = ["libfaketime"]
 """Debian packages that give a process a wrong clock."""
+_BROWSER: Final = ["chromium", "chromium-driver"]
+"""Debian packages of a real browser, and of what drives it."""
 _CRD: Final = "crds/slipway.dev_modeldeployments.yaml"
 
 
@@ -92,6 +95,9 @@ def set_up(kinds: Sequence[str]) -> None:
     if "unit" in kinds or "clients" in kinds:
         run(python("-m", "tests.clients.environments"))
     if list(kinds) == ["clients"]:
+        return
+    if list(kinds) == ["ui"]:
+        run(python("-m", "devcluster", "packages", "--also", *_BROWSER))
         return
     run(python("-m", "devcluster", "packages", "--also", *_STORES, *_CLOCKS))
     run(python("-m", "devcluster", "tools"))
@@ -201,7 +207,7 @@ def main(arguments: Sequence[str]) -> int:
             return suite(ALL, with_static=True, with_cluster=True)
         case ["static"]:
             return _static_only()
-        case ["unit" | "clients" as kind]:
+        case ["unit" | "clients" | "ui" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
         case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" as kind]:
             return suite([kind], with_static=False, with_cluster=True)

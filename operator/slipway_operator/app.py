@@ -43,11 +43,13 @@ from slipway_operator.plan.workload import RuntimeDefaults
 from slipway_operator.settings import Settings
 from slipway_operator.telemetry.health import Health, serve
 from slipway_operator.telemetry.metrics import Metrics
+from slipway_operator.ui.server import Page
 
 log = logging.getLogger(__name__)
 
 Task = asyncio.Task[None]
 
+_LOOPBACK = "127.0.0.1"
 _FINISH_S = 10.0
 _EVENTS_S = 1.0
 """The next pod waits for the Lease meanwhile."""
@@ -128,6 +130,10 @@ async def run(settings: Settings) -> None:
     synced = asyncio.Event()
     runners = [await _serve_health(app, synced)]
     tasks = [asyncio.create_task(app.recorder.run())]
+    if settings.ui_enabled:
+        page = Page(app.cache)
+        runners.append(await page.serve(_LOOPBACK, settings.ui_port))
+        tasks.append(asyncio.create_task(page.remember()))
     workers: list[Task] = []
     try:
         await app.discovery.first()

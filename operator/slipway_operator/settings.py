@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """Address that probes and metrics listen on."""
     health_port: int = Field(default=8080, ge=0, le=65_535)
     """Port of probes and metrics."""
+    ui_enabled: bool = False
+    """Serve the read-only page, on this pod's loopback alone: `kubectl port-forward` reaches it."""
+    ui_port: int = Field(default=8083, ge=0, le=65_535)
+    """Port of that page."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much is logged."""
 

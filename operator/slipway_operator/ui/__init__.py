@@ -1,0 +1,1 @@
+"""The read-only page: ModelDeployments and their rollouts in a browser."""
