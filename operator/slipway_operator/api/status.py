@@ -272,14 +272,15 @@ class CapacityReport(Block):
 
 
 class HistoryEntry(Block):
-    """A revision that served before."""
+    """A revision that served before, or was given up."""
 
     revision: int = Field(ge=0, description="revision number.")
     hash: str = Field(description="hash of the revision.")
     digest: str = Field(default="", description="digest of its model.")
     version: str = Field(default="", description="version label of its model.")
     promoted_at: str = Field(default="", description="promotedAt is when it became stable.")
-    outcome: str = Field(default="", description="outcome: Promoted.")
+    outcome: str = Field(default="", description="outcome: Promoted or Aborted.")
+    reason: str = Field(default="", description="reason of the abort, as in status.rollout.")
 
 
 class LastFailure(Block):
@@ -350,7 +351,8 @@ class Status(Block):
     )
     history: list[HistoryEntry] = Field(
         default=[],
-        description="history of revisions that served, newest first.",
+        description="history of revisions that served, newest first, then of the last three that "
+        "were aborted.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     last_failure: LastFailure | None = Field(

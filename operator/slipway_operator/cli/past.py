@@ -152,7 +152,8 @@ def _before(mdep: Mapping[str, Any], found: Sequence[Revision], new: Revision) -
     stable = word(status, "stable", "hash")
     if stable and stable != new.hash:
         return _chosen(found, stable)
-    served = [word(e, "hash") for e in entries(status, "history")]
+    past = entries(status, "history")
+    served = [word(e, "hash") for e in past if word(e, "outcome") != "Aborted"]
     if not served:
         raise NoSuchRevision(f"no revision has served before r{new.number} {new.hash}")
     return _chosen(found, served[0])

@@ -15,6 +15,7 @@ from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.conditions import Condition
 from slipway_operator.plan.evidence import identity, reported
 from slipway_operator.plan.gateways import GRPC_ROUTE, HTTP_ROUTE
+from slipway_operator.plan.history import history
 from slipway_operator.plan.names import Manifest, revision_name, scale_selector
 from slipway_operator.plan.pods import PodFailure, first_failure, supply_pods
 from slipway_operator.plan.policy import Strategy
@@ -92,8 +93,8 @@ def status(seen: View) -> dict[str, Any]:
         report["rollout"]["analysisOf"] = identity(rollout.current.hash, rollout.progress.attempt)
     if capacity := _capacity(seen):
         report["capacity"] = capacity
-    if history := _history(rollout):
-        report["history"] = history
+    if past := history(rollout, snapshot.status):
+        report["history"] = past
     if last := _last_failure(seen, now):
         report["lastFailure"] = last
     return report
@@ -390,21 +391,6 @@ def _capacity(seen: View) -> dict[str, Any] | None:
         "recommended": found.recommended,
         "reason": found.reason,
     }
-
-
-def _history(rollout: Rollout) -> list[dict[str, Any]]:
-    return [
-        {
-            "revision": r.number,
-            "hash": r.hash,
-            "digest": r.result.digest if r.result else "",
-            "version": r.version,
-            "promotedAt": r.promoted_at,
-            "outcome": "Promoted",
-        }
-        for r in rollout.others
-        if r.promoted_at
-    ]
 
 
 def _last_failure(seen: View, now: str) -> dict[str, Any] | None:

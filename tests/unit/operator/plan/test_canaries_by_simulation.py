@@ -92,6 +92,21 @@ def test_a_crashing_candidate_is_sent_back() -> None:
     assert world.condition("Available") == ("True", "Serving")
 
 
+def test_what_was_given_up_stays_in_the_history_with_its_reason() -> None:
+    world = Canary(spec_of())
+    world.settle(100)
+    world.change(spec_of(f"https://models.test/{CRASHING}"))
+    world.settle(100)
+    (failed,) = world.mdep["status"]["history"]
+    assert (failed["revision"], failed["outcome"]) == (2, "Aborted")
+    assert failed["reason"] == "AnalysisFailed"
+    assert failed["digest"].startswith("sha256:")
+    world.change(spec_of(URIS[1]))
+    world.settle(150)
+    told = [(e["revision"], e["outcome"], e.get("reason")) for e in world.mdep["status"]["history"]]
+    assert told == [(1, "Promoted", None), (2, "Aborted", "AnalysisFailed")]
+
+
 def _counted(world: Canary, good: float, bad: float) -> None:
     """Let the operator have read 10,000 good requests of stable, and some of the candidate."""
     policy = policy_of(parse_spec(world.mdep["spec"]))
