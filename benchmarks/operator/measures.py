@@ -22,8 +22,8 @@ from tests.kubeapi import Api, Manifest
 
 _WRITES: Final = frozenset({"create", "update", "patch", "delete"})
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_OPERATOR: Final = '"userAgent":"slipway-operator'
 _QUIET_S: Final = 3.0
-_PACE_S: Final = 0.2
 _NOISE_S: Final = 3.0
 
 
@@ -39,6 +39,18 @@ class Requests:
     leases: int
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Where the time of one edit went, by the API server's clock, in seconds."""
+
+    edit_s: float
+    """The API server writes the edit."""
+    operator_s: float
+    """From there until the operator's write arrives: watch, pass and request."""
+    child_s: float
+    """The API server writes the Deployment."""
+
+
 class Audit:
     """The API server's own record, over the files that it rotates."""
 
@@ -47,7 +59,7 @@ class Audit:
 
     def since(self, start: datetime) -> Requests:
         """Count the operator's requests since a time."""
-        found = [e for e in self._entries() if _at(e) >= start]
+        found = [e for e in self._entries() if _at(e) >= start and _is_operators(e)]
         resource = [(e["verb"], *_resource(e)) for e in found]
         writes = [r for r in resource if r[0] in _WRITES]
         return Requests(
@@ -58,12 +70,42 @@ class Audit:
             leases=sum(r[1] == "leases" for r in writes),
         )
 
+    def shares(self, start: datetime) -> list[Share]:
+        """Split the time of every edit since a time, whose Deployment the operator has written."""
+        written = [e for e in self._entries() if _at(e) >= start and e["verb"] == "patch"]
+        edits = {
+            e["objectRef"]["name"]: e
+            for e in written
+            if _resource(e) == ("modeldeployments", "") and not _is_operators(e)
+        }
+        # A Deployment's name is the ModelDeployment's and the revision's.
+        children = {
+            e["objectRef"]["name"].rpartition("-")[0]: e
+            for e in written
+            if _resource(e) == ("deployments", "") and _is_operators(e)
+        }
+        return [_share(edits[name], children[name]) for name in edits if name in children]
+
     def _entries(self) -> Iterator[Manifest]:
         for path in sorted(self._log.parent.glob(f"{self._log.stem}*{self._log.suffix}")):
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
-                    if '"userAgent":"slipway-operator' in line:
+                    # What is never asked for is not worth its parsing: most is the controllers'.
+                    if _OPERATOR in line or '"modeldeployments"' in line:
                         yield json.loads(line)
+
+
+def _is_operators(entry: Manifest) -> bool:
+    return bool(entry["userAgent"].startswith("slipway-operator"))
+
+
+def _share(edit: Manifest, child: Manifest) -> Share:
+    accepted, asked = _until(edit), _at(child)
+    return Share(
+        (accepted - _at(edit)).total_seconds(),
+        (asked - accepted).total_seconds(),
+        (_until(child) - asked).total_seconds(),
+    )
 
 
 def _resource(entry: Manifest) -> tuple[str, str]:
@@ -74,6 +116,10 @@ def _resource(entry: Manifest) -> tuple[str, str]:
 
 def _at(entry: Manifest) -> datetime:
     return datetime.fromisoformat(entry["requestReceivedTimestamp"])
+
+
+def _until(entry: Manifest) -> datetime:
+    return datetime.fromisoformat(entry["stageTimestamp"])
 
 
 def now() -> datetime:
@@ -194,8 +240,15 @@ def deployments(api: Api) -> Iterator[Queue[tuple[str, int, float]]]:
     over.set()
 
 
-def edit_times(fleet: Fleet, samples: int) -> list[float]:
-    """Seconds from sending `spec.replicas` to the event of the changed Deployment, per sample."""
+def edit_times(fleet: Fleet, samples: int, *, replicas: int, pace_s: float) -> list[float]:
+    """Seconds from sending `spec.replicas` to the event of the changed Deployment, per sample.
+
+    Args:
+        fleet: of which one after the other is edited.
+        samples: how many of them.
+        replicas: another number than they have.
+        pace_s: pause between the event and the next edit.
+    """
     times = []
     step = max(1, fleet.size // samples)
     with deployments(fleet.api) as seen:
@@ -203,20 +256,20 @@ def edit_times(fleet: Fleet, samples: int) -> list[float]:
             while not seen.empty():
                 seen.get()
             start = time.monotonic()
-            fleet.scale(namespace, name, 2)
-            times.append(_arrival(seen, name) - start)
-            time.sleep(_PACE_S)  # one edit after the other, not a flood: that is another figure
+            fleet.scale(namespace, name, replicas)
+            times.append(_arrival(seen, name, replicas) - start)
+            time.sleep(pace_s)  # what the figure is about: how fast edits come
     return times
 
 
-def _arrival(seen: Queue[tuple[str, int, float]], name: str) -> float:
+def _arrival(seen: Queue[tuple[str, int, float]], name: str, wanted: int) -> float:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
             found, replicas, at = seen.get(timeout=1)
         except Empty:
             continue
-        if found.startswith(f"{name}-") and replicas == 2:
+        if found.startswith(f"{name}-") and replicas == wanted:
             return at
     raise TimeoutError(f"{name}: its Deployment was not changed within 30 s")
 

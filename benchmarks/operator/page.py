@@ -39,11 +39,12 @@ def told(report: Report | None) -> str:
     if report is None:
         return _NONE
     names = {field.name for field in fields(Row)}
+    went = "; what is measured went before it (`--ahead`)" if report.get("ahead") else ""
     rows = [Row(**{k: v for k, v in row.items() if k in names}) for row in report["rows"]]
     return (
         f"{report['objects']} ModelDeployments, taken on {report['date']}:"
         f" {report['cores']} cores of {report['cpu']}, {report['system']}.\n"
-        f"Before it began, other work used {report['noise']:.2f} cores.\n\n{markdown(rows)}"
+        f"Before it began, other work used {report['noise']:.2f} cores{went}.\n\n{markdown(rows)}"
     )
 
 

@@ -33,6 +33,11 @@ def test_a_run_is_told_with_its_machine_and_its_verdicts() -> None:
     ]
 
 
+def test_a_run_beside_other_work_says_that_it_went_first() -> None:
+    line = told({**REPORT, "ahead": True}).splitlines()[1]
+    assert line.endswith("0.04 cores; what is measured went before it (`--ahead`).")
+
+
 def test_no_run_is_told() -> None:
     assert told(None) == "No run is committed yet."
 
