@@ -29,6 +29,8 @@ _ASKED: Final = 40
 _SETTLE_S: Final = 4
 _READY: Final = ["wait", "--for=condition=Ready", "mdep/digits", "--timeout=180s"]
 _CLIENT: Final = "digits-client"
+_SERVICE: Final = f"http://digits.{NAMESPACE}.svc"
+_PATH: Final = "/v2/models/digits/infer"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +65,7 @@ def up(chosen: Target) -> None:
     held_out = _publish(kubernetes)
     _serve(kubernetes, held_out)
     _second_version(kubernetes, held_out, images["runtime"])
-    _canaries(kubernetes)
+    _canaries(kubernetes, held_out, images["runtime"], by_gateway=chosen.is_own)
     _close(kubernetes, chosen, time.monotonic() - start)
 
 
@@ -168,9 +170,13 @@ def _second_version(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> No
     _judge(kubernetes, held_out)
 
 
-def _canaries(kubernetes: Kubernetes) -> None:
+def _canaries(kubernetes: Kubernetes, held_out: HeldOut, image: str, *, by_gateway: bool) -> None:
     title(8, "Roll out three more versions as canaries, while the client goes on")
-    courses = [canary.roll_out(kubernetes, version) for version in canary.CANARIES]
+    written = canary.BY_GATEWAY if by_gateway else canary.DOCUMENT
+    if by_gateway:  # what gateway a user's cluster has, nobody knows
+        entry = canary.open_gateway(kubernetes)
+        _start_client(kubernetes, held_out, image, entry=entry, MODEL_HOST=canary.HOST)
+    courses = [canary.roll_out(kubernetes, version, written) for version in canary.CANARIES]
     lines = kubernetes.logs(_CLIENT)
     sent = _follow(lines, lambda _: True)["sent"]
     counted = _follow(lines, lambda total: total["sent"] >= sent + 100)
@@ -182,14 +188,17 @@ def _canaries(kubernetes: Kubernetes) -> None:
         raise DemoFailed(f"requests failed that no bad version had answered: {counted}")
 
 
-def _start_client(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> None:
+def _start_client(
+    kubernetes: Kubernetes, held_out: HeldOut, image: str, entry: str = _SERVICE, **more: str
+) -> None:
     source = Path(__file__).with_name("client.py")
     kubernetes.run(
         "delete", "pod", _CLIENT, "-n", NAMESPACE, "--ignore-not-found", "--wait", show=False
     )
     _configmap(kubernetes, _CLIENT, source)
     pixels = held_out.pixels[:_ASKED]
-    pod = _client_pod(image, json.dumps([_request(p[None]) for p in pixels]))
+    bodies = json.dumps([_request(p[None]) for p in pixels])
+    pod = _client_pod(image, {"MODEL_URL": f"{entry}{_PATH}", "REQUEST_BODIES": bodies, **more})
     kubernetes.run("apply", "-f", "-", text=json.dumps(pod), show=False)
     ready = f"pod/{_CLIENT}"
     kubernetes.run(
@@ -197,12 +206,8 @@ def _start_client(kubernetes: Kubernetes, held_out: HeldOut, image: str) -> None
     )
 
 
-def _client_pod(image: str, bodies: str) -> dict[str, Any]:
-    environment = {
-        "MODEL_URL": f"http://digits.{NAMESPACE}.svc/v2/models/digits/infer",
-        "REQUEST_BODIES": bodies,
-        "SECONDS": str(_CLIENT_S),
-    }
+def _client_pod(image: str, asked: dict[str, str]) -> dict[str, Any]:
+    environment = {**asked, "SECONDS": str(_CLIENT_S)}
     container = {
         "name": "client",
         "image": image,

@@ -23,8 +23,22 @@ from demo.screen import command, say
 from demo.target import DemoFailed
 
 DOCUMENT: Final = Path("examples/digits-canary.yaml")
+"""Shares by numbers of pods: it needs nothing that a cluster may lack."""
+BY_GATEWAY: Final = Path("examples/digits-gateway.yaml")
+HOST: Final = "digits.example.com"
 _WRITTEN: Final = "v3"
-"""The version that the document names."""
+"""The version that the documents name."""
+_ENTRY_PORT: Final = 8000
+_GATEWAY: Final = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "public", "namespace": NAMESPACE},
+    "spec": {
+        "gatewayClassName": "traefik",
+        "listeners": [{"name": "http", "protocol": "HTTP", "port": _ENTRY_PORT}],
+    },
+}
+_ACCEPTED: Final = '{.status.parents[0].conditions[?(@.type=="Accepted")].status}'
 _PIXEL: Final = 35
 _TURNS: Final = 10_000
 """Of a loop of about 2 microseconds each."""
@@ -71,17 +85,34 @@ def models(second: bytes, pixels: Pixels) -> dict[str, bytes]:
     }
 
 
-def roll_out(kubernetes: Kubernetes, version: Version) -> Course:
+def open_gateway(kubernetes: Kubernetes) -> str:
+    """Serve the second version through a Gateway as well; tell its address inside the cluster."""
+    command(f"kubectl apply -n {NAMESPACE} -f -   # a Gateway `public` of the class traefik")
+    kubernetes.run("apply", "-f", "-", text=json.dumps(_GATEWAY), show=False)
+    command(f"kubectl apply -n {NAMESPACE} -f {BY_GATEWAY} with {_WRITTEN} replaced by v2")
+    document = BY_GATEWAY.read_text().replace(_WRITTEN, "v2")
+    kubernetes.run("apply", "-n", NAMESPACE, "-f", "-", text=document, show=False)
+    accepted = f"--for=jsonpath={_ACCEPTED}=True"
+    kubernetes.run("wait", "--for=create", "httproute/digits", "-n", NAMESPACE, "--timeout=60s",
+                   show=False)  # fmt: skip
+    kubernetes.run("wait", accepted, "httproute/digits", "-n", NAMESPACE, "--timeout=60s",
+                   show=False)  # fmt: skip
+    where = "jsonpath={.status.addresses[0].value}"
+    address = kubernetes.run("get", "gateway", "public", "-n", NAMESPACE, "-o", where, show=False)
+    return f"http://{address}:{_ENTRY_PORT}"
+
+
+def roll_out(kubernetes: Kubernetes, version: Version, written: Path) -> Course:
     """Apply a version and tell what becomes of it, until it serves or has gone back.
 
     Raises:
         DemoFailed: it ended otherwise than it should.
     """
     say(f"\n   {version.name} {version.about}:")
-    document = DOCUMENT.read_text().replace(_WRITTEN, version.name)
+    document = written.read_text().replace(_WRITTEN, version.name)
     begun = time.monotonic()
     change = "" if version.name == _WRITTEN else f" with {_WRITTEN} replaced by {version.name}"
-    command(f"kubectl apply -n {NAMESPACE} -f {DOCUMENT}{change}")
+    command(f"kubectl apply -n {NAMESPACE} -f {written}{change}")
     kubernetes.run("apply", "-n", NAMESPACE, "-f", "-", text=document, show=False)
     status: dict[str, Any] = {}
     for status in _statuses(kubernetes, version):

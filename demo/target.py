@@ -85,8 +85,8 @@ def start(target: Target) -> str:
     if target.kubeconfig:
         return target.kubeconfig
     # Without metrics-server, which takes two minutes to build and which the story does not need.
-    line = devcluster("up", "--name", CLUSTER, "--no-metrics-server").strip().splitlines()[-1]
-    return line.partition("=")[2]
+    said = devcluster("up", "--name", CLUSTER, "--no-metrics-server", "--traefik")
+    return said.strip().splitlines()[-1].partition("=")[2]
 
 
 def tools() -> dict[str, str]:

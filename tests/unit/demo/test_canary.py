@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
 import yaml
 
-from demo.canary import CANARIES, DOCUMENT, Course, lost, models, table
+from demo.canary import BY_GATEWAY, CANARIES, DOCUMENT, Course, lost, models, table
 from demo.model import HeldOut, train
 from slipway_operator.api.v1alpha1 import Spec
 
@@ -24,8 +26,9 @@ def trained() -> tuple[bytes, HeldOut]:
     return second, held_out
 
 
-def test_the_document_is_one_of_the_third_version() -> None:
-    document = yaml.safe_load(DOCUMENT.read_text())
+@pytest.mark.parametrize("written", [DOCUMENT, BY_GATEWAY])
+def test_the_document_is_one_of_the_third_version(written: Path) -> None:
+    document = yaml.safe_load(written.read_text())
     spec = Spec.model_validate(document["spec"])
     assert spec.model.uri == "configmap://digits-v3/model.onnx"
     assert spec.rollout is not None
