@@ -43,6 +43,13 @@ cluster: $(STAMP) ## Start the project's own Kubernetes and print the export KUB
 cluster-down: $(STAMP) ## Remove that Kubernetes
 	@$(PY) -m devcluster down
 
+.PHONY: converter
+converter: $(STAMP) ## Make .venv-converter, which converts models of other formats (1.8 GB)
+	@test -x .venv-converter/bin/python || $(UV) venv -q --python $(PYTHON) .venv-converter
+	@$(UV) pip sync -q --python .venv-converter/bin/python --require-hashes requirements/converter.txt
+	@$(UV) pip install -q --python .venv-converter/bin/python --no-deps \
+	  --build-constraints requirements/build.txt -e .
+
 ##@ Working on it
 .PHONY: venv
 venv: $(STAMP) ## Make the virtual environment .venv from its lock
@@ -62,7 +69,7 @@ test: $(STAMP) ## Run everything that CI runs: static checks, unit, cluster and 
 	@$(PY) -m tests.run all
 
 .PHONY: test-all
-test-all: test hunt test-ui test-supply test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
+test-all: test hunt test-ui test-supply test-convert test-clients test-h2spec test-autoscaling test-faults ## Run the longer tests too
 
 .PHONY: test-supply
 test-supply: $(STAMP) ## Fetch models from real stores, which are built once (minutes)
@@ -109,6 +116,10 @@ test-clients: $(STAMP) ## Run real public clients against the runtime, each in i
 test-h2spec: $(STAMP) ## Run the conformance suite of HTTP/2 against the gRPC port (two minutes)
 	@$(PY) -m tests.h2spec
 
+.PHONY: test-convert
+test-convert: $(STAMP) ## Convert a trained model of every format, and compare predictions (minutes)
+	@$(PY) -m tests.run convert
+
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code
 	@.venv/bin/ruff format $(SOURCES)
@@ -154,6 +165,7 @@ docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) -m benchmarks.runtime.page
 	@$(PY) -m benchmarks.operator.page
 	@$(PY) -m benchmarks.rollout.page
+	@$(PY) -m tests.convert.page
 
 .PHONY: proto
 proto: $(STAMP) ## Write the messages of the gRPC wires from their .proto files
@@ -170,6 +182,8 @@ lock: $(STAMP) ## Lock the requirements anew, with hashes
 	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt
 	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime \
 	  --no-emit-package onnxruntime pyproject.toml requirements/cuda.in -o requirements/runtime-cuda.txt
+	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime \
+	  pyproject.toml requirements/converter.in -o requirements/converter.txt
 	@for name in build uv; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done
 	@for name in tritonclient kserve ovmsclient open-inference schemathesis; do \

@@ -31,6 +31,7 @@ PYTEST: Final = {
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
     "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],
     "ui": ["tests/ui"],
+    "convert": ["tests/convert"],
 }
 ALL: Final = ("unit", "cluster", "e2e")
 """What `make test` runs; the others are longer, and have targets of their own."""
@@ -94,7 +95,9 @@ def set_up(kinds: Sequence[str]) -> None:
     """Install and build what the tests need: packages, tools, images, the clients' environments."""
     if "unit" in kinds or "clients" in kinds:
         run(python("-m", "tests.clients.environments"))
-    if list(kinds) == ["clients"]:
+    if "convert" in kinds:
+        run(python("-m", "tests.convert.environment"))
+    if list(kinds) in (["clients"], ["convert"]):
         return
     if list(kinds) == ["ui"]:
         run(python("-m", "devcluster", "packages", "--also", *_BROWSER))
@@ -116,6 +119,7 @@ def static() -> None:
     run(python("-m", "benchmarks.runtime.page", "--check"))
     run(python("-m", "benchmarks.operator.page", "--check"))
     run(python("-m", "benchmarks.rollout.page", "--check"))
+    run(python("-m", "tests.convert.page", "--check"))
 
 
 def cluster_up() -> None:
@@ -207,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
             return suite(ALL, with_static=True, with_cluster=True)
         case ["static"]:
             return _static_only()
-        case ["unit" | "clients" | "ui" as kind]:
+        case ["unit" | "clients" | "convert" | "ui" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
         case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" as kind]:
             return suite([kind], with_static=False, with_cluster=True)

@@ -1,4 +1,4 @@
-"""The `slipway-runtime` command: `serve`, `fetch`, `inspect`.
+"""The `slipway-runtime` command: `serve`, `fetch`, `inspect`, `convert`, `optimize`.
 
 Exit codes: 0 done, or drained after a signal · 1 a defect of ours · 2 wrong arguments, settings or
 configuration · 3 the extra `slipway[runtime]` is not installed · 10 no model, and only another spec
@@ -38,13 +38,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Describe the verbs and their options."""
     parser = argparse.ArgumentParser(
-        prog="slipway-runtime", description="Fetch, inspect and serve one ONNX model."
+        prog="slipway-runtime", description="Fetch, convert, inspect and serve one model."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_serve(verbs.add_parser("serve", help="serve a model over REST"))
     _add_fetch(verbs.add_parser("fetch", help="fetch and verify the model of a revision"))
     _add_inspect(verbs.add_parser("inspect", help="tell a model's signature and digest"))
+    _add_convert(verbs.add_parser("convert", help="turn a model of another format into ONNX"))
+    _add_optimize(verbs.add_parser("optimize", help="make an ONNX model smaller or faster"))
     return parser
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    from slipway_runtime.convert.arguments import add_convert
+
+    add_convert(parser)
+    parser.set_defaults(run=_convert)
+
+
+def _add_optimize(parser: argparse.ArgumentParser) -> None:
+    from slipway_runtime.convert.arguments import add_optimize
+
+    add_optimize(parser)
+    parser.set_defaults(run=_optimize)
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +149,18 @@ def _fetch(args: argparse.Namespace) -> int:
     from slipway_runtime.verbs import run_fetch
 
     return run_fetch(args)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_convert
+
+    return run_convert(args)
+
+
+def _optimize(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_optimize
+
+    return run_optimize(args)
 
 
 def _inspect(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@
     │   ├── DigestMismatch        the bytes are not the promised ones
     │   ├── Unsupported           a scheme, layout, format or datatype this release does not serve
     │   ├── InvalidModel          the bytes are no model that can be run
+    │   ├── ConversionMismatch    what was converted answers otherwise than the original
     │   ├── InvalidConfig         the spec asks for something impossible
     │   ├── Untrusted             the store's certificate is signed by nobody we trust
     │   └── Unavailable           a later attempt can succeed; it and Untrusted are not terminal
@@ -78,6 +79,12 @@ class InvalidModel(SupplyError):
     """The bytes are no model that can be run."""
 
     reason = "InvalidModel"
+
+
+class ConversionMismatch(SupplyError):
+    """The converted model answers otherwise than the original."""
+
+    reason = "ConversionMismatch"
 
 
 class InvalidConfig(SupplyError):

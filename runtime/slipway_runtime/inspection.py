@@ -9,6 +9,7 @@ from slipway_runtime.errors import NotFound, shown
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.laptop import model_name
 from slipway_runtime.protocols.examples import curl_commands, python_snippet
+from slipway_runtime.provenance import Conversion, conversion
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.validate import inspected
 
@@ -32,12 +33,29 @@ def report(model: Path) -> str:
         f"framework  {framework or 'unknown'}",
         *(_line("input", spec) for spec in signature.inputs),
         *(_line("output", spec) for spec in signature.outputs),
+        *_origin(conversion(session.metadata)),
         "",
         "Serve it:",
         f"  slipway-runtime serve {model}",
         *requests(signature, _BASE, model_name(model)),
     ]
     return "\n".join(lines)
+
+
+def _origin(made: Conversion | None) -> Iterator[str]:
+    """Where a model comes from that Slipway has converted."""
+    if made is None:
+        return
+    labels = "all labels agree, " if made.labels_agree else ""
+    yield f"source     {made.format}, read by {made.framework}"
+    yield f"           {made.source_digest}"
+    yield f"converter  {made.converter}"
+    yield (
+        f"parity     {labels}no number differs by more than {made.tolerance:g} on {made.rows} rows"
+    )
+    if made.columns:
+        names = (name if name.isprintable() else repr(name) for name in made.columns)
+        yield f"columns    {', '.join(names)}"
 
 
 def greeting(

@@ -1,4 +1,4 @@
-"""The three verbs: arguments and settings in, exit code out."""
+"""The verbs: arguments and settings in, exit code out."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("slipway_runtime")
 
 EXIT_USAGE: Final = 2
+EXIT_MISSING_EXTRA: Final = 3
 
 
 def run_fetch(args: Namespace) -> int:
@@ -61,6 +62,36 @@ def run_inspect(args: Namespace) -> int:
     except SlipwayError as err:
         return _refused(err)
     return 0
+
+
+def run_convert(args: Namespace) -> int:
+    """Turn a model of another format into ONNX."""
+    from slipway_runtime.convert.command import run
+
+    configure_logging("WARNING")
+    try:
+        return run(args)
+    except SlipwayError as err:
+        return _refused(err)
+    except ModuleNotFoundError as err:
+        if (err.name or "").startswith("slipway_runtime"):
+            raise
+        sys.stderr.write(
+            f"slipway-runtime: module {err.name!r} is missing, which reads this format; "
+            "install requirements/converter.txt, or use the converter image\n"
+        )
+        return EXIT_MISSING_EXTRA
+
+
+def run_optimize(args: Namespace) -> int:
+    """Make a model smaller or faster."""
+    from slipway_runtime.convert.optimize_command import run
+
+    configure_logging("WARNING")
+    try:
+        return run(args)
+    except SlipwayError as err:
+        return _refused(err)
 
 
 def run_serve(args: Namespace) -> int:

@@ -72,6 +72,8 @@ class Session:
         self.signature = _signature(self._session)
         self.is_alone: Final = threads == 1 and provider == "CPU"
         """Whether a run uses no other thread than its caller's, and no other device."""
+        self.metadata: Final[Mapping[str, str]] = self._session.get_modelmeta().custom_metadata_map
+        """What the file says of itself, in its author's words."""
         self._has_bfloat16: Final = any(
             spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs)
         )

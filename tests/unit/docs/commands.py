@@ -32,7 +32,7 @@ from tests.unit.docs.pages import Block
 from tests.unit.repository.files import REPOSITORY
 from tests.unit.repository.test_documentation import makefile_targets
 
-MADE_BY_COMMANDS: Final = {"model.onnx"}
+MADE_BY_COMMANDS: Final = {"model.onnx", "small.onnx"}
 """What a command of a document writes."""
 
 _KINDS: Final = {

@@ -1,0 +1,34 @@
+"""The verb `optimize`: arguments in, a table of before and after and an exit code out."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from slipway_runtime.convert.optimizing import Wish, columns, lines, optimised
+from slipway_runtime.convert.samples import given
+from slipway_runtime.errors import NotFound, shown
+from slipway_runtime.inference.session import Session
+from slipway_runtime.supply.validate import validated
+
+_VALIDATE_TIMEOUT_S = 300.0
+
+
+def run(args: Namespace) -> int:
+    """Optimise a file, and print what came of it.
+
+    Raises:
+        SupplyError: it cannot be done, or costs more agreement than allowed.
+    """
+    source: Path = args.source
+    if not source.is_file():
+        raise NotFound(f"model: {shown(str(source))} is no file")
+    validated(source, timeout_s=_VALIDATE_TIMEOUT_S)
+    session = Session(source, threads=1)
+    samples = given(args.samples, columns(session)) if args.samples else []
+    wish = Wish(args.graph, args.quantization, args.min_agreement)
+    outcome = optimised(source, args.output, wish, samples)
+    validated(args.output, timeout_s=_VALIDATE_TIMEOUT_S)
+    sys.stdout.write("\n".join(lines(outcome)) + "\n")
+    return 0

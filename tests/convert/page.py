@@ -1,0 +1,64 @@
+"""The generated part of `docs/guides/formats.md`, from the run that is committed.
+
+Usage: `python -m tests.convert.page [--check]`; with `--check` nothing is written and a difference
+is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.markers import replaced
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "guides" / "formats.md"
+RESULTS: Final = Path(__file__).resolve().parent / "results.json"
+_PROGRAM: Final = "tests.convert.page"
+_NONE: Final = "No run is committed yet."
+
+Row = Mapping[str, Any]
+
+
+def publish(rows: Sequence[Row], facts: Mapping[str, str]) -> None:
+    """Let the page tell of a run."""
+    RESULTS.write_text(json.dumps({**facts, "rows": list(rows)}, indent=2) + "\n", "utf-8")
+    main([])
+
+
+def told(run: Mapping[str, Any] | None) -> str:
+    """What the page tells about a run."""
+    if run is None:
+        return _NONE
+    head = f"Taken on {run['date']}, {run['where']}.\n"
+    return "\n".join([head, *_table(run["rows"])])
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    yield "| Format | File | Read by | Rows | Labels | Largest difference | Conversion |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        labels = "" if row["labels"] is None else f"{row['labels']:g} %"
+        yield (
+            f"| {row['format']} | {row['file']} | {row['framework']} | {row['rows']} | {labels} |"
+            f" {row['difference']:.1e} | {row['seconds']:.1f} s |"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page, or with `--check` return 1 where it differs."""
+    before = PAGE.read_text("utf-8")
+    run = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else None
+    after = replaced(before, "conversions", told(run), program=_PROGRAM)
+    if "--check" in arguments:
+        if before != after:
+            sys.stderr.write(f"{PAGE.name}: differs from its run; python -m {_PROGRAM}\n")
+        return int(before != after)
+    PAGE.write_text(after, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
