@@ -246,6 +246,7 @@ SITUATIONS: Final[Mapping[str, Callable[[], Manifest]]] = {
     "healthy": lambda: _serving().mdep,
     "healthy-with-history": _earlier,
     "preparing": lambda: _candidate("Preparing"),
+    "preflight": lambda: _candidate("Preflight", preflight={"warmupRequests": 5}),
     "shifting": lambda: _candidate("Shifting"),
     "baking": lambda: _candidate("Baking"),
     "baking-counted": lambda: _weighed(0.006),

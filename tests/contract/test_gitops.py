@@ -41,6 +41,7 @@ ROWS: Final[dict[str, tuple[str, str, set[str]]]] = {
     "healthy": ("Current", "Healthy", {"pause"}),
     "healthy-with-history": ("Current", "Healthy", {"pause"}),
     "preparing": ("InProgress", "Progressing", {"abort", "pause"}),
+    "preflight": ("InProgress", "Progressing", {"abort", "pause"}),
     "shifting": ("InProgress", "Progressing", _STEP),
     "baking": ("InProgress", "Progressing", _STEP),
     "baking-counted": ("InProgress", "Progressing", _STEP),

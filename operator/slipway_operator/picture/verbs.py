@@ -14,7 +14,7 @@ from slipway_operator.picture.words import entries, inside, word
 from slipway_operator.plan.action import NONE, Verb
 
 AT_REST: Final = frozenset({"Idle", "Failed", ""})
-_STEPPING: Final = frozenset({"Shifting", "Baking", "Preflight"})
+_STEPPING: Final = frozenset({"Shifting", "Baking"})
 
 Status = Mapping[str, Any]
 

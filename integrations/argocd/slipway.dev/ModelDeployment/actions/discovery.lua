@@ -8,8 +8,8 @@ if obj.status ~= nil then
     reason = obj.status.rollout.reason or ""
   end
 end
-local stepping = state == "Preflight" or state == "Shifting" or state == "Baking" or state == "Paused"
-local under_way = stepping or state == "Preparing" or state == "Promoting" or state == "Watching"
+local stepping = state == "Shifting" or state == "Baking" or state == "Paused"
+local under_way = stepping or state == "Preparing" or state == "Preflight" or state == "Promoting" or state == "Watching"
 local paused = obj.spec.rollout ~= nil and obj.spec.rollout.paused == true
 local actions = {}
 actions["promote"] = {["disabled"] = not stepping}
