@@ -57,6 +57,8 @@ class Case:
     rollout: dict[str, Any] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
     checks: tuple[dict[str, Any], ...] = ()
+    is_tried: bool = False
+    """Golden requests go to it before it gets traffic: no client may hear of it."""
     reason: str = ""
     """Of the end, where it has to be a certain one."""
 
@@ -87,6 +89,9 @@ CASES: Final = (
     Case("crashes", "crashes", SENT_BACK, bad=Bad.FAILED, crashes=True),
     Case("wrong predictions", "wrong", SENT_BACK, bad=Bad.ALL, checks=(_DRIFT,),
          reason="AnalysisFailed"),
+    Case("wrong answers, tried before", "wrong", SENT_BACK, bad=Bad.ALL, is_tried=True,
+         rollout={"preflight": {"golden": {"compareTo": "Stable"}, "warmupRequests": 20}},
+         reason="PreflightFailed"),
     Case("never ready", "v3", SENT_BACK, rollout={"progressDeadline": "15s"},
          runtime={"nodeSelector": {"slipway.dev/accelerator": "none-here"}},
          reason="ProgressDeadline"),

@@ -151,6 +151,8 @@ def faults(case: Case, mode: Mode, course: Course, found: Figures) -> list[str]:
         told.append(f"reason {found.reason or 'none'}, expected {case.reason}")
     if found.failed:
         told.append(f"{found.failed} requests failed by the machinery, expected 0")
+    if case.is_tried and found.harmed:
+        told.append(f"{found.harmed} answers harmed clients, expected 0")
     if case.detected_s and (found.detected_s is None or found.detected_s >= case.detected_s):
         told.append(f"detected after {found.detected_s} s, expected below {case.detected_s:.0f}")
     if case.act is Act.ROLL_BACK and (found.left_s is None or found.left_s > ROLLED_BACK_S):

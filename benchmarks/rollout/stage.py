@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +15,15 @@ from benchmarks.rollout.cases import RATES, REPLICAS, SENT_BACK, Act, Case, Mode
 from benchmarks.rollout.client import Plan
 from benchmarks.rollout.judging import Course, Look, Request
 from benchmarks.rollout.observing import Observer
-from benchmarks.rollout.versions import VERSIONS
+from benchmarks.rollout.versions import VERSIONS, samples
 from devcluster.cluster import Cluster
 from tests.e2e.models import Models
 from tests.kubeapi import Manifest, eventually
 
 NAME: Final = "m"
 ROOT: Final = Path(__file__).resolve().parents[2]
+_SAMPLES: Final = "samples"
+_TRIED: Final = {"samples": {"configMap": {"name": _SAMPLES, "key": "samples.json"}}}
 _ACTION: Final = "slipway.dev/rollout-action"
 _FIRST: Final = "v1"
 _BEFORE_S: Final = 2.0
@@ -80,7 +82,8 @@ class Stage:
             wanted = self._hash_of(case.version)
             accepted_s = self.act(f"rollback:{wanted}", before.stable)
         else:
-            apply(self._models, self._mode, case.version, rollout(case, self._mode), case.runtime)
+            apply(self._models, self._mode, case.version, rollout(case, self._mode),
+                  runtime=case.runtime, model=_TRIED if case.is_tried else {})  # fmt: skip
             accepted_s = time.time()
         look = self._observer.until(
             f"{case.name}: a candidate", lambda k: k.desired not in ("", before.desired)
@@ -115,14 +118,19 @@ def _is_over(look: Look, candidate: str) -> bool:
 
 
 def apply(
-    models: Models, mode: Mode, version: str, block: Manifest, runtime: Manifest | None = None
+    models: Models,
+    mode: Mode,
+    version: str,
+    block: Manifest,
+    runtime: Manifest | None = None,
+    model: Manifest | None = None,
 ) -> None:
     """Apply a version under a mode."""
     exposure = {"gateway": GATEWAY} if mode is Mode.GATEWAY else None
     models.apply(
         NAME,
         uri=f"configmap://{version}/model.onnx",
-        model={"version": version},
+        model={"version": version, **(model or {})},
         replicas=REPLICAS[mode],
         rollout=block,
         runtime=runtime or {},
@@ -142,6 +150,14 @@ def staged(cluster: Cluster, models: Models, mode: Mode, folder: Path) -> Iterat
     """Serve the first version, and let clients ask until the block ends."""
     for version, build in VERSIONS.items():
         models.publish(version, build())
+    models.api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": _SAMPLES, "namespace": models.namespace},
+            "data": {"samples.json": json.dumps(samples())},
+        }
+    )
     if mode is Mode.GATEWAY:
         _open_gateway(models)
     apply(models, mode, _FIRST, {"watch": "0s"})
@@ -195,7 +211,9 @@ def loaded(cluster: Cluster, asked: Plan, raw: Path) -> Iterator[None]:
                 raise RuntimeError(f"the clients ended: {raw.with_suffix('.log').read_text()}")
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            with suppress(subprocess.TimeoutExpired):  # nobody hears of the answers that are due
+                process.wait(timeout=15)
+            process.kill()
 
 
 def read(raw: Path) -> list[Request]:

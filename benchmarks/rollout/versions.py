@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -42,6 +42,13 @@ def sound(seed: int) -> bytes:
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
+
+
+def samples(count: int = 20) -> list[dict[str, Any]]:
+    """Requests that a candidate is tried with."""
+    rows = np.random.default_rng(2).random((count, 1, COLUMNS), np.float32)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, COLUMNS]}
+    return [{"inputs": [{**tensor, "data": row.ravel().tolist()}]} for row in rows]
 
 
 def _at_work(seed: int, turns: int = _TURNS) -> bytes:

@@ -96,6 +96,13 @@ def test_each_must_can_be_missed(change: dict[str, Any], expected: list[str]) ->
     assert faults(FAILING, Mode.GATEWAY, seen, found) == expected
 
 
+def test_a_candidate_that_was_tried_may_harm_nobody() -> None:
+    case = Case("tried", "x", "Failed", bad=Bad.ALL, is_tried=True)
+    seen = course([ask(1, NEW)], look(1))
+    found = judged(case, Mode.SERVICE, seen)
+    assert faults(case, Mode.SERVICE, seen, found) == ["1 answers harmed clients, expected 0"]
+
+
 def test_a_rollback_is_timed_from_its_acceptance_to_the_last_answer_of_what_is_left() -> None:
     case = Case("back", "v1", "Idle", act=Act.ROLL_BACK)
     requests = [ask(1), ask(11), ask(12, wire="grpc"), ask(13, NEW)]
@@ -109,9 +116,9 @@ def test_a_rollback_is_timed_from_its_acceptance_to_the_last_answer_of_what_is_l
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("mode", Mode)
 def test_each_case_asks_for_a_rollout_that_there_is(case: Case, mode: Mode) -> None:
-    Spec.model_validate(
-        {"model": {"uri": "configmap://v1/model.onnx"}, "rollout": rollout(case, mode)}
-    )
+    samples = {"configMap": {"name": "samples", "key": "samples.json"}}
+    model = {"uri": "configmap://v1/model.onnx", "samples": samples}
+    Spec.model_validate({"model": model, "rollout": rollout(case, mode)})
 
 
 def test_the_page_is_in_step() -> None:
