@@ -25,7 +25,9 @@ MAX_NAME: Final = 40
 
 _HEADER: Final = "# Generated from operator/slipway_operator/api by `make crd`; do not edit.\n"
 _WIDTH: Final = 4096
-"""A field without fields of its own is one line: indentation was half of the file."""
+_LINE: Final = 480
+"""What is shorter is one line, fields without fields of their own always: indentation was half of
+the file."""
 _NAME_RULES: Final = [
     rule(
         f"self.metadata.name.size() <= {MAX_NAME}",
@@ -129,10 +131,37 @@ def _without_defaults(node: Schema) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors, text blocks for texts of several lines."""
+    """YAML without anchors, text blocks for texts of several lines, and what is small on a line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_mapping(
+        self, tag: str, mapping: Any, flow_style: bool | None = None
+    ) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = node.flow_style or _is_small(node)
+        return node
+
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        node = super().represent_sequence(tag, sequence, flow_style)
+        node.flow_style = node.flow_style or _is_small(node)
+        return node
+
+
+def _is_small(node: yaml.Node) -> bool:
+    """Tell whether a collection of collections is short enough to be read on a line."""
+    return "\n" not in (text := _text_of(node)) and len(text) <= _LINE
+
+
+def _text_of(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)
+    if isinstance(node, yaml.MappingNode):
+        return ", ".join(f"{_text_of(k)}: {_text_of(v)}" for k, v in node.value)
+    return ", ".join(map(_text_of, node.value))
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

@@ -11,24 +11,73 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway_operator.api.analysis import Analysis
-from slipway_operator.api.fields import Block, Duration, block_rules, rule, rules
+from slipway_operator.api.fields import (
+    LIST_BY_NAME,
+    Block,
+    Duration,
+    block_rules,
+    rule,
+    rules,
+)
 from slipway_operator.api.preflight import Preflight
 
 
+class HeaderMatch(Block):
+    """A header of a request."""
+
+    name: str = Field(
+        max_length=256,
+        pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$",
+        description="name of the header. Required. Live.",
+    )
+    value: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="value of the header, exactly. Required. Live.",
+    )
+
+
 class Step(Block):
-    """One stretch of a rollout at one weight."""
+    """One stretch of a rollout: at one weight, or beside it for some requests only."""
+
+    model_config = block_rules(
+        rule(
+            "[has(self.weight), has(self.headers), has(self.mirrorPercent)].exists_one(x, x)",
+            "rollout.steps: expected exactly one of weight, headers and mirrorPercent in a step",
+        ),
+    )
 
     name: str | None = Field(
         default=None,
         max_length=63,
         description="name of the step for people. Live.",
     )
-    weight: int = Field(
+    weight: int | None = Field(
+        default=None,
         ge=1,
         le=99,
         description="weight is the percentage of requests, 1 to 99, that the candidate gets. "
-        "Required. Live. It rises from step to step; 100 is implied after the last. Without a "
-        "gateway it is reached as nearly as numbers of pods allow; status.rollout.weight tells.",
+        "Live. It rises from step to step; 100 is implied after the last. Without a gateway it is "
+        "reached as nearly as numbers of pods allow; status.rollout.weight tells.",
+    )
+    headers: (
+        Annotated[
+            list[HeaderMatch],
+            Field(min_length=1, max_length=16, json_schema_extra=LIST_BY_NAME),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="headers that a request has to have, all of them, for the candidate to get "
+        "it; the others go as before. Live. Needs exposure.gateway.",
+    )
+    mirror_percent: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="mirrorPercent of the requests are sent to the candidate, too, whose answers "
+        "nobody gets. Live. Needs exposure.gateway; skipped where the GatewayClass does not list "
+        "HTTPRouteRequestMirror and, below 100, HTTPRouteRequestPercentageMirror.",
     )
     hold: Duration | None = Field(
         default=None,
@@ -113,8 +162,11 @@ class Rollout(Block):
 
     model_config = block_rules(
         rule(
-            "!has(self.steps) || !has(self.strategy) || self.strategy == 'Canary'",
-            "rollout.steps: only the strategy Canary has steps; remove them, or choose Canary",
+            "!has(self.steps) || !has(self.strategy) || self.strategy == 'Canary' ||"
+            " self.steps.size() == 0 || (self.strategy == 'BlueGreen' && self.steps.size() == 1"
+            " && !has(self.steps[0].weight))",
+            "rollout.steps: only the strategy Canary has steps, and BlueGreen one with headers or"
+            " mirrorPercent; remove them, or choose Canary",
         ),
         rule(
             "!has(self.historyLimit) || self.historyLimit > 0"
@@ -147,8 +199,9 @@ class Rollout(Block):
                     "x-kubernetes-list-type": "atomic",
                     **rules(
                         rule(
-                            "self.map(s, s.weight).isSorted()"
-                            " && self.all(s, self.exists_one(t, t.weight == s.weight))",
+                            "self.filter(s, has(s.weight)).map(s, s.weight).isSorted()"
+                            " && self.all(s, !has(s.weight) ||"
+                            " self.exists_one(t, has(t.weight) && t.weight == s.weight))",
                             "rollout.steps: expected weights that rise from step to step",
                         )
                     ),

@@ -603,6 +603,12 @@ class Spec(Block):
             "!has(self.rollout) || !has(self.rollout.preflight) || has(self.model.samples)",
             "rollout.preflight: sends model.samples; set it, or remove the preflight",
         ),
+        rule(
+            "!has(self.rollout) || !has(self.rollout.steps) ||"
+            " self.rollout.steps.all(s, has(s.weight)) ||"
+            " (has(self.exposure) && has(self.exposure.gateway))",
+            "rollout.steps: headers and mirrorPercent need exposure.gateway",
+        ),
     )
 
     model: Model = Field(

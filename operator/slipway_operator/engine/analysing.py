@@ -24,7 +24,8 @@ from slipway_operator.plan.clock import parse
 from slipway_operator.plan.evidence import Evidence, Sample, identity, restored
 from slipway_operator.plan.names import ADMIN_PORT
 from slipway_operator.plan.policy import Policy, policy_of
-from slipway_operator.plan.progress import BEFORE_CUT, State, read
+from slipway_operator.plan.progress import BEFORE_CUT, Progress, State, read
+from slipway_operator.plan.transition import step_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class _Wanted:
     candidate: str
     rollout: str
     is_cut: bool
+    weight: int
+    """Percent that a gateway is confirmed to send to the candidate; 0 when there is none."""
     status: Mapping[str, Any]
 
 
@@ -116,7 +119,9 @@ class Analysing(Turns):
         evidence = known.evidence
         if now - known.read_at > _GAP * want.policy.interval_s:
             evidence = replace(evidence, stable={}, candidate={}, was_cut=False)
-        evidence = evidence.read(stable, candidate, want.policy, is_cut=want.is_cut)
+        evidence = evidence.read(
+            stable, candidate, want.policy, is_cut=want.is_cut, weight=want.weight
+        )
         self._known[key] = replace(known, evidence=evidence, read_at=now)
         self._tell(key, want, now)
 
@@ -164,8 +169,16 @@ def _wanted(mdep: Mapping[str, Any]) -> _Wanted | None:
     weight = (status.get("rollout") or {}).get("weight") or {}
     return _Wanted(
         policy, stable, progress.candidate, identity(progress.candidate, progress.attempt),
-        is_cut=weight.get("applied") == 100, status=status,
+        is_cut=weight.get("applied") == 100, weight=_confirmed(progress, policy, weight),
+        status=status,
     )  # fmt: skip
+
+
+def _confirmed(progress: Progress, policy: Policy, weight: Mapping[str, Any]) -> int:
+    if step_of(progress, policy).is_aside:
+        return 0
+    is_held = progress.state in (State.BAKING, State.PAUSED) and bool(progress.step_since)
+    return progress.weight if is_held and weight.get("mode") == "Gateway" else 0
 
 
 def _verdicts(evidence: Evidence, want: _Wanted) -> list[tuple[str, str]]:

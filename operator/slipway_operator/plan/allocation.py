@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from slipway_operator.plan import conditions as c
 from slipway_operator.plan import machine
 from slipway_operator.plan.names import revision_name
-from slipway_operator.plan.progress import AT_REST, Progress, State
+from slipway_operator.plan.policy import Policy
+from slipway_operator.plan.progress import AT_REST, STEPPING, Progress, State
 from slipway_operator.plan.ratio import weighted
 from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.routes import Split
@@ -18,6 +20,7 @@ from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
 from slipway_operator.plan.sizing import Size, desired_replicas
 from slipway_operator.plan.tracks import workload_of
 from slipway_operator.plan.traffic import Route, Strength, wanted_percent, wanted_route
+from slipway_operator.plan.transition import is_step, step_of
 
 _UNTOUCHED: Final = (State.PREPARING, State.PREFLIGHT)
 """States in which no request has come to the candidate."""
@@ -112,7 +115,16 @@ def split_of(scene: Scene, seen: Tracks, progress: Progress, route: Route) -> Sp
     """Say who gets how much through a gateway in a state that was announced."""
     can_share = _strength(scene, seen, progress).can_share
     percent = wanted_percent(progress, route, seen.percent, can_share=can_share)
-    return Split(scene.stable, seen.candidate, percent)
+    aside = aside_of(progress, scene.policy) if route is Route.SHARED and can_share else ((), 0)
+    return Split(scene.stable, seen.candidate, percent, *aside)
+
+
+def aside_of(progress: Progress, policy: Policy) -> tuple[tuple[tuple[str, str], ...], int]:
+    """Headers and mirrored percent of a step that leaves the weight as it is."""
+    if progress.state not in STEPPING or progress.reason == c.TRAFFIC_UNVERIFIED:
+        return (), 0
+    step = step_of(progress, policy) if is_step(progress.step, policy) else None
+    return (step.headers, step.mirror_percent) if step else ((), 0)
 
 
 def _strength(scene: Scene, seen: Tracks, progress: Progress) -> Strength:

@@ -100,19 +100,39 @@ class Evidence:
     """All traffic went to the candidate at the last reading."""
     last: Interval | None = None
     """What both tracks did in the last interval in which both were read."""
+    weight: int = 0
+    """Percent that a gateway was confirmed to send to the candidate at the last reading."""
+    share: Interval | None = None
+    """What both tracks did since then."""
 
     def read(
-        self, stable: Samples, candidate: Samples, policy: Policy, *, is_cut: bool
+        self,
+        stable: Samples,
+        candidate: Samples,
+        policy: Policy,
+        *,
+        is_cut: bool,
+        weight: int = 0,
     ) -> Evidence:
         """Take the next readings in."""
-        seen = replace(self, stable=stable, candidate=candidate, was_cut=is_cut)
+        seen = replace(self, stable=stable, candidate=candidate, was_cut=is_cut, weight=weight)
         old, new = growth(self.stable, stable), growth(self.candidate, candidate)
+        seen = seen._shared(self.weight, new, old)
         seen = seen._drifted(policy)
         if is_cut and self.was_cut:
             return seen._alone(new, policy) if new else seen
         if old is None:
             return seen
         return seen._both(new, old, policy) if new else seen._warmed(old, policy)
+
+    def _shared(self, before: int, candidate: Growth | None, stable: Growth | None) -> Evidence:
+        """Count who was asked while the weight was the same, from one reading to the next."""
+        if not self.weight or self.weight != before:
+            return replace(self, share=None)
+        if candidate is None or stable is None:
+            return self
+        grown = Interval(candidate.requests, stable.requests)
+        return replace(self, share=self.share + grown if self.share else grown)
 
     def _warmed(self, stable: Growth, policy: Policy) -> Evidence:
         """The candidate has no pods yet."""

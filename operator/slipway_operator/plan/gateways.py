@@ -26,6 +26,10 @@ ROUTES: Final = (HTTP_ROUTE, GRPC_ROUTE)
 
 H2C: Final = "HTTPRouteBackendProtocolH2C"
 PATH_REWRITE: Final = "HTTPRoutePathRewrite"
+MIRROR: Final = "HTTPRouteRequestMirror"
+PERCENTAGE_MIRROR: Final = "HTTPRouteRequestPercentageMirror"
+NAMED_RULES: Final = "HTTPRouteNamedRouteRule"
+BACKEND_HEADERS: Final = "HTTPRouteBackendRequestHeaderModification"
 REQUEST_TIMEOUT: Final = "HTTPRouteRequestTimeout"
 _OF_FILTERS: Final[Mapping[str, str]] = {
     "RequestHeaderModifier": "",
@@ -91,6 +95,11 @@ class Gate:
     def has_grpc_route(self) -> bool:
         """Whether gRPC has a route of its own."""
         return self.wanted.grpc is not None and self.wanted.grpc.mode == GRPC_ROUTE
+
+    def cannot_mirror(self, percent: int) -> str:
+        """Name the feature that is missing to mirror a share of the requests; empty when none."""
+        needed = [MIRROR, *([PERCENTAGE_MIRROR] if percent < 100 else [])]
+        return next((feature for feature in needed if not self.abilities.has(feature)), "")
 
     @property
     def has_grpc_rule(self) -> bool:

@@ -211,11 +211,10 @@ def _follows_steps(progress: Progress, facts: Facts, policy: Policy) -> Progress
     """The steps were edited: the weight stays, and the number is that of what comes next."""
     if progress.reason == c.TRAFFIC_UNVERIFIED:  # the weight before that of the step is back
         return None
-    if is_step(progress.step, policy) and policy.steps[progress.step - 1].weight == (
-        progress.weight
-    ):
+    here = policy.steps[progress.step - 1] if is_step(progress.step, policy) else None
+    if here and (here.is_aside or here.weight == progress.weight):
         return None
-    below = [n for n, s in enumerate(policy.steps, start=1) if s.weight <= progress.weight]
+    below = [n for n, s in enumerate(policy.steps, start=1) if 0 < s.weight <= progress.weight]
     number = max(below, default=0)
     return None if number == progress.step else replace(progress, step=number)
 

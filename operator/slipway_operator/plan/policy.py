@@ -47,9 +47,18 @@ class Step:
     """One stretch of a rollout."""
 
     weight: int
-    """Percent, 1 to 99."""
+    """Percent, 1 to 99; 0: what it was before."""
     hold_s: float = 60.0
     is_manual: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    """Requests that have all of these go to the candidate."""
+    mirror_percent: int = 0
+    """Of the requests, that are sent to the candidate, too."""
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it leaves the weight as it was."""
+        return bool(self.headers or self.mirror_percent)
 
 
 class CheckType(StrEnum):
@@ -145,7 +154,7 @@ def policy_of(spec: Spec) -> Policy:
     ratio = traffic.replica_ratio or ReplicaRatio()
     policy = Policy(
         strategy=strategy,
-        steps=_steps(wanted) if strategy is Strategy.CANARY else (),
+        steps=_steps(wanted, strategy),
         is_paused=bool(wanted.paused),
         history_limit=_or(wanted.history_limit, 5),
         conserves=wanted.capacity == "Conserve",
@@ -214,14 +223,20 @@ _ON_COARSE: Final = {
 }  # fmt: skip
 
 
-def _steps(wanted: Rollout) -> tuple[Step, ...]:
-    if wanted.steps is None:
-        return _STEPS
+def _steps(wanted: Rollout, strategy: Strategy) -> tuple[Step, ...]:
+    if wanted.steps is None or strategy is Strategy.RECREATE:
+        return _STEPS if strategy is Strategy.CANARY else ()
     return tuple(map(_step, wanted.steps))
 
 
 def _step(wanted: StepSpec) -> Step:
-    return Step(wanted.weight, seconds(wanted.hold or "60s"), wanted.approval == "Manual")
+    return Step(
+        wanted.weight or 0,
+        seconds(wanted.hold or "60s"),
+        wanted.approval == "Manual",
+        tuple((h.name, h.value) for h in wanted.headers or ()),
+        wanted.mirror_percent or 0,
+    )
 
 
 def _or(value: int | None, default: int) -> int:

@@ -20,6 +20,7 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan import machine
 from slipway_operator.plan.action import action_of
 from slipway_operator.plan.allocation import (
+    aside_of,
     candidate_size,
     larger,
     route_of,
@@ -27,9 +28,10 @@ from slipway_operator.plan.allocation import (
     stable_size,
 )
 from slipway_operator.plan.clock import later, parse, timestamp
+from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.gateways import Gate
 from slipway_operator.plan.names import Manifest
-from slipway_operator.plan.policy import Policy, policy_of
+from slipway_operator.plan.policy import Policy, Step, policy_of
 from slipway_operator.plan.progress import BEFORE_CUT, Progress, State, read
 from slipway_operator.plan.request import asked
 from slipway_operator.plan.revision import Revision, revision_hash
@@ -59,7 +61,7 @@ from slipway_operator.plan.tracks import (
 )
 from slipway_operator.plan.traffic import Route, announced_percent, is_used, live_route
 from slipway_operator.plan.transition import Facts, step_of
-from slipway_operator.plan.verification import Standing, standing
+from slipway_operator.plan.verification import Standing, mismatch, standing
 from slipway_operator.verdict.counts import Interval
 from slipway_operator.verdict.outcome import Finding, together, worst
 
@@ -262,26 +264,47 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
 def _through_gate(scene: Scene, seen: Tracks, progress: Progress) -> dict[str, Any]:
     """What is seen of the Gateways. A first revision waits for none: nothing is lost by it."""
     if scene.gate is None or scene.stable is None:
-        return {}
+        return {"skips": tuple(_AWAY if s.is_aside else "" for s in scene.policy.steps)}
     wanted = _routes(scene, scene.gate, seen, progress)
     found = standing(scene.gate, wanted, live_routes(scene.snapshot))
     needed = seen.shares[progress.step - 1] if 0 < progress.step <= len(seen.shares) else 0
     return {
         "is_weighted": True,
+        "skips": tuple(_skipped(scene.gate, step) for step in scene.policy.steps),
         "is_placed": all(is_as_wanted(scene.snapshot, route) for route in wanted),
         "is_verified": found.is_verified,
         "is_blind": found.is_blind,
         "gate_obstacle": found.message if found.is_gone else "",
         "verification": found.message,
         "is_contested": bool(scene.snapshot.contested),
+        "mismatch": _mismatch(scene, seen, progress),
         "is_limited": seen.full.candidate.is_floor and needed > seen.full.candidate.replicas,
     }
+
+
+_AWAY: Final = "it needs exposure.gateway"
+
+
+def _skipped(gate: Gate, step: Step) -> str:
+    """Why a step cannot be made; empty when it can."""
+    missing = gate.cannot_mirror(step.mirror_percent) if step.mirror_percent else ""
+    return f"the GatewayClass does not list {missing}" if missing else ""
+
+
+def _mismatch(scene: Scene, seen: Tracks, progress: Progress) -> str:
+    """Whether requests are shared as the routes say, since that was confirmed."""
+    if seen.candidate is None or progress.state not in (State.BAKING, State.PAUSED):
+        return ""
+    known = evidence_of(scene.snapshot, seen.candidate, progress)
+    is_aside = step_of(progress, scene.policy).is_aside  # then more comes than the weight says
+    share = known.share if known.weight == progress.weight and not is_aside else None
+    return mismatch(share, progress.weight, scene.policy.min_requests)
 
 
 def _routes(scene: Scene, gate: Gate, seen: Tracks, progress: Progress) -> list[Manifest]:
     """The routes that a state leads to in the end."""
     percent = announced_percent(progress, is_first=scene.stable is None)
-    split = Split(scene.stable, seen.candidate, percent)
+    split = Split(scene.stable, seen.candidate, percent, *aside_of(progress, scene.policy))
     return [] if gate.trouble else list(routes(scene.snapshot.owner, gate, split))
 
 
@@ -295,6 +318,8 @@ def _standing(scene: Scene, seen: Tracks, progress: Progress) -> Standing | None
         return Standing(False, c.ROUTE_CONTESTED, machine.CONTESTED_TEXT)
     if found.is_verified and not all(is_as_wanted(scene.snapshot, route) for route in wanted):
         return Standing(False, c.TRAFFIC_MOVING, "the routes are about to change")
+    if found.is_verified and (text := _mismatch(scene, seen, progress)):
+        return Standing(False, c.TRAFFIC_MISMATCH, text)
     return found
 
 
@@ -333,8 +358,13 @@ def _decision(
         percent=seen.percent,
         standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
-        observed=evidence_of(scene.snapshot, candidate, after).last if candidate else None,
+        observed=_observed(evidence_of(scene.snapshot, candidate, after)) if candidate else None,
     )
+
+
+def _observed(known: Evidence) -> Interval | None:
+    """What is compared with the weight of a gateway; else the last interval."""
+    return known.share or known.last
 
 
 def _unannounced(after: Progress) -> Progress:

@@ -139,10 +139,19 @@ def pods_of_stable(scene: Scene, full: Sizes) -> int:
 def _shares(scene: Scene, full: Sizes) -> tuple[int, ...]:
     policy, pods = scene.policy, pods_of_stable(scene, full)
     if scene.gate is not None:
-        return tuple(weighted(full.demand or pods, step.weight) for step in policy.steps)
+        return _weighted_shares(policy, full.demand or pods)
     if policy.conserves and not full.stable.is_floor:
         return tuple(conserved(pods, step.weight) for step in policy.steps)
     return tuple(surged(pods, step.weight, policy.max_surge_percent) for step in policy.steps)
+
+
+def _weighted_shares(policy: Policy, demand: int) -> tuple[int, ...]:
+    """Pods of each step: those of its weight, or of the one before beside what is mirrored."""
+    shares, weight = [], 0
+    for step in policy.steps:
+        weight = step.weight or weight
+        shares.append(weighted(demand, max(weight, step.mirror_percent, 1)))
+    return tuple(shares)
 
 
 def trouble_of(snapshot: Snapshot, seen: Tracks) -> Trouble | None:

@@ -159,7 +159,8 @@ def candidate_text(seen: View) -> str:
 def weight_of(seen: View) -> dict[str, Any]:
     """What is wished, what is so, and whether it was left the time to come about."""
     progress = seen.rollout.progress
-    if not progress.weight or seen.rollout.stable is None:
+    is_aside = seen.rollout.gate and progress.state in STEPPING and progress.step
+    if not (progress.weight or is_aside) or seen.rollout.stable is None:
         return {}
     is_settled = progress.state in (State.BAKING, State.WATCHING) or bool(
         progress.state is State.PAUSED and progress.step_since

@@ -78,6 +78,8 @@ class Facts:
     """Somebody changes the routes again and again."""
     is_limited: bool = False
     """The step needs more pods than the candidate may have."""
+    skips: tuple[str, ...] = ()
+    """Of each step why it cannot be made; empty for those that can."""
     mismatch: str = ""
     """How the candidate's share of the requests differs from its weight; empty when it fits."""
     preflight: Finding | None = None
@@ -124,20 +126,24 @@ def promoting(progress: Progress, facts: Facts, note: str = "") -> Progress:
 def next_step(progress: Progress, facts: Facts, policy: Policy) -> Progress:
     """Go on to the first step that changes anything, or past the last one."""
     here = facts.shares[progress.step - 1] if is_step(progress.step, policy) else 0
+    skipped = ""
     for number, step in enumerate(policy.steps, start=1):
         share = facts.shares[number - 1]
-        is_ahead = number > progress.step and step.weight > progress.weight
+        is_ahead = number > progress.step and (step.is_aside or step.weight > progress.weight)
+        if is_ahead and facts.skips and (why := facts.skips[number - 1]):
+            skipped = f"step {number} is skipped: {why}"
+            continue
         is_same = share == here and not facts.is_weighted
         if not is_ahead or (is_same and not step.is_manual):
             continue
         if policy.on_coarse is Otherwise.SKIP and coarse_note(step, share, facts, policy):
             continue
-        note = coarse_note(step, share, facts, policy)
+        note = coarse_note(step, share, facts, policy) or skipped
         return progress.begun(
-            State.SHIFTING, facts.now, step=number, weight=step.weight, note=note,
-            step_since="", is_exposed=True,
+            State.SHIFTING, facts.now, step=number, weight=step.weight or progress.weight,
+            note=note, step_since="", is_exposed=True,
         )  # fmt: skip
-    return promoting(progress, facts)
+    return promoting(progress, facts, skipped)
 
 
 def is_step(number: int, policy: Policy) -> bool:

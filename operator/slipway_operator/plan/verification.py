@@ -3,23 +3,27 @@
 For every Gateway that a route names there has to be an entry in the route's status that accepts
 this very generation, resolves its references and drops nothing; and the Gateway itself has to be
 programmed. That proves what a Gateway has read, not what its proxies do: traffic is given time to
-settle on top (`transition.py`), and the share of the requests is compared (`Share`).
+settle on top (`transition.py`), and the share of the requests is compared with the weight.
 Source: `rollout.md` A4.4.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from slipway_operator.plan import conditions as c
 from slipway_operator.plan.gateways import GROUP, Gate
 from slipway_operator.plan.names import Manifest
+from slipway_operator.verdict.counts import Interval
 
 _ACCEPTED = "Accepted"
 _RESOLVED = "ResolvedRefs"
 _PARTIAL = "PartiallyInvalid"
+_POINTS: Final = 0.02
+_SIGMAS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,24 @@ def standing(gate: Gate, wanted: Iterable[Manifest], live: Iterable[Manifest]) -
     judged = [_judged(found.get(_key(want)), want) for want in wanted]
     refused = next((s for s in judged if not s.is_verified), None)
     return refused or next((s for s in judged if s.is_blind), None) or Standing(True)
+
+
+def mismatch(share: Interval | None, weight: int, min_requests: int) -> str:
+    """Say how far the candidate's share of the requests is from its weight; empty when it fits.
+
+    Formula: |share - weight| > max(2 points, 4 sigma), with sigma of that many coin tosses.
+    """
+    total = share.candidate.requests + share.stable.requests if share else 0.0
+    if share is None or not weight or total < max(1, min_requests):
+        return ""
+    wanted = weight / 100
+    allowed = max(_POINTS, _SIGMAS * math.sqrt(wanted * (1 - wanted) / total))
+    if abs(share.exposure - wanted) <= allowed:
+        return ""
+    return (
+        f"the candidate got {100 * share.exposure:.1f} % of {total:.0f} requests, and the routes"
+        f" say {weight} %: another route takes some, or they come by the Service in the cluster"
+    )
 
 
 def _key(route: Manifest) -> tuple[str, str]:

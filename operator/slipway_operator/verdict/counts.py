@@ -36,6 +36,9 @@ class Interval:
     candidate: Tally
     stable: Tally
 
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.candidate + other.candidate, self.stable + other.stable)
+
     @property
     def exposure(self) -> float:
         """Share of the requests that the candidate had really, 0 to 1: not its weight."""

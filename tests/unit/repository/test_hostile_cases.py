@@ -13,7 +13,7 @@ _FOLDERS: Final = ("tests/cluster", "tests/e2e", "tests/unit/operator")
 _NUMBER: Final = re.compile(r"\bdef test_a(\d+)_|\bid=f?\"A(\d+)\b")
 
 _TRAFFIC: Final = "comes with steps of traffic"
-OPEN: Final = dict.fromkeys((11, 14, 15, 16, 17, 26, 28, 56, 65), _TRAFFIC)
+OPEN: Final = dict.fromkeys((11, 26, 28, 65), _TRAFFIC)
 """Cases of features that do not exist yet."""
 
 

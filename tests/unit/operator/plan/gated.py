@@ -20,7 +20,7 @@ from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.plan import plan
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available
-from tests.unit.operator.plan.canaries import ROLLOUT, URIS, Canaries, Canary
+from tests.unit.operator.plan.canaries import ROLLOUT, STEPS, URIS, Canaries, Canary
 from tests.unit.operator.plan.world import BrokenLaw, Planner
 
 GATEWAY: Final = GatewayKey("infra", "public")
@@ -73,12 +73,12 @@ class GatedCanary(Canary):
         return super().may_get_traffic().union(*old[-1:], *new)
 
     def _apply(self, want: Manifest) -> None:
-        before = self.weights()
+        before = _named(self.route(), self.owner.name)
         super()._apply(want)
-        after = self.weights()
+        after = _named(self.route(), self.owner.name)
         if after != before:
             lag = timedelta(seconds=self._random.uniform(0, _LAG_S))
-            self.sent_to.append((self.now + lag, frozenset(after)))
+            self.sent_to.append((self.now + lag, after))
 
     def _remove(self, which: Any) -> None:
         super()._remove(which)
@@ -106,11 +106,26 @@ class GatedCanary(Canary):
         after = _weights(want, self.owner.name)
         status = self.mdep.get("status") or {}
         tracks = {(status.get(t) or {}).get("hash") for t in ("stable", "candidate")}
-        if self.stable and not after.keys() <= tracks | {self.stable}:
-            raise BrokenLaw(f"I4 {after} have weights")
+        named = _named(want, self.owner.name)
+        if self.stable and not named <= tracks | {self.stable}:
+            raise BrokenLaw(f"I4 {named} get requests")
+        for revision in named - {self.stable} if self.stable else ():
+            self._check_reachable(revision)
         for revision, weight in after.items():
             if self.stable and revision != self.stable and weight > before.get(revision, 0):
                 self._check_rise(revision, weight)
+
+    def _check_steps(self, before: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+        """A weight that is tried again follows the one that was held before it was tried first."""
+        if (before.get("rollout") or {}).get("reason") != "TrafficUnverified":
+            super()._check_steps(before, report)
+
+    def _check_reachable(self, revision: str) -> None:
+        workload = self.deployment(revision)
+        known = _named(self.route(), self.owner.name)
+        is_new = revision not in known and not self._size().is_off
+        if is_new and (workload is None or not available(workload)):
+            raise BrokenLaw(f"I8 requests for {revision}, which has no pods")
 
     def _check_rise(self, revision: str, weight: int) -> None:
         if self.state == "Aborting":
@@ -177,13 +192,25 @@ def _taken(parent: Manifest, route: Manifest) -> Manifest:
 
 
 def _weights(route: Manifest | None, name: str) -> dict[str, int]:
-    rules = (route or {"spec": {"rules": []}})["spec"]["rules"]
+    """Revision to weight, of the requests that no header chooses."""
     found = {
         ref["name"].removeprefix(f"{name}-"): ref["weight"]
-        for r in rules
-        for ref in r["backendRefs"]
+        for rule_ in _rules(route)
+        if not any(m.get("headers") for m in rule_.get("matches") or ())
+        for ref in rule_["backendRefs"]
     }
     return {revision: weight for revision, weight in found.items() if weight}
+
+
+def _named(route: Manifest | None, name: str) -> frozenset[str]:
+    """Every revision that gets any request."""
+    refs = (ref["name"] for rule_ in _rules(route) for ref in rule_["backendRefs"])
+    return frozenset(ref.removeprefix(f"{name}-") for ref in refs)
+
+
+def _rules(route: Manifest | None) -> list[Manifest]:
+    found: list[Manifest] = route["spec"]["rules"] if route else []
+    return found
 
 
 class Gated(Canaries):
@@ -219,6 +246,14 @@ class Gated(Canaries):
     def edit_route(self) -> None:
         self.world.edit_route()
         self.world.is_disturbed = True
+
+    @rule(percent=st.sampled_from([0, 30]))
+    def step_aside(self, percent: int) -> None:
+        chosen = {"headers": [{"name": "x-canary", "value": "yes"}]}
+        aside = {"mirrorPercent": percent} if percent else chosen
+        self.world.is_disturbed = True
+        steps = [{**aside, "hold": "20s"}, *STEPS]
+        self._change(rollout={**ROLLOUT, "steps": steps}, exposure=EXPOSURE)
 
     @rule(is_gated=st.booleans())
     def change_exposure(self, is_gated: bool) -> None:

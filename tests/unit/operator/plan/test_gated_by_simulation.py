@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from slipway_operator.plan import allocation, rollout
+from slipway_operator.plan.gateways import KnownGateway
+from slipway_operator.plan.progress import Progress
+from slipway_operator.plan.traffic import Route
+from slipway_operator.plan.verification import Standing
 from tests.unit.operator.plan.canaries import ROLLOUT, URIS
 from tests.unit.operator.plan.gated import EXPOSURE, Gated, GatedCanary
 from tests.unit.operator.plan.lives import LIFE
+from tests.unit.operator.plan.world import BrokenLaw
 
 TestGated = Gated.TestCase
 TestGated.settings = LIFE
@@ -40,3 +49,169 @@ def test_a_canary_goes_through_its_weights() -> None:
     ]
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("TrafficVerified") == ("True", "TrafficSettled")
+
+
+def _until(world: GatedCanary, state: str, passes: int = 300) -> None:
+    for _ in range(passes):
+        if world.state == state:
+            return
+        world.tick(1)
+        world.reconcile()
+    raise AssertionError(f"never {state}, but {world.state}: {world.mdep['status']['message']}")
+
+
+def test_chosen_requests_come_first_and_by_one_cut_all_others() -> None:
+    chosen = {"headers": [{"name": "x-canary", "value": "yes"}], "hold": "20s"}
+    world = begun(strategy="BlueGreen", steps=[chosen])
+    _until(world, "Baking")
+    route = world.route()
+    assert route is not None
+    assert route["spec"]["rules"][0]["matches"][0].get("headers")
+    assert tuple(world.weights().values()) == (100,)
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+def test_a_mirror_that_is_not_listed_is_skipped_and_told() -> None:
+    world = begun(steps=[{"mirrorPercent": 20}, {"weight": 20, "hold": "20s"}])
+    _until(world, "Baking")
+    weight = world.mdep["status"]["rollout"]["weight"]
+    assert (weight["desired"], weight["note"]) == (
+        20, "step 1 is skipped: the GatewayClass does not list HTTPRouteRequestMirror",
+    )  # fmt: skip
+
+
+def test_a_weight_that_is_not_confirmed_is_taken_back_and_tried_again_on_approval() -> None:
+    world = begun(traffic={"settle": "5s", "verifyTimeout": "30s"})
+    _until(world, "Baking")
+    world.answers = False
+    _until(world, "Paused")
+    for _ in range(3):
+        world.tick(1)
+        world.reconcile()
+    told = world.mdep["status"]["rollout"]
+    assert (told["reason"], told["step"], told["weight"]["desired"]) == ("TrafficUnverified", 2, 20)
+    assert tuple(world.weights().values()) == (80, 20)
+    world.answers = True
+    for _ in range(60):
+        world.tick(5)
+        world.reconcile()
+    assert world.state == "Paused", "a person decides"
+    world.act("approve", 1)
+    _until(world, "Watching")
+
+
+def test_a_gateway_that_goes_pauses_the_rollout_until_it_is_back() -> None:
+    world = begun()
+    _until(world, "Baking")
+    world.gateway = KnownGateway("Gateway infra/public does not exist")
+    _until(world, "Paused")
+    assert world.mdep["status"]["rollout"]["reason"] == "GatewayNotReady"
+    assert world.condition("TrafficVerified") == ("False", "GatewayNotReady")
+    assert world.condition("Available") == ("True", "Serving")
+    world.gateway = KnownGateway(features=frozenset())
+    _until(world, "Watching")
+
+
+def test_a14_another_revision_is_asked_for_in_the_middle() -> None:
+    world = begun()
+    _until(world, "Baking")
+    second = world.mdep["status"]["candidate"]["hash"]
+    world.change(spec_of(URIS[2]))
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["reason"] == "Superseded"
+    _until(world, "Preparing")
+    assert world.mdep["status"]["candidate"]["hash"] != second
+    assert set(world.weights()) == {world.stable}
+    world.settle(200)
+    assert world.mdep["status"]["stable"]["revision"] == 3
+
+
+def test_a15_the_stable_revision_is_asked_for_again() -> None:
+    world = begun()
+    _until(world, "Baking")
+    world.change(spec_of())
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["reason"] == "Reverted"
+    world.reconcile()
+    assert world.weights() == {world.stable: 100}, "at once"
+    world.settle(150)
+    assert world.mdep["status"]["stable"]["revision"] == 1
+
+
+def test_a16_replicas_and_model_change_together() -> None:
+    world = begun()
+    _until(world, "Baking")
+    world.change(spec_of(URIS[2], replicas=6))
+    world.reconcile()
+    stable = world.deployment(world.stable)
+    assert stable is not None
+    assert stable["spec"]["replicas"] == 6, "at once"
+    assert world.mdep["status"]["rollout"]["reason"] == "Superseded"
+    world.settle(200)
+    assert world.mdep["status"]["stable"]["revision"] == 3
+
+
+def test_a17_toggling_ends_with_the_last_word() -> None:
+    world = begun()
+    _until(world, "Baking")
+    for nonce in range(50):
+        world.act(("approve", "skip-step", "promote", "approve")[nonce % 4], nonce)
+        world.change(spec_of(URIS[1], paused=nonce % 2 == 0))
+        world.reconcile()
+        world.tick(1)
+        assert sum(world.weights().values()) == 100
+    world.change(spec_of(URIS[1], paused=False))
+    world.act("abort", 99)
+    world.reconcile()
+    assert world.state in ("Aborting", "Idle")
+    world.settle(200)
+
+
+def test_a56_a_step_that_there_is_no_more_is_the_last_that_there_is() -> None:
+    world = begun()
+    _until(world, "Baking")
+    world.mdep["status"]["rollout"]["step"] = 99
+    for _ in range(3):
+        world.reconcile()
+    assert world.mdep["status"]["rollout"]["step"] == 1
+    world.settle(200)
+    assert world.mdep["status"]["stable"]["revision"] == 2
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def _function(module: Any, name: str, broken: Callable[..., Any]) -> Break:
+    return lambda patch: patch.setattr(module, name, broken)
+
+
+def _live() -> None:
+    """A rollout, while the Gateway's controller is away now and then."""
+    world = begun()
+    for turn in range(200):
+        world.answers = turn % 10 == 0
+        world.tick(1)
+        world.reconcile()
+
+
+def _jumps(progress: Progress, route: Route, live: int, *, can_share: bool) -> int:
+    return {Route.SHARED: progress.weight, Route.CANDIDATE: 100}.get(route, 0)
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        pytest.param(
+            _function(rollout, "standing", lambda *found: Standing(True)),
+            id="commits what no Gateway has taken",
+        ),
+        pytest.param(_function(allocation, "wanted_percent", _jumps), id="goes up before capacity"),
+    ],
+)
+def test_a_broken_way_through_the_gateway_is_found(
+    mutate: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch)
+    with pytest.raises(BrokenLaw):
+        _live()

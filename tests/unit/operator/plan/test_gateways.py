@@ -11,7 +11,8 @@ from slipway_operator.api.gateway import Gateway
 from slipway_operator.plan.gateways import Gate, GatewayKey, KnownGateway, gate_of
 from slipway_operator.plan.names import Manifest, Owner
 from slipway_operator.plan.routes import Split, outside, routes
-from slipway_operator.plan.verification import standing
+from slipway_operator.plan.verification import mismatch, standing
+from slipway_operator.verdict.counts import Interval, Tally
 from tests.builders import OTHER_URI, revision_of, spec_of
 
 OWNER = Owner("m", "t1", "uid-m")
@@ -237,3 +238,69 @@ def test_a_gateway_that_is_gone_has_taken_nothing() -> None:
     known = {PUBLIC: KnownGateway("Gateway infra/public does not exist")}
     assert judged([taken(ROUTE)], known=known) == (False, "GatewayNotReady")
     assert judged([taken(ROUTE)], known={}) == (True, "TrafficSettled"), "it cannot be looked for"
+
+
+CHOSEN = (("x-canary", "yes"),)
+BY_HEADER = [{"type": "Exact", "name": "x-canary", "value": "yes"}]
+NAMED = frozenset({"HTTPRouteNamedRouteRule", "HTTPRouteBackendRequestHeaderModification"})
+
+
+def test_requests_with_the_headers_go_to_the_candidate_and_all_others_as_before() -> None:
+    wanted = gateway(grpc={"mode": "GRPCRoute", "hostnames": ["grpc.m.test"]})
+    http, grpc = routes(OWNER, gate(wanted, None), Split(OLD, NEW, 0, CHOSEN))
+    path = {"type": "PathPrefix", "value": "/"}
+    assert http["spec"]["rules"] == [
+        {"matches": [{"path": path, "headers": BY_HEADER}], "backendRefs": backends(80, new=100)},
+        {"matches": [{"path": path}], "backendRefs": backends(80, old=100)},
+    ]
+    assert grpc["spec"]["rules"] == [
+        {"matches": [{"headers": BY_HEADER}], "backendRefs": backends(9000, new=100)},
+        {"backendRefs": backends(9000, old=100)},
+    ]
+
+
+def test_rules_have_names_and_requests_their_revision_where_that_is_listed() -> None:
+    (route,) = routes(OWNER, gate(features=NAMED), Split(OLD, NEW, 25, CHOSEN))
+    assert [r["name"] for r in route["spec"]["rules"]] == ["candidate-header", "live"]
+    (refs,) = [r["backendRefs"] for r in route["spec"]["rules"] if r["name"] == "live"]
+    told = [ref["filters"][0]["requestHeaderModifier"]["set"][0] for ref in refs]
+    assert told == [{"name": "X-Model-Revision", "value": r.hash} for r in (OLD, NEW)]
+
+
+@pytest.mark.parametrize(
+    ("features", "percent", "expected"),
+    [
+        pytest.param(TRAEFIK, 20, [], id="never where it is not listed"),
+        pytest.param(frozenset({"HTTPRouteRequestMirror"}), 20, [], id="not a part of them"),
+        pytest.param(frozenset({"HTTPRouteRequestMirror"}), 100, [{}], id="but all of them"),
+        pytest.param(
+            frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror"}), 20,
+            [{"percent": 20}], id="a part where that is listed",
+        ),
+    ],
+)  # fmt: skip
+def test_requests_are_mirrored_only_where_that_is_known(
+    features: frozenset[str], percent: int, expected: list[Manifest]
+) -> None:
+    found = list(routes(OWNER, gate(features=features), Split(OLD, NEW, 0, (), percent)))
+    target = {"backendRef": {"name": f"m-{NEW.hash}", "port": 80}}
+    filters = [f for r in found[0]["spec"]["rules"] for f in r.get("filters", ())]
+    assert [f["requestMirror"] for f in filters] == [{**target, **e} for e in expected]
+
+
+@pytest.mark.parametrize(
+    ("counted", "weight", "fits"),
+    [
+        pytest.param((240, 760), 25, True, id="within two points"),
+        pytest.param((230, 770), 25, True, id="within four sigma"),
+        pytest.param((2_000, 8_000), 25, False, id="with more requests it is not"),
+        pytest.param((0, 1_000), 25, False, id="another route takes all"),
+        pytest.param((0, 99), 25, True, id="too few to say"),
+        pytest.param((50, 50), 0, True, id="no weight"),
+    ],
+)
+def test_a_share_that_is_not_the_weight_is_told(
+    counted: tuple[int, int], weight: int, fits: bool
+) -> None:
+    share = Interval(Tally(counted[0]), Tally(counted[1]))
+    assert (mismatch(share, weight, 100) == "") is fits

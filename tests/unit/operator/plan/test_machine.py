@@ -88,6 +88,197 @@ SHARED = {"route": Route.SHARED}
 WHOLE = {"candidate_pods": 4, "is_complete": True}
 
 
+GATED: dict[str, Any] = {"is_weighted": True, **SHARED}
+UNVERIFIED = {**GATED, "is_verified": False, "verification": "nobody answers"}
+
+
+@pytest.mark.parametrize(
+    ("progress", "seen", "expected"),
+    [
+        pytest.param(
+            shifting(), facts(**GATED), {"told_at": ago(0)}, id="Shifting: the routes say it"
+        ),
+        pytest.param(
+            shifting(), facts(**GATED, is_placed=False), None, id="Shifting: they do not yet"
+        ),
+        pytest.param(
+            shifting(told_at=ago(1)), facts(**UNVERIFIED), None, id="Shifting: not confirmed yet"
+        ),
+        pytest.param(
+            shifting(told_at=ago(1)), facts(**GATED), {"routed_at": ago(0)},
+            id="Shifting: confirmed, and settling",
+        ),
+        pytest.param(
+            shifting(told_at=ago(4), routed_at=ago(3)), facts(**UNVERIFIED), {"routed_at": ""},
+            id="Shifting: no longer confirmed",
+        ),
+        pytest.param(
+            shifting(told_at=ago(9), routed_at=ago(5)), facts(**GATED),
+            {"state": State.BAKING, "verified": 20}, id="Shifting: settled",
+        ),
+        pytest.param(
+            shifting(told_at=ago(9), routed_at=ago(5)), facts(**GATED, is_blind=True), None,
+            id="Shifting: twice the time for a blind Gateway",
+        ),
+        pytest.param(
+            shifting(told_at=ago(120), verified=10, step=2, weight=50), facts(**UNVERIFIED),
+            {"state": State.PAUSED, "reason": "TrafficUnverified", "weight": 10, "step": 2},
+            id="Shifting: never confirmed, the weight before is back",
+        ),
+        pytest.param(
+            shifting(), facts(**GATED, gate_obstacle="it is gone"),
+            {"state": State.PAUSED, "reason": "GatewayNotReady", "weight": 20},
+            id="Shifting: the Gateway is gone",
+        ),
+        pytest.param(
+            shifting(), facts(**GATED, is_contested=True),
+            {"state": State.PAUSED, "reason": "RouteContested"}, id="Shifting: a fight",
+        ),
+        pytest.param(
+            shifting(), facts(**GATED, is_limited=True),
+            {"state": State.PAUSED, "reason": "CapacityLimited"}, id="Shifting: too many pods",
+        ),
+        pytest.param(
+            baking(10), facts(**UNVERIFIED), {"state": State.SHIFTING, "step_since": ago(10)},
+            id="Baking: no longer confirmed, the hold goes on",
+        ),
+        pytest.param(
+            baking(10), facts(**GATED, mismatch="20 % got none"),
+            {"state": State.PAUSED, "reason": "TrafficMismatch", "weight": 20},
+            id="Baking: the requests say something else",
+        ),
+        pytest.param(
+            baking(10, approved=1), facts(**GATED, mismatch="20 % got none"), None,
+            id="Baking: somebody knows why",
+        ),
+        pytest.param(
+            paused("TrafficUnverified", step=2, weight=10, verified=10), facts(**GATED), None,
+            id="Paused: waits for somebody",
+        ),
+        pytest.param(
+            paused("TrafficUnverified", step=2, weight=20, verified=20, approved=2),
+            facts(**GATED), {"state": State.SHIFTING, "step": 2, "weight": 50, "approved": 1},
+            id="Paused: tries the weight again",
+        ),
+        pytest.param(
+            paused("GatewayNotReady", approved=1), facts(**GATED, gate_obstacle="it is gone"),
+            None, id="Paused: no approval brings a Gateway back",
+        ),
+        pytest.param(
+            paused("GatewayNotReady"), facts(**GATED), {"state": State.BAKING},
+            id="Paused: the Gateway is back",
+        ),
+        pytest.param(
+            paused("RouteContested"), facts(**GATED), {"state": State.BAKING},
+            id="Paused: the fight is over",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(is_weighted=True, gate_obstacle="it is gone"),
+            {"state": State.PAUSED, "reason": "GatewayNotReady"},
+            id="Preparing: nothing to move traffic by",
+        ),
+        pytest.param(
+            promoting(routed_at=ago(5), told_at=ago(9)),
+            facts(**WHOLE, is_weighted=True, route=Route.CANDIDATE, is_placed=False), None,
+            id="Promoting: the routes lag behind the Service",
+        ),
+        pytest.param(
+            promoting(routed_at=ago(5), told_at=ago(9)),
+            facts(**WHOLE, is_weighted=True, route=Route.CANDIDATE), {"state": State.WATCHING},
+            id="Promoting: confirmed",
+        ),
+        pytest.param(
+            promoting(told_at=ago(9)),
+            facts(**WHOLE, is_weighted=True, route=Route.CANDIDATE, is_verified=False,
+                  desired=OLD),
+            {"state": State.ABORTING, "reason": "Reverted"},
+            id="Promoting: reverted before it was confirmed",
+        ),
+        pytest.param(
+            aborting(), facts(is_weighted=True), {"told_at": ago(0)}, id="Aborting: told"
+        ),
+        pytest.param(
+            aborting(told_at=ago(5)), facts(is_weighted=True, is_verified=False), None,
+            id="Aborting: not confirmed",
+        ),
+        pytest.param(
+            aborting(told_at=ago(5)), facts(is_weighted=True), {"routed_at": ago(0)},
+            id="Aborting: confirmed",
+        ),
+        pytest.param(
+            aborting(told_at=ago(120)), facts(is_weighted=True, is_verified=False),
+            {"routed_at": ago(0)}, id="Aborting: nobody is waited for for ever",
+        ),
+        pytest.param(
+            aborting(told_at=ago(5)),
+            facts(is_weighted=True, is_verified=False, gate_obstacle="it is gone"),
+            {"routed_at": ago(0)}, id="Aborting: what is gone sends nothing",
+        ),
+        pytest.param(
+            aborting(), facts(**GATED, desired=NEXT, stable_pods=0),
+            {"state": State.PROMOTING, "weight": 100},
+            id="Aborting: what alone answers makes way for a third",
+        ),
+        pytest.param(
+            aborting(), facts(**GATED, stable_pods=0), None,
+            id="Aborting: it is kept until there is something better",
+        ),
+        pytest.param(
+            shifting(), facts(**GATED, desired=NEXT, stable_pods=0),
+            {"state": State.PROMOTING}, id="Shifting: superseded while it alone answers",
+        ),
+    ],
+)  # fmt: skip
+def test_rows_of_a_gateway(
+    progress: Progress, seen: Facts, expected: dict[str, Any] | None
+) -> None:
+    found = advance(progress, seen, POLICY)
+    if expected is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert {k: getattr(found, k) for k in expected} == expected
+
+
+ASIDE = replace(
+    POLICY, steps=(Step(0, headers=(("x-canary", "1"),)), Step(20), Step(0, mirror_percent=30)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("progress", "seen", "expected"),
+    [
+        pytest.param(
+            at(State.PREPARING), facts(is_weighted=True), (State.SHIFTING, 1, 0, ""),
+            id="headers come first",
+        ),
+        pytest.param(
+            baking(step=1, weight=0), facts(**GATED), (State.SHIFTING, 2, 20, ""),
+            id="then a weight",
+        ),
+        pytest.param(
+            baking(step=2), facts(**GATED), (State.SHIFTING, 3, 20, ""),
+            id="mirroring leaves it as it is",
+        ),
+        pytest.param(
+            baking(step=2), facts(**GATED, skips=("", "", "no mirror")),
+            (State.PROMOTING, 2, 100, "step 3 is skipped: no mirror"),
+            id="what cannot be done is skipped, and told",
+        ),
+        pytest.param(
+            at(State.PREPARING), facts(skips=("no gateway", "", "no gateway")),
+            (State.SHIFTING, 2, 20, "step 1 is skipped: no gateway"), id="no gateway at all",
+        ),
+    ],
+)  # fmt: skip
+def test_steps_beside_the_weight(
+    progress: Progress, seen: Facts, expected: tuple[Any, ...]
+) -> None:
+    found = advance(progress, replace(seen, shares=(1, 1, 2)), ASIDE)
+    assert found is not None
+    assert (found.state, found.step, found.weight, found.note) == expected
+
+
 @pytest.mark.parametrize(
     ("progress", "seen", "policy", "expected"),
     [
