@@ -14,7 +14,7 @@ from pydantic import Field
 from slipway_operator.api.fields import Block, Duration, PassthroughItem, block_rules, rule, rules
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-_HOSTNAME: Final = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_HOSTNAME: Final = r"^(\*\.)?[a-z0-9][-a-z0-9.]*$"
 _PATH: Final = r"^/([-A-Za-z0-9._~!$&'()*+,;=:@%]+(/[-A-Za-z0-9._~!$&'()*+,;=:@%]+)*)?$"
 
 Hostnames = Annotated[
@@ -58,11 +58,10 @@ class GatewayGrpc(Block):
     mode: Literal["SameHost", "GRPCRoute"] | None = Field(
         default=None,
         description="mode: SameHost, by path, under the hostnames of REST; or GRPCRoute, an "
-        "object of its own with hostnames of its own. Default SameHost. Live. SameHost needs a "
-        "GatewayClass with the feature HTTPRouteBackendProtocolH2C.",
+        "object of its own. Default SameHost. Live. SameHost needs HTTPRouteBackendProtocolH2C.",
     )
     hostnames: Hostnames | None = Field(
-        default=None, description="hostnames of the GRPCRoute. Live. None of them is one of REST's."
+        default=None, description="hostnames of the GRPCRoute, none of REST's. Live."
     )
 
 
@@ -71,7 +70,7 @@ class GatewayTimeouts(Block):
 
     request: Duration | None = Field(
         default=None,
-        description="request is how long the Gateway waits for an answer. Default: its own. Live.",
+        description="request is how long it waits for an answer. Default: its own. Live.",
     )
 
 
@@ -83,8 +82,8 @@ class Gateway(Block):
             "!has(self.grpc) || !has(self.grpc.hostnames) || self.grpc.hostnames.size() == 0 ||"
             " (has(self.hostnames) && self.hostnames.size() > 0 &&"
             " self.grpc.hostnames.all(h, !(h in self.hostnames)))",
-            "exposure.gateway.grpc.hostnames: a Gateway takes only one of two kinds of routes for"
-            " a hostname; name other ones than in exposure.gateway.hostnames",
+            "exposure.gateway.grpc.hostnames: expected other ones than in"
+            " exposure.gateway.hostnames, of which there has to be one",
         ),
         rule(
             "!has(self.pathPrefix) || self.pathPrefix == '/' || !has(self.grpc) ||"
@@ -97,18 +96,18 @@ class Gateway(Block):
     parent_refs: Annotated[
         list[ParentRef],
         Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
-    ] = Field(description="parentRefs are the Gateways that clients come through. Required. Live.")
+    ] = Field(description="parentRefs are the Gateways. Required. Live.")
     hostnames: Hostnames | None = Field(
         default=None,
         description="hostnames that clients ask for. Default: all of the listener. Live. Of two "
-        "resources with the same hostname and path, the older one has it.",
+        "resources with the same hostname and path the older has it.",
     )
     path_prefix: str | None = Field(
         default=None,
         max_length=1024,
         pattern=_PATH,
         description="pathPrefix that clients' paths begin with; the model does not see it. "
-        "Default /. Live. Another one needs the feature HTTPRoutePathRewrite.",
+        "Default /. Live. Another one needs HTTPRoutePathRewrite.",
     )
     grpc: GatewayGrpc | None = Field(
         default=None,
@@ -123,12 +122,12 @@ class Gateway(Block):
         | None
     ) = Field(
         default=None,
-        description="filters of REST's rule, as in an HTTPRoute. Live. One whose feature the "
-        "GatewayClass does not list is refused with reason UnsupportedByGateway.",
+        description="filters of REST's rule, as in an HTTPRoute. Live. The GatewayClass has to "
+        "list their features.",
     )
     timeouts: GatewayTimeouts | None = Field(
         default=None,
-        description="timeouts of REST's rule. Live. They need the feature HTTPRouteRequestTimeout.",
+        description="timeouts of REST's rule. Live. Needs HTTPRouteRequestTimeout.",
         json_schema_extra=rules(
             rule(
                 "!has(self.request) || duration(self.request) <= duration('24h')",

@@ -69,7 +69,7 @@ class Step(Block):
     ) = Field(
         default=None,
         description="headers that a request has to have, all of them, for the candidate to get "
-        "it; the others go as before. Live. Needs exposure.gateway.",
+        "it. Live. Needs exposure.gateway.",
     )
     mirror_percent: int | None = Field(
         default=None,
@@ -77,7 +77,7 @@ class Step(Block):
         le=100,
         description="mirrorPercent of the requests are sent to the candidate, too, whose answers "
         "nobody gets. Live. Needs exposure.gateway; skipped where the GatewayClass does not list "
-        "HTTPRouteRequestMirror and, below 100, HTTPRouteRequestPercentageMirror.",
+        "the features.",
     )
     hold: Duration | None = Field(
         default=None,
@@ -136,8 +136,7 @@ class Traffic(Block):
     verify_timeout: Duration | None = Field(
         default=None,
         description="verifyTimeout is how long a Gateway may take to confirm a weight, 1s to 1h. "
-        "Default 120s. Live. Then the rollout pauses at the weight before, with reason "
-        "TrafficUnverified.",
+        "Default 120s. Live. Then the rollout pauses at the weight before.",
         json_schema_extra=rules(
             rule(
                 "duration(self) >= duration('1s') && duration(self) <= duration('1h')",
@@ -147,8 +146,8 @@ class Traffic(Block):
     )
     trust_features: bool | None = Field(
         default=None,
-        description="trustFeatures set to true takes every feature for granted where the "
-        "GatewayClass lists none, or the operator may not read it. Default false. Live.",
+        description="trustFeatures takes every feature for granted where the GatewayClass lists "
+        "none, or may not be read. Default false. Live.",
     )
     replica_ratio: ReplicaRatio | None = Field(
         default=None,
@@ -165,8 +164,8 @@ class Rollout(Block):
             "!has(self.steps) || !has(self.strategy) || self.strategy == 'Canary' ||"
             " self.steps.size() == 0 || (self.strategy == 'BlueGreen' && self.steps.size() == 1"
             " && !has(self.steps[0].weight))",
-            "rollout.steps: only the strategy Canary has steps, and BlueGreen one with headers or"
-            " mirrorPercent; remove them, or choose Canary",
+            "rollout.steps: only the strategy Canary has steps, and BlueGreen one without weight;"
+            " remove them, or choose Canary",
         ),
         rule(
             "!has(self.historyLimit) || self.historyLimit > 0"

@@ -103,7 +103,7 @@ class Endpoint(Block):
     url: str = Field(description="url inside the cluster.")
     external: list[str] = Field(
         default=[],
-        description="external hostnames and paths, through the Gateway of exposure.gateway.",
+        description="external hostnames and paths, through the Gateway.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
@@ -139,8 +139,7 @@ class Weight(Block):
     applied: int = Field(
         ge=0,
         le=100,
-        description="applied percent: what the routes of the Gateway say; without one, the "
-        "candidate's share of the ready pods.",
+        description="applied percent: as the routes say, or the share of the ready pods.",
     )
     verified: bool = Field(description="verified is true once it has settled.")
     observed: str = Field(
@@ -210,16 +209,14 @@ class Rollout(Block):
     )
     step_since: str = Field(default="", description="stepSince is when its weight was reached.")
     routed_at: str = Field(default="", description="routedAt is when traffic had moved.")
-    told_at: str = Field(default="", description="toldAt is when the routes said the weight.")
+    told_at: str = Field(default="", description="toldAt is when routes said so.")
     verified_weight: int | None = Field(
         default=None,
         ge=0,
         le=100,
-        description="verifiedWeight is the percent that a Gateway confirmed last.",
+        description="verifiedWeight was confirmed last.",
     )
-    route: RouteGenerations | None = Field(
-        default=None, description="route tells generations of the routes of a Gateway."
-    )
+    route: RouteGenerations | None = Field(default=None, description="route tells generations.")
     weight: Weight | None = Field(default=None, description="weight of the candidate.")
     exposed: bool | None = Field(
         default=None,

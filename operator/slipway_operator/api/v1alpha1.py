@@ -580,8 +580,8 @@ class Exposure(Block):
     )
     gateway: Gateway | None = Field(
         default=None,
-        description="gateway lets clients in through a Gateway, by an HTTPRoute that bears the "
-        "name of this resource; the steps of a rollout are then weights of requests. Live.",
+        description="gateway lets clients in through a Gateway, by an HTTPRoute of this name; "
+        "steps of a rollout are then weights of requests. Live.",
     )
 
 
