@@ -58,7 +58,7 @@ class DecodeImage(Block):
         default=None,
         ge=1,
         le=268_435_456,
-        description="maxPixels of all images of a request together. Default 33554432.",
+        description="maxPixels of a request. Default 33554432.",
     )
 
 
@@ -233,7 +233,7 @@ class Preprocess(Block):
 
     decode_image: DecodeImage | None = Field(
         default=None,
-        description="decodeImage: clients send PNG, JPEG or WebP files; UINT8 pixels, RGB, NHWC.",
+        description="decodeImage: clients send PNG, JPEG or WebP files.",
     )
     resize: Resize | None = Field(default=None, description="resize images.")
     center_crop: CenterCrop | None = Field(default=None, description="centerCrop cuts images.")
@@ -244,12 +244,8 @@ class Preprocess(Block):
         default=None, description="normalize per channel, or per column."
     )
     cast: Cast | None = Field(default=None, description="cast to another datatype.")
-    columns: Columns | None = Field(
-        default=None, description="columns that clients send by name, one input each."
-    )
-    impute: Impute | None = Field(
-        default=None, description="impute missing values: null in JSON, NaN, the empty text."
-    )
+    columns: Columns | None = Field(default=None, description="columns that clients send by name.")
+    impute: Impute | None = Field(default=None, description="impute missing values.")
     one_hot: OneHot | None = Field(default=None, description="oneHot makes a column per category.")
     standardize: Standardize | None = Field(
         default=None, description="standardize numbers per named column."
@@ -283,9 +279,9 @@ class Pipeline(Block):
 
     preprocess: Annotated[list[Preprocess], _items(_MAX_STEPS)] | None = Field(
         default=None,
-        description="preprocess: the steps from what clients send to what the model takes.",
+        description="preprocess: steps from a request to the model. Revisioned.",
     )
     postprocess: Annotated[list[Postprocess], _items(_MAX_STEPS)] | None = Field(
         default=None,
-        description="postprocess: the steps from what the model gives to what clients get.",
+        description="postprocess: steps from the model to an answer. Revisioned.",
     )

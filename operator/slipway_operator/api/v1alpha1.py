@@ -621,10 +621,7 @@ class Spec(Block):
     pipeline: Pipeline | None = Field(
         default=None,
         description="pipeline is what is done to a request before the model and to its answer "
-        "after it, as part of the served model. Revisioned. When absent, clients send and get "
-        "the model's own tensors.\n\nAn example:\n"
-        "  preprocess: [{decodeImage: {}}, {resize: {width: 28, height: 28}}]\n"
-        "  postprocess: [{softmax: {}}, {labels: {names: [cat, dog]}}]",
+        "after it. Revisioned. When absent, clients use the model's own tensors.",
     )
     serving: Serving | None = Field(
         default=None,

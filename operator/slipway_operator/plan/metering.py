@@ -96,7 +96,8 @@ def _variation(pairs: list[tuple[Buckets, Buckets]]) -> float:
         below = edge
     if total <= 0 or first <= 0:
         return 0.0
-    return max(0.0, second * total / first**2 - 1)
+    # In this order: the square of a tiny number is 0.
+    return max(0.0, second / first * (total / first) - 1)
 
 
 @dataclass(frozen=True, slots=True)
