@@ -17,7 +17,7 @@ _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
 _SUFFIXES = {".py", ".md", ".yaml", ".json", ".toml", ".txt"}
 _ROOTS = (REPOSITORY, *PACKAGES)
 _OF_A_POD_OR_READER = {
-    "serving.json", "model.json", "request.json", "digits.yaml", "train.py",
+    "serving.json", "model.json", "request.json", "digits.yaml", "train.py", "key.json",
 }  # fmt: skip
 """Files that a page speaks of and that lie elsewhere: in a pod, or in the reader's folder."""
 
