@@ -251,9 +251,12 @@ def test_what_replaces_autoscaled_pods_has_as_many(
         ready = [d.get("status", {}).get("availableReplicas", 0) for d in found]
         return dict(zip(numbers, ready, strict=True))
 
+    _until(models, "Failed" if crashes else "Idle")  # pods that are ending are still counted before
     eventually(lambda: pods() == expected, f"{expected}", timeout_s=60, describe=pods)
-    scalers = models.api.find("HorizontalPodAutoscaler", models.namespace)
-    assert len(scalers) == 1
+    eventually(
+        lambda: len(models.api.find("HorizontalPodAutoscaler", models.namespace)) == 1,
+        "one autoscaler is left",
+    )
 
 
 @pytest.mark.parametrize("state", ["Shifting", "Baking", "Watching"])
