@@ -195,7 +195,7 @@ class Kubelet:
     def _ready(self) -> None:
         now = _now()
         status = {"type": "Ready", "status": "True", "reason": "Played", "lastHeartbeatTime": now}
-        capacity = {"cpu": "64", "memory": "256Gi", "pods": "1000"}
+        capacity = {"cpu": "6400", "memory": "256Ti", "pods": "10000"}
         node = {"conditions": [status], "capacity": capacity, "allocatable": capacity}
         self._api.merge("Node", None, NODE, {"status": node}, sub="status")
 
