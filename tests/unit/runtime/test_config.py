@@ -91,13 +91,14 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
         ),
         pytest.param(
             serving_document(model={"uri": "oci://a/b", "allowPickle": True}),
-            "model.allowPickle: unknown key, expected one of uri, digest, format, version, samples",
+            "model.allowPickle: unknown key, expected one of uri, digest, format, version, samples, "
+            "credentials, caBundle, proxy",
             id="a field of a later release",
         ),
         pytest.param(
             {**serving_document(), "revision_number": 7},
             "revision_number: unknown key, expected one of name, namespace, revision, "
-            "revisionNumber, digest, model, serving",
+            "revisionNumber, digest, source, model, pipeline, serving",
             id="Python's spelling is none of ours",
         ),
         pytest.param(

@@ -166,13 +166,13 @@ def test_a_laptop_takes_a_file_in_place_of_the_uri(tmp_path: Path, affine_model:
         pytest.param("configmap://m/k", "", 2, "give the file with --model FILE", id="a ConfigMap"),
         pytest.param(
             "https://x/m",
-            "  pipeline: {}\n",
+            "  tokenizer: {}\n",
             2,
-            "spec.pipeline: not served by this release, expected one of model, serving",
+            "spec.tokenizer: not served by this release, expected one of model, pipeline, serving",
             id="a block of a later release",
         ),
         pytest.param(
-            "s3://b/k", "", 10, "expected one of https://", id="a scheme of a later release"
+            "ftp://b/k", "", 10, "expected one of https://", id="a scheme of a later release"
         ),
         pytest.param("file:///no/such/file", "", 10, "No such file", id="a file that is not there"),
     ],

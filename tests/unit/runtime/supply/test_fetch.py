@@ -296,7 +296,7 @@ def test_a_signal_ends_the_step_and_leaves_nothing(
 
 def test_a_process_ends_with_the_code_of_its_failure(tmp_path: Path) -> None:
     message = tmp_path / "message"
-    document = json.dumps(serving_document("s3://b/k"))
+    document = json.dumps(serving_document("ftp://b/k"))
     done = process(
         "fetch", "--into", tmp_path, "--termination-message", message, config_json=document
     )

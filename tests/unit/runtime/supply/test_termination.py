@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway_runtime.errors import InvalidModel, SupplyError, Unavailable
+from slipway_runtime.errors import ConversionMismatch, InvalidModel, SupplyError, Unavailable
 from slipway_runtime.supply.termination import (
     MAX_BYTES,
     Reason,
@@ -24,7 +24,8 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def kinds() -> Iterator[type[SupplyError]]:
-    yield from SupplyError.__subclasses__()
+    """What the supply step can end with; models are converted before it, on a laptop or in CI."""
+    yield from (kind for kind in SupplyError.__subclasses__() if kind is not ConversionMismatch)
 
 
 def signature(count: int, name: str = "tensor") -> SignatureSummary:
