@@ -91,8 +91,8 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
         ),
         pytest.param(
             serving_document(model={"uri": "oci://a/b", "allowPickle": True}),
-            "model.allowPickle: unknown key, expected one of uri, digest, format, version, samples, "
-            "credentials, caBundle, proxy",
+            "model.allowPickle: unknown key, expected one of uri, digest, format, version, "
+            "samples, credentials, caBundle, proxy",
             id="a field of a later release",
         ),
         pytest.param(
