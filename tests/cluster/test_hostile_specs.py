@@ -112,7 +112,7 @@ def test_impossible_resources_are_refused_or_named(models: Models, resources: Ma
     "resources",
     [
         pytest.param({"limits": {"memory": "1000000000000000"}}, id="A9 a petabyte"),
-        pytest.param({"limits": {"cpu": "900"}}, id="A9 more than there is"),
+        pytest.param({"limits": {"cpu": "900000"}}, id="A9 more than there is"),
     ],
 )
 def test_what_no_node_has_is_said(models: Models, resources: Manifest) -> None:

@@ -68,9 +68,27 @@ def _kubeconfig(api: Api, cluster: Cluster, account: str, folder: Path) -> Path:
     token = api.send("POST", path, json=body)["status"]["token"]
     config: Manifest = yaml.safe_load(cluster.kubeconfig.read_text())
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    user = f"system:serviceaccount:{namespace}:{account}"
+    # The API server learns of Roles as everybody does: by a watch.
+    eventually(lambda: _may_lead(api, namespace, user), "the account has its rights")
     written = folder / "kubeconfig"
     written.write_text(yaml.safe_dump(config))
     return written
+
+
+def _may_lead(api: Api, namespace: str, user: str) -> bool:
+    asked = {
+        "namespace": namespace, "verb": "update", "group": "coordination.k8s.io",
+        "resource": "leases", "name": "slipway-operator",
+    }  # fmt: skip
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": asked},
+    }
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    answer: Manifest = api.send("POST", path, json=review)
+    return bool(answer["status"]["allowed"])
 
 
 def _asked(log: Path, mark: int, account: str) -> list[tuple[str, int]]:
