@@ -63,6 +63,7 @@ def test_a_crd_that_comes_late_is_waited_for(
     models.until("Ready", timeout_s=30)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("crd")
 def test_a32_a_crd_that_is_deleted_and_comes_back(
     models: Models, start: Callable[..., Operator]
@@ -72,14 +73,15 @@ def test_a32_a_crd_that_is_deleted_and_comes_back(
     name = models.until("Ready")["status"]["stable"]["name"]
     _remove(models.api)
     eventually(lambda: models.child("Deployment", name) is None, "the children are collected",
-               timeout_s=30)  # fmt: skip
+               timeout_s=90)  # fmt: skip
     _install(models.api)
     if operator.process.poll() is not None:  # it may end; Kubernetes would start it again
         operator = start(watch_namespaces="").until_ready()
     models.apply()
-    models.until("Ready", timeout_s=60)
+    models.until("Ready", timeout_s=90)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("crd")
 def test_a32_a_crd_whose_return_was_overlooked_is_found(
     models: Models, start: Callable[..., Operator]
@@ -87,10 +89,14 @@ def test_a32_a_crd_whose_return_was_overlooked_is_found(
     operator = start(watch_namespaces="", discovery_s="2", module="tests.cluster.overlooking")
     operator.until_ready()
     _remove(models.api)
-    eventually(lambda: "group='slipway.dev'" in operator.log.read_text(), "kopf knows of none")
+    eventually(
+        lambda: "group='slipway.dev'" in operator.log.read_text(),
+        "kopf knows of none",
+        timeout_s=90,
+    )
     _install(models.api)
     models.apply()
-    models.until("Ready", timeout_s=30)
+    models.until("Ready", timeout_s=90)
     assert "watched by nobody" in operator.log.read_text()
     assert operator.end() == 0
 
