@@ -69,6 +69,7 @@ def test_a32_a_crd_that_is_deleted_and_comes_back(
     models: Models, start: Callable[..., Operator]
 ) -> None:
     operator = start(watch_namespaces="").until_ready()
+    _until_collected(models)
     models.apply()
     name = models.until("Ready")["status"]["stable"]["name"]
     _remove(models.api)
@@ -91,6 +92,14 @@ def test_a32_a_crd_whose_return_was_overlooked_is_found(
     operator = next(found for found in attempts if found.process.poll() is None)
     assert "watched by nobody" in operator.log.read_text()
     assert operator.end() == 0
+
+
+def _until_collected(models: Models) -> None:
+    """Kubernetes' garbage collector learns of a new kind within half a minute, and not before."""
+    models.apply()
+    models.until("Ready")
+    models.api.delete("ModelDeployment", models.namespace, "m")
+    eventually(lambda: not models.api.children(models.namespace), "all is gone", timeout_s=90)
 
 
 def _overlooks(models: Models, start: Callable[..., Operator]) -> Operator:
