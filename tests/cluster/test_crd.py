@@ -105,16 +105,20 @@ def _until_collected(models: Models) -> None:
 def _overlooks(models: Models, start: Callable[..., Operator]) -> Operator:
     operator = start(watch_namespaces="", discovery_s="2", module="tests.cluster.overlooking")
     operator.until_ready()
+
+    def has_ended() -> bool:
+        return operator.process.poll() is not None
+
     _remove(models.api)
     eventually(
-        lambda: "group='slipway.dev'" in operator.log.read_text(),
+        lambda: "group='slipway.dev'" in operator.log.read_text() or has_ended(),
         "kopf knows of none",
         timeout_s=90,
     )
     _install(models.api)
     models.apply()
     eventually(
-        lambda: _is_ready(models) or operator.process.poll() is not None,
+        lambda: _is_ready(models) or has_ended(),
         "it serves, or the operator has ended",
         timeout_s=90,
     )

@@ -12,7 +12,7 @@ from tests.cluster.gateways import GATEWAY, Client, addresses, gateway, runtimes
 from tests.cluster.kubelet import Ready, Script, Supplied
 from tests.cluster.models import Models
 from tests.cluster.test_rollouts import OTHER, SECOND, _until
-from tests.kubeapi import Manifest, told
+from tests.kubeapi import Manifest, eventually, told
 
 ROLLOUT: Final = {
     "steps": [{"weight": 10, "hold": "2s"}, {"weight": 50, "hold": "2s"}],
@@ -80,6 +80,7 @@ def test_weights_are_exact_and_no_request_fails(
 ) -> None:
     steps = [{"weight": 10, "hold": "8s"}, {"weight": 50, "hold": "8s"}]
     first = begin(models, script, pods, steps=steps)
+    eventually(lambda: client.ask() == "v1", "the proxy has learnt of the first route")
     with client.asking() as load:
         status = _until(models, "Baking", 1)
         assert status["rollout"]["weight"]["mode"] == "Gateway"
