@@ -40,7 +40,7 @@ def main() -> None:
             second += 1
         if time.monotonic() >= until:
             break
-        time.sleep(PAUSE_S / 2)
+        time.sleep(PAUSE_S / 2)  # a steady load, not a wait
     tell(total)
 
 

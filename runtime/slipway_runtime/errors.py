@@ -31,7 +31,7 @@ Knows no HTTP: `protocols/wire.py` gives every ServingError its status.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 _SHOWN_CHARACTERS: Final = 120
 
@@ -49,6 +49,10 @@ class SupplyError(SlipwayError):
 
     reason: ClassVar[str]
     terminal: ClassVar[bool] = True
+
+    def told(self) -> dict[str, Any]:
+        """As a process of its own tells it to the one that has started it."""
+        return {"failure": {"reason": self.reason, "message": str(self)}}
 
 
 class NotFound(SupplyError):
@@ -105,6 +109,10 @@ class Unavailable(SupplyError):
 
     reason = "Unavailable"
     terminal = False
+
+
+SUPPLY_ERRORS: Final = {kind.reason: kind for kind in SupplyError.__subclasses__()}
+"""Reason to kind, to raise again what another process has told."""
 
 
 class ServingError(SlipwayError):

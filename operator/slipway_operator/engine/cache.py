@@ -225,7 +225,7 @@ class Cache:
 
     def snapshot(self, key: ObjectKey, now: datetime, defaults: RuntimeDefaults) -> Snapshot | None:
         """Freeze everything known of a ModelDeployment; None when it is gone or going."""
-        mdep = self.get(CacheKey(v1alpha1.KIND, *key))
+        mdep = self.model_deployment(key)
         if mdep is None or mdep["metadata"].get("deletionTimestamp"):
             return None
         belongings = self._belongings(key)

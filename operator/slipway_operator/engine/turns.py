@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from slipway_operator.api import v1alpha1
-from slipway_operator.engine.cache import Cache, CacheKey, ObjectKey
+from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.plan.names import ADMIN_PORT, REVISION
 
@@ -56,7 +55,7 @@ class Turns(ABC):
         """Remember nothing: whoever leads writes the status, from which this one begins anew."""
 
     def _mdep(self, key: ObjectKey) -> Manifest:
-        return self._cache.get(CacheKey(v1alpha1.KIND, *key)) or {"spec": {}}
+        return self._cache.model_deployment(key) or {"spec": {}}
 
     def _serving(self, key: ObjectKey, revision: str) -> list[Manifest]:
         """The pods of a revision that can be asked."""

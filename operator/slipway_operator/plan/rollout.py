@@ -354,7 +354,7 @@ def _decision(
         route=route,
         live=seen.live,
         gate=scene.gate,
-        split=split_of(scene, seen, told, route),
+        split=split_of(scene, seen, told, route) if scene.gate else None,
         percent=seen.percent,
         standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),

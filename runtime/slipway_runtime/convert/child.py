@@ -47,7 +47,7 @@ def _end(task: Task, progress: Any) -> dict[str, Any]:
     try:
         report = convert(task, progress)
     except SupplyError as err:
-        return {"failure": {"reason": err.reason, "message": str(err)}}
+        return err.told()
     except ModuleNotFoundError as err:
         return {"missing": err.name or str(err)}
     except MemoryError:
@@ -61,7 +61,7 @@ def _end(task: Task, progress: Any) -> dict[str, Any]:
 
 
 def _refusal(text: str) -> dict[str, Any]:
-    return {"failure": {"reason": InvalidModel.reason, "message": f"model: {text}"}}
+    return InvalidModel(f"model: {text}").told()
 
 
 @contextlib.contextmanager

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from slipway_runtime.convert.task import Report, Task
-from slipway_runtime.errors import InvalidModel, SupplyError, clipped
+from slipway_runtime.errors import SUPPLY_ERRORS, InvalidModel, clipped
 
 CHILD: Final = "slipway_runtime.convert.child"
 _PASSED: Final = ("PATH", "LD_LIBRARY_PATH", "LANG")
 _STDERR_BYTES: Final = 600
-_REASONS: Final = {kind.reason: kind for kind in SupplyError.__subclasses__()}
 
 Progress = Callable[[str], object]
 
@@ -111,8 +110,8 @@ def _outcome(answer: dict[str, Any] | None, code: int, errors: Path) -> Report:
     match answer:
         case {"report": dict(report)}:
             return Report.model_validate(report)
-        case {"failure": {"reason": str(reason), "message": str(text)}} if reason in _REASONS:
-            raise _REASONS[reason](text)
+        case {"failure": {"reason": str(reason), "message": str(text)}} if reason in SUPPLY_ERRORS:
+            raise SUPPLY_ERRORS[reason](text)
         case {"missing": str(module)}:
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
     last = errors.read_bytes()[-_STDERR_BYTES:].decode(errors="replace")

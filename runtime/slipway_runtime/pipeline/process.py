@@ -68,7 +68,7 @@ def main() -> int:
             Path(sys.argv[1]), Pipeline.model_validate_json(sys.stdin.read()), Path(sys.argv[2])
         )
     except SupplyError as err:
-        answer = {"failure": {"reason": err.reason, "message": str(err)}}
+        answer = err.told()
     sys.stdout.write(json.dumps(answer))
     return 0
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import onnx
 
 from slipway_runtime import errors
-from slipway_runtime.errors import InvalidModel, SupplyError, Unsupported, clipped, shown
+from slipway_runtime.errors import SUPPLY_ERRORS, InvalidModel, Unsupported, clipped, shown
 from slipway_runtime.inference.container import cap_memory
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.warmup import warm_up
@@ -30,7 +30,6 @@ log: Final = logging.getLogger(__name__)
 _MAX_PROTOBUF_BYTES: Final = 2**31 - 1
 _MAX_REASON_BYTES: Final = 400
 _MAX_DEPTH: Final = 64
-_SUPPLY_ERRORS: Final = {kind.reason: kind for kind in SupplyError.__subclasses__()}
 
 
 def validated(model: Path, *, timeout_s: float) -> tuple[SignatureSummary, str | None]:
@@ -93,7 +92,7 @@ def answer_of(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
             f"model: checking it ended with exit code {done.returncode} and no result"
         ) from err
     if "failure" in answer:
-        raise _SUPPLY_ERRORS[answer["failure"]["reason"]](answer["failure"]["message"])
+        raise SUPPLY_ERRORS[answer["failure"]["reason"]](answer["failure"]["message"])
     return answer
 
 
@@ -177,7 +176,7 @@ def main() -> int:
             "framework": framework,
         }
     except errors.SupplyError as err:
-        answer = {"failure": {"reason": err.reason, "message": str(err)}}
+        answer = err.told()
     sys.stdout.write(json.dumps(answer))
     return 0
 
