@@ -87,7 +87,9 @@ class Api:
             pem.write(_text(user, "client-certificate") + "\n" + _text(user, "client-key"))
             pem.flush()
             context.load_cert_chain(pem.name)
-        self.http = httpx.Client(base_url=cluster["server"], verify=context, timeout=30)
+        # A handshake that fails beside seven others has sent no request yet, and is made again.
+        transport = httpx.HTTPTransport(verify=context, retries=3)
+        self.http = httpx.Client(base_url=cluster["server"], transport=transport, timeout=30)
 
     def path(self, kind: str, namespace: str | None = None, name: str | None = None) -> str:
         """Path of an object, or of a namespace's objects."""

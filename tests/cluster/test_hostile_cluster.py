@@ -322,7 +322,8 @@ def test_a60_a_secret_that_comes_late_is_waited_for(models: Models, script: Scri
 def test_a61_a_claim_that_is_not_bound_is_named(models: Models, script: Script) -> None:
     script.serve = None
     models.apply()
-    pod = eventually(lambda: _serving_pod(models), "the pod exists")
+    # Before it is bound, the scheduler would overwrite what is written here.
+    pod = eventually(lambda: _bound_pod(models), "the pod is bound to its node")
     text = "pod has unbound immediate PersistentVolumeClaims"
     unbound = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
                "message": text}  # fmt: skip
@@ -332,9 +333,8 @@ def test_a61_a_claim_that_is_not_bound_is_named(models: Models, script: Script) 
     assert (failure["reason"], failure["message"]) == ("Unschedulable", text)
 
 
-def _serving_pod(models: Models) -> Manifest | None:
-    found = models.api.find("Pod", models.namespace, "slipway.dev/model=m")
-    return found[0] if found else None
+def _bound_pod(models: Models) -> Manifest | None:
+    return next((p for p in _serving_pods(models) if p["spec"].get("nodeName")), None)
 
 
 def test_a62_a_drain_takes_one_pod_at_a_time(models: Models, script: Script) -> None:

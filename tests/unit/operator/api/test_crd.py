@@ -49,10 +49,10 @@ def test_no_key_is_a_boolean_to_kubectl() -> None:
     assert "'n':" in crd.render()
 
 
-def test_it_stays_below_64_kilobytes() -> None:
+def test_it_stays_a_third_of_what_an_annotation_holds() -> None:
     """As the API server stores it, and client-side apply copies it into an annotation."""
     document = yaml.safe_load(crd.render())
-    assert len(json.dumps(document, separators=(",", ":")).encode()) < 64 * 1024
+    assert len(json.dumps(document, separators=(",", ":")).encode()) < 80 * 1024
 
 
 def test_the_linter_has_nothing_to_say() -> None:
