@@ -239,8 +239,7 @@ def test_keda_may_come_later(models: Models, start: Callable[..., Operator]) -> 
     assert told(models.get(), "Ready")["status"] == "False"
     models.api.apply(_keda_crd())
     stable = models.until("Ready", timeout_s=30)["status"]["stable"]
-    found = models.child("ScaledObject", stable["name"])
-    assert found is not None
+    found = eventually(lambda: models.child("ScaledObject", stable["name"]), "KEDA gets its object")
     assert found["spec"]["triggers"] == triggers
     models.apply()
     eventually(lambda: models.child("ScaledObject", stable["name"]) is None, "it is gone")

@@ -105,10 +105,17 @@ def _was_settled(snapshot: Snapshot) -> bool:
 
 
 def _superfluous(snapshot: Snapshot, wanted: Children) -> tuple[Manifest, ...]:
+    """What is to go; of a kind that seems to be missing nothing, for it may only seem so.
+
+    A kind that the API server does not have has no objects; one whose CRD it has not read again
+    after a start has, and they are wanted.
+    """
     return tuple(
         live
         for found, live in sorted(snapshot.children.items())
-        if found not in wanted.keep and not live["metadata"].get("deletionTimestamp")
+        if found not in wanted.keep
+        and found[0] not in snapshot.missing_kinds
+        and not live["metadata"].get("deletionTimestamp")
     )
 
 

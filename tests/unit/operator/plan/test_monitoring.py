@@ -41,3 +41,16 @@ def test_it_selects_serving_pods_by_a_port_that_they_have() -> None:
 )
 def test_when_there_is_one(spec: dict[str, Any], missing: frozenset[str], expected: int) -> None:
     assert len(_monitors(spec, missing=missing)) == expected
+
+
+def test_it_outlives_a_discovery_that_overlooks_its_kind() -> None:
+    (monitor,) = _monitors(spec_of())
+    name = monitor["metadata"]["name"]
+    wanted = Scene(spec_of()).serving(spec_of())
+    wanted.children["PodMonitor", name] = monitor
+    wanted.missing_kinds = frozenset({"PodMonitor"})
+    assert plan(wanted.snapshot()).delete == ()
+    unwanted = Scene(spec_of(monitoring={"podMonitor": False})).serving(spec_of())
+    unwanted.missing_kinds = frozenset()
+    unwanted.children["PodMonitor", name] = monitor
+    assert monitor in plan(unwanted.snapshot()).delete
