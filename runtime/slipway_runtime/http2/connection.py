@@ -24,8 +24,11 @@ STREAM_WINDOW: Final = 256 * 1024
 CONNECTION_WINDOW: Final = 4 * 2**20
 MAX_HEAD_FIELDS_BYTES: Final = 16 * 1024
 """What a client is told; the gRPC layer answers those that have more."""
-_FRAMES_A_TURN: Final = 64
-"""Read of a connection before others have their turn: a flood must not hold up everybody."""
+_A_TURN: Final = 64
+"""What is read of a connection before others have their turn: a flood must not hold up everybody."""
+_COSTS: Final = bytes(8 if kind in (frames.HEADERS, frames.RST_STREAM) else 1 for kind in range(256))
+"""Of a frame's kind. A small request is answered while it is read, and a connection may send very
+many at once; one that is given up was answered in vain."""
 _MAX_BLOCK_BYTES: Final = 64 * 1024
 _MAX_CONTINUATIONS: Final = 16
 _REMEMBERED: Final = 1_024
@@ -198,13 +201,13 @@ class Connection:
                 return
             self._is_greeted = True
             at = len(frames.PREFACE)
-        left = _FRAMES_A_TURN
+        left = _A_TURN
         self.has_more = False
         while size - at >= frames.HEAD_BYTES:
-            if not left:
+            if left <= 0:
                 self.has_more = True
                 break
-            left -= 1
+            left -= _COSTS[data[at + 3]]
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             if length > frames.MAX_FRAME_BYTES:
                 raise ConnectionProblem(Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
