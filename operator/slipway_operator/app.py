@@ -12,6 +12,7 @@ import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import kopf
@@ -19,7 +20,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from slipway_operator.engine import analysing as analysis
-from slipway_operator.engine import preflight
+from slipway_operator.engine import preflight, querying
 from slipway_operator.engine.analysing import Analysing
 from slipway_operator.engine.bounded import BoundedClient
 from slipway_operator.engine.cache import Cache, ObjectKey
@@ -29,6 +30,8 @@ from slipway_operator.engine.elector import Elector, LeaseTimes
 from slipway_operator.engine.events import EventRecorder
 from slipway_operator.engine.metering import Metering
 from slipway_operator.engine.preflight import Preflights
+from slipway_operator.engine.prometheus import Prometheus
+from slipway_operator.engine.querying import Queries
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
@@ -53,6 +56,9 @@ _LOOPBACK = "127.0.0.1"
 _FINISH_S = 10.0
 _EVENTS_S = 1.0
 """The next pod waits for the Lease meanwhile."""
+_QUERIES = 64
+_QUERIES_OF_ONE = 8
+"""Queries at once, and to one address: one that hangs keeps nobody else waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class App:
     metering: Metering
     analysing: Analysing
     preflights: Preflights
+    queries: Queries
+    prometheus: Prometheus
     scraper: Scraper
     client: BoundedClient
     reconciler: Reconciler
@@ -106,15 +114,24 @@ def build(settings: Settings, connection: Connection) -> App:
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
     analysing = Analysing(cache, queue, scraper, lambda: elector.is_leading)
     preflights = Preflights(cache, queue, kube, client, lambda: elector.is_leading)
+    prometheus = _prometheus(settings)
+    queries = Queries(cache, queue, prometheus, lambda: elector.is_leading)
     reconciler = Reconciler(
         cache, queue, Writer(cache, kube), elector, recorder, defaults,
         observe=metrics.reconciled, evidence=analysing.told, preflights=preflights.told,
+        answers=queries.told,
     )  # fmt: skip
     return App(
         settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
-        Discovery(cache, queue, kube), metering, analysing, preflights, scraper, client,
-        reconciler,
+        Discovery(cache, queue, kube), metering, analysing, preflights, queries, prometheus,
+        scraper, client, reconciler,
     )  # fmt: skip
+
+
+def _prometheus(settings: Settings) -> Prometheus:
+    folder = Path(settings.prometheus_folder) if settings.prometheus_folder else None
+    client = BoundedClient(_QUERIES, _QUERIES_OF_ONE)
+    return Prometheus(client, settings.prometheus_address.rstrip("/"), folder)
 
 
 def _all_models(cache: Cache) -> Iterator[dict[str, Any]]:
@@ -149,6 +166,7 @@ async def run(settings: Settings) -> None:
         tasks.append(asyncio.create_task(app.metering.run(settings.metering_s)))
         tasks.append(asyncio.create_task(app.analysing.run(analysis.LOOK_S)))
         tasks.append(asyncio.create_task(app.preflights.run(preflight.LOOK_S)))
+        tasks.append(asyncio.create_task(app.queries.run(querying.LOOK_S)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app), (*tasks, *workers))
     finally:
@@ -253,5 +271,6 @@ async def _end(
         await runner.cleanup()
     await app.scraper.close()
     await app.client.close()
+    await app.prometheus.client.close()
     await app.kube.close()
     log.info("ended")

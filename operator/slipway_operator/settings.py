@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     """Pause between looks at which kinds of other projects (KEDA) are installed, in seconds."""
     metering_s: float = Field(default=15.0, ge=1, le=300)
     """Pause between readings of the pods of models with a latency objective, in seconds."""
+    prometheus_address: str = Field(default="", pattern=r"^(https?://[^\s?#]+)?$")
+    """Prometheus that checks of type PromQL ask when their ModelDeployment names none."""
+    prometheus_folder: str = ""
+    """Folder with the files `token` and `ca.crt` for it, either of which may be missing."""
     health_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapers come from outside the pod
     """Address that probes and metrics listen on."""
     health_port: int = Field(default=8080, ge=0, le=65_535)

@@ -98,7 +98,7 @@ def test_every_value_changes_what_is_rendered(
     values = nested(path, example)
     if path == "serviceAccount.create":
         values["serviceAccount"]["name"] = "made-elsewhere"
-    if path == "networkPolicy.apiServerPorts":
+    if path in ("networkPolicy.apiServerPorts", "networkPolicy.prometheusPorts"):
         values["networkPolicy"]["enabled"] = True
         default = helm.template(chart, values=nested("networkPolicy.enabled", True))
     jsonschema.validate(values, SCHEMA)

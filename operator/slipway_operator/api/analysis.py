@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from slipway_operator.api.fields import LIST_BY_NAME, Block, Duration, block_rules, rule, rules
 
@@ -13,6 +13,25 @@ _DECIMAL = r"^[0-9]{1,3}(\.[0-9]{1,4})?$"
 Percent = Annotated[int, Field(ge=1, le=10_000)]
 Decimal = Annotated[str, Field(pattern=_DECIMAL, max_length=8)]
 """A number as text: Kubernetes' types have no fractions."""
+Limit = Annotated[
+    int | str,
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$",
+            "maxLength": 26,
+        }
+    ),
+]
+"""A whole number, or the text of any."""
+QUERY_NAMES = ("stable", "candidate", "namespace", "name")
+"""What a query may name in double braces; none of them can hold what PromQL would act on."""
+
+
+def _known_names() -> str:
+    """CEL: nothing else stands in double braces."""
+    known = "".join(f".replace('{{{{{name}}}}}', '')" for name in QUERY_NAMES)
+    return f"!has(self.query) || !self.query{known}.contains('{{{{')"
 
 
 def _between(field: str, least: str, most: str) -> dict[str, Any]:
@@ -28,11 +47,26 @@ class Check(Block):
             "(self.type in ['ErrorRate', 'Latency'] || !(has(self.marginPercent)"
             " || has(self.floorPercent) || has(self.detectPercent)))"
             " && (self.type == 'Latency' || !has(self.target))"
-            " && (self.type == 'Restarts' || !has(self.max))"
-            " && (self.type == 'PredictionDrift' || !has(self.threshold))",
+            " && (self.type in ['Restarts', 'PromQL'] || !has(self.max))"
+            " && (self.type == 'PredictionDrift' || !has(self.threshold))"
+            " && (self.type == 'PromQL' || !has(self.query))",
             "rollout.analysis.checks: marginPercent, floorPercent and detectPercent belong to"
-            " ErrorRate and Latency, target to Latency, max to Restarts, threshold to"
-            " PredictionDrift",
+            " ErrorRate and Latency, target to Latency, max to Restarts and PromQL, threshold to"
+            " PredictionDrift, query to PromQL",
+        ),
+        rule(
+            "self.type != 'PromQL' || (has(self.query) && has(self.max))",
+            "rollout.analysis.checks: PromQL needs query and max",
+        ),
+        rule(
+            "self.type != 'Restarts' || !has(self.max)"
+            " || (type(self.max) == int && self.max >= 0 && self.max <= 1000)",
+            "rollout.analysis.checks: expected a max of Restarts from 0 to 1000",
+        ),
+        rule(
+            _known_names(),
+            "rollout.analysis.checks.query: expected in double braces only "
+            + ", ".join(QUERY_NAMES),
         ),
     )
 
@@ -42,8 +76,8 @@ class Check(Block):
         pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
         description="name of the check. Required.",
     )
-    type: Literal["ErrorRate", "Latency", "Restarts", "PredictionDrift"] = Field(
-        description="type: ErrorRate, Latency, Restarts or PredictionDrift. Required."
+    type: Literal["ErrorRate", "Latency", "Restarts", "PredictionDrift", "PromQL"] = Field(
+        description="type: ErrorRate, Latency, Restarts, PredictionDrift or PromQL. Required."
     )
     action: Literal["Abort", "Pause", "Warn"] | None = Field(
         default=None,
@@ -68,12 +102,31 @@ class Check(Block):
         description="target beyond which an answer is slow. Default: what 5 % and 1 % of the "
         "stable's exceed.",
     )
-    max: Annotated[int, Field(ge=0, le=1000)] | None = Field(
-        default=None, description="max is the number of restarts that is put up with. Default 1."
+    max: Limit | None = Field(
+        default=None,
+        description="max that is put up with: of Restarts their number, default 1; of PromQL the "
+        "value of the query, a number or its text.",
+    )
+    query: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="query of PromQL, whose answer is one number. {{stable}} and {{candidate}} "
+        "stand for the hashes of the revisions, {{namespace}} and {{name}} for the resource's.",
     )
     threshold: Decimal | None = Field(
         default=None,
         description='threshold of the PSI, as text. Default "0.2".',
+    )
+
+
+class Prometheus(Block):
+    """Who answers queries."""
+
+    address: str = Field(
+        max_length=256,
+        pattern=r"^https?://[A-Za-z0-9.\-\[\]:]{1,200}(/[A-Za-z0-9._~/\-]*)?$",
+        description="address of its HTTP API, without /api/v1. Required. Live.",
     )
 
 
@@ -114,6 +167,11 @@ class Analysis(Block):
         default=None,
         description="onNoData is what follows when there was too little traffic. Default Pause. "
         "Live.",
+    )
+    prometheus: Prometheus | None = Field(
+        default=None,
+        description="prometheus that checks of type PromQL ask. Default: the operator's, by the "
+        "chart, which alone gets the operator's token. Live.",
     )
     checks: (
         Annotated[

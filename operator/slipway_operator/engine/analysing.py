@@ -13,18 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from pydantic import ValidationError
-
-from slipway_operator.api import v1alpha1
+from slipway_operator.engine.attempt import attempt_of
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.scrape import NoReading
 from slipway_operator.engine.turns import Manifest, Turns
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.plan.clock import parse
-from slipway_operator.plan.evidence import Evidence, Sample, identity, restored
+from slipway_operator.plan.evidence import Evidence, Sample, restored
 from slipway_operator.plan.names import ADMIN_PORT
-from slipway_operator.plan.policy import Policy, policy_of
-from slipway_operator.plan.progress import BEFORE_CUT, Progress, State, read
+from slipway_operator.plan.policy import Policy
+from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.transition import step_of
 
 log = logging.getLogger(__name__)
@@ -35,7 +33,6 @@ TELL_EVERY_S: Final = 30.0
 """Numbers that move are told at most this often: each telling is a write of the status."""
 _GAP: Final = 3.0
 """Intervals without a reading after which nothing is concluded from the next one."""
-_READ: Final = frozenset({*BEFORE_CUT, State.PROMOTING, State.WATCHING})
 
 
 class Reader(Protocol):
@@ -153,24 +150,15 @@ class Analysing(Turns):
 
 
 def _wanted(mdep: Mapping[str, Any]) -> _Wanted | None:
-    status = mdep.get("status") or {}
-    stable = str((status.get("stable") or {}).get("hash") or "")
-    if not stable or not mdep["spec"].get("rollout"):
+    found = attempt_of(mdep)
+    if found is None:
         return None
-    progress = read(status)
-    if progress is None or progress.state not in _READ or not progress.candidate:
-        return None
-    try:
-        policy = policy_of(v1alpha1.parse_spec(mdep["spec"]))
-    except ValidationError:  # told by the status already
-        return None
-    if not policy.steps and not policy.watch_s:
-        return None
-    weight = (status.get("rollout") or {}).get("weight") or {}
+    weight = (mdep["status"].get("rollout") or {}).get("weight") or {}
     return _Wanted(
-        policy, stable, progress.candidate, identity(progress.candidate, progress.attempt),
-        is_cut=weight.get("applied") == 100, weight=_confirmed(progress, policy, weight),
-        status=status,
+        found.policy, found.stable, found.candidate, found.rollout,
+        is_cut=weight.get("applied") == 100,
+        weight=_confirmed(found.progress, found.policy, weight),
+        status=mdep["status"],
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ the environment. What the answer means is decided elsewhere.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ import aiohttp
 
 MAX_BYTES: Final = 1 << 20
 _AT_ONCE: Final = 32
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+"""What comes compressed all the same is not unpacked: a few bytes could become any number."""
 
 
 class NoAnswer(Exception):
@@ -32,7 +35,8 @@ class Answer:
 class BoundedClient:
     """Asks, a bounded number of times at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = _AT_ONCE, of_one_host: int = 0) -> None:
+        self._at_once, self._of_one_host = at_once, of_one_host
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -48,21 +52,35 @@ class BoundedClient:
         headers: Mapping[str, str] | None = None,
         timeout_s: float,
         max_bytes: int = MAX_BYTES,
+        trust: ssl.SSLContext | None = None,
     ) -> Answer:
-        """Get, or post a body.
+        """Get, or post a body; `trust` says whom over TLS, if not whom the system does.
 
         Raises:
             NoAnswer: nothing came in time, or more than fits.
         """
         if self._session is None:  # not before there is a loop
-            connector = aiohttp.TCPConnector(limit=_AT_ONCE, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+            connector = aiohttp.TCPConnector(
+                limit=self._at_once, limit_per_host=self._of_one_host, force_close=True
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                headers=_AS_IT_IS,
+                auto_decompress=False,
+            )
         method = "GET" if body is None else "POST"
         try:
             async with (
                 asyncio.timeout(timeout_s),
                 self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=trust or True,
                 ) as answer,
             ):
                 return Answer(answer.status, await _read(answer, url, max_bytes))

@@ -33,6 +33,7 @@ from slipway_operator.plan.children import key as child_key
 from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
 from slipway_operator.plan.preflight import Trial
+from slipway_operator.plan.queries import Answers
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.workload import RuntimeDefaults
 
@@ -82,6 +83,8 @@ class Reconciler:
     """What was counted of the tracks of rollouts in progress, as it was last told."""
     preflights: Mapping[ObjectKey, Trial] = field(default_factory=dict)
     """What preflights came to."""
+    answers: Mapping[ObjectKey, Answers] = field(default_factory=dict)
+    """What a Prometheus has answered, as it was last told."""
 
     async def work(self) -> None:
         """Reconcile one key after the other, for ever; a failing key delays no other."""
@@ -141,6 +144,7 @@ class Reconciler:
             snapshot,
             evidence=self.evidence.get(key),
             preflight=self.preflights.get(key),
+            answers=self.answers.get(key),
             contested=self.writer.contested(key.namespace, key.name),
         )
         decided = plan(snapshot)

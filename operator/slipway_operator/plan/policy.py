@@ -68,6 +68,7 @@ class CheckType(StrEnum):
     LATENCY = "Latency"
     RESTARTS = "Restarts"
     PREDICTION_DRIFT = "PredictionDrift"
+    PROMQL = "PromQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,9 @@ class Check:
     target_s: float | None = None
     most: int = 1
     threshold: float = 0.2
+    query: str = ""
+    limit: float = 0.0
+    """Largest answer to the query that is put up with."""
 
 
 _LATENCY_FLOOR: Final = 0.05
@@ -138,6 +142,8 @@ class Policy:
     on_inconclusive: Otherwise = Otherwise.ADVANCE
     on_no_data: Otherwise = Otherwise.ADVANCE
     checks: tuple[Check, ...] = CHECKS
+    prometheus: str = ""
+    """Address of who answers queries; empty: the operator's own."""
 
     def of_type(self, kind: CheckType) -> list[Check]:
         """All checks that ask this."""
@@ -198,6 +204,7 @@ def _judged(policy: Policy, wanted: Analysis) -> Policy:
         on_inconclusive=Otherwise(wanted.on_inconclusive or "Advance"),
         on_no_data=Otherwise(wanted.on_no_data or "Pause"),
         checks=tuple(map(_check, wanted.checks)) if wanted.checks else CHECKS,
+        prometheus=wanted.prometheus.address.rstrip("/") if wanted.prometheus else "",
     )
 
 
@@ -213,9 +220,15 @@ def _check(wanted: CheckSpec) -> Check:
         floor=float(wanted.floor_percent or floor) / 100,
         detect=_or(wanted.detect_percent, 100) / 100,
         target_s=seconds(wanted.target) if wanted.target else None,
-        most=_or(wanted.max, 1),
+        most=_most(wanted.max) if kind is CheckType.RESTARTS else 1,
         threshold=float(wanted.threshold or "0.2"),
+        query=wanted.query or "",
+        limit=float(wanted.max or 0) if kind is CheckType.PROMQL else 0.0,
     )
+
+
+def _most(wanted: int | str | None) -> int:
+    return 1 if wanted is None else int(wanted)
 
 
 _ON_COARSE: Final = {

@@ -11,6 +11,7 @@ from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.pods import first_failure, restarts_of, serving_pods
 from slipway_operator.plan.policy import CheckType, Policy, Strategy
 from slipway_operator.plan.progress import Progress
+from slipway_operator.plan.queries import Answers, Subject
 from slipway_operator.plan.ratio import conserved, surged, weighted
 from slipway_operator.plan.recovery import recovered
 from slipway_operator.plan.revision import Revision
@@ -178,7 +179,16 @@ def findings_of(scene: Scene, seen: Tracks, progress: Progress) -> tuple[Finding
         for check in policy.of_type(CheckType.RESTARTS)
         if crashes  # without pods there is another way to fail
     ]
-    return (*known.findings(policy), *counted)
+    return (*known.findings(policy), *counted, *_answered(scene, seen.candidate.hash, progress))
+
+
+def _answered(scene: Scene, candidate: str, progress: Progress) -> list[Finding]:
+    """What a Prometheus says; what it said of another attempt tells nothing."""
+    stable = scene.stable.hash if scene.stable else ""
+    owner, this = scene.snapshot.owner, identity(candidate, progress.attempt)
+    told = scene.snapshot.answers
+    known = told if told is not None and told.rollout == this else Answers(this)
+    return known.findings(Subject(owner.namespace, owner.name, stable, candidate), scene.policy)
 
 
 def evidence_of(snapshot: Snapshot, candidate: Revision, progress: Progress) -> Evidence:

@@ -12,6 +12,7 @@ from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.gateways import GatewayKey, KnownGateway
 from slipway_operator.plan.names import Manifest, Owner
 from slipway_operator.plan.preflight import Trial
+from slipway_operator.plan.queries import Answers
 from slipway_operator.plan.workload import RuntimeDefaults
 
 ChildKey = tuple[str, str]
@@ -47,6 +48,8 @@ class Snapshot:
     """Routes that somebody has changed again and again lately."""
     preflight: Trial | None = None
     """What the last preflight came to; None when none was made since the operator started."""
+    answers: Answers | None = None
+    """What a Prometheus has answered lately; None when it was not asked."""
 
     @property
     def owner(self) -> Owner:

@@ -112,7 +112,7 @@ async def test_after_a_gap_nothing_is_concluded() -> None:
     assert await stage.look(Sample(900, 2), Sample(60, 40), after_s=60) is Verdict.NO_DATA
 
 
-async def test_a_pod_that_does_not_answer_takes_nothing_down() -> None:
+async def test_a65_a_pod_that_does_not_answer_is_no_data() -> None:
     stage = Stage()
     await stage.look(Sample(0, 0), None)
     assert await stage.look(None, Sample(60, 40)) is Verdict.NO_DATA
@@ -180,6 +180,6 @@ def test_a_sample_is_what_clients_have_got() -> None:
 @pytest.mark.parametrize(
     "text", ['slipway_requests_total{code="200"} NaN\n', "slipway_requests_total -1\n", "{"]
 )
-def test_a_hostile_sample_is_none(text: str) -> None:
+def test_a65_a_hostile_sample_is_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"^"):
         sampled(text)

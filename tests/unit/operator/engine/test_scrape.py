@@ -52,7 +52,7 @@ def exposition(requests: int, *, each_s: float = 0.01) -> str:
 async def _serving(answer: Answer) -> tuple[web.AppRunner, int]:
     app = web.Application()
     app.add_routes([web.get("/metrics", answer)])
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -126,7 +126,7 @@ async def _other(_: web.Request) -> web.StreamResponse:
         pytest.param(_other, "no sample of 'slipway_queue", id="not a runtime"),
     ],
 )
-async def test_what_is_no_reading_is_told(answer: Answer, expected: str) -> None:
+async def test_a65_what_is_no_reading_is_told(answer: Answer, expected: str) -> None:
     runner, port = await _serving(answer)
     scraper = Scraper(timeout_s=0.3, max_bytes=65536)
     try:

@@ -84,6 +84,13 @@ def test_the_empty_block_is_a_canary_with_the_documented_defaults() -> None:
                                       "threshold": "0.3"}]}},
             "checks", (Check("d", CheckType.PREDICTION_DRIFT, OnFailure.WARN, threshold=0.3),),
         ),
+        (
+            {"analysis": {"checks": [{"name": "q", "type": "PromQL", "query": "up",
+                                      "max": "-0.5"}]}},
+            "checks", (Check("q", CheckType.PROMQL, query="up", limit=-0.5),),
+        ),
+        ({"analysis": {"prometheus": {"address": "http://p:9090/"}}}, "prometheus",
+         "http://p:9090"),
         ({"traffic": {"settle": "0s"}}, "settle_s", 0.0),
         ({"traffic": {"replicaRatio": {"tolerancePercent": 0}}}, "tolerance_percent", 0),
         ({"traffic": {"replicaRatio": {"onCoarse": "Skip"}}}, "on_coarse", Otherwise.SKIP),
