@@ -19,6 +19,11 @@ import yaml
 Manifest = dict[str, Any]
 T = TypeVar("T")
 
+COLUMNS: Final = [
+    "NAME", "READY", "PHASE", "STABLE", "CANDIDATE", "REPLICAS", "URL", "AGE",
+]  # fmt: skip
+"""What `kubectl get` shows of a ModelDeployment."""
+
 PLURALS: Final = {
     "ModelDeployment": ("apis/slipway.dev/v1alpha1", "modeldeployments"),
     "ControllerRevision": ("apis/apps/v1", "controllerrevisions"),

@@ -60,10 +60,10 @@ def is_established(crd: Manifest | None) -> bool:
 
 
 @pytest.fixture(scope="session")
-def kubelet(api: Api, kubeconfig: Path) -> Iterator[Kubelet]:
+def kubelet(api: Api, cluster: Cluster) -> Iterator[Kubelet]:
     """The played node; its thread has connections of its own."""
-    own = Api(kubeconfig)
-    with Kubelet(own) as played:
+    own = Api(cluster.kubeconfig)
+    with Kubelet(own, str(cluster.host_ip)) as played:
         yield played
     own.http.close()
 

@@ -61,7 +61,7 @@ class Ready:
 
     restarts: int = 0
     address: str = ""
-    """Where its counters can be read; empty: nowhere."""
+    """Where its counters can be read; empty: the node's, where nobody answers."""
 
     def status(self) -> Manifest:
         """The pod's status."""
@@ -146,8 +146,8 @@ class Script:
 class Kubelet:
     """Plays the kubelet of the node."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, address: str) -> None:
+        self._api, self._address = api, address
         self._scripts: dict[str, Script] = {}
         self._played: dict[str, Play] = {}
         self._over = threading.Event()
@@ -221,7 +221,10 @@ class Kubelet:
             return
         if is_supply and pod["status"].get("phase") in ("Succeeded", "Failed"):
             return
-        self._api.merge("Pod", meta["namespace"], meta["name"], {"status": play.status()}, "status")
+        status = play.status()
+        if isinstance(play, Ready):  # a pod without an address is in no EndpointSlice
+            status = {"podIP": self._address, "podIPs": [{"ip": self._address}], **status}
+        self._api.merge("Pod", meta["namespace"], meta["name"], {"status": status}, "status")
         self._played[meta["uid"]] = play
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from tests.cluster.kubelet import SELECTOR
 from tests.kubeapi import Api, Manifest, eventually, is_true
+
+_KUBECTL: Final = Path(sys.executable).parent / "kubectl"
 
 
 class Models:
@@ -54,8 +59,24 @@ class Models:
         """Read an object in the namespace."""
         return self.api.get(kind, self.namespace, name)
 
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], list[str]]]:
+        """Let kubectl watch them beside the block; tells the lines that it has printed so far."""
+        command = [str(_KUBECTL), "-n", self.namespace, "get", "mdep", "--watch", "--no-headers"]
+        with tempfile.NamedTemporaryFile() as out:
+            process = subprocess.Popen(command, stdout=out)
+
+            def lines() -> list[str]:
+                return Path(out.name).read_text().splitlines()
+
+            try:
+                eventually(lines, "kubectl tells what there is")
+                yield lines
+            finally:
+                process.terminate()
+                process.wait(timeout=20)
+
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run kubectl in the namespace."""
-        program = Path(sys.executable).parent / "kubectl"
-        command = [str(program), "-n", self.namespace, *arguments]
+        command = [str(_KUBECTL), "-n", self.namespace, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -38,7 +38,7 @@ class Operator:
         **settings: str,
     ) -> None:
         self.log = log
-        self.port = _free_port()
+        self.port = free_port()
         variables = {
             **environment,
             "KUBECONFIG": str(kubeconfig),
@@ -134,7 +134,8 @@ def skewed(offset: str) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.kubelet import DIGEST, Ready, Script, Starting, Supplied
 from tests.cluster.models import Models
-from tests.kubeapi import CHILD_KINDS, Manifest, condition, eventually, told
+from tests.kubeapi import CHILD_KINDS, COLUMNS, Manifest, condition, eventually, told
 
 SECOND = "https://models.example/2.onnx"
 OTHER = "sha256:" + "cd" * 32
@@ -53,8 +53,8 @@ def test_kubectl_shows_and_waits(models: Models) -> None:
     waited = models.kubectl("wait", "--for=condition=Ready", "mdep/m", "--timeout=20s")
     assert waited.returncode == 0, waited.stderr
     shown = models.kubectl("get", "mdep").stdout.splitlines()
-    assert shown[0].split() == ["NAME", "READY", "STABLE", "CANDIDATE", "REPLICAS", "URL", "AGE"]
-    assert shown[1].split()[:2] == ["m", "True"]
+    assert shown[0].split() == COLUMNS
+    assert shown[1].split()[:3] == ["m", "True", "Healthy"]
 
 
 def test_the_digest_stands_in_the_pods(models: Models) -> None:

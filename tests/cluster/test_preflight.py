@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
+from devcluster.cluster import Cluster
 from tests.cluster.kubelet import Ready, Script, Supplied
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
@@ -18,7 +19,8 @@ from tests.unit.runtime import models as onnx_models
 from tests.unit.runtime.processes import serving
 
 SECOND: Final = "https://models.example/2.onnx"
-GOOD, WRONG = "127.0.79.1", "127.0.79.2"
+WRONG: Final = Ready(address="127.0.79.2")
+"""A candidate that never gets a request needs no address that other machines could use."""
 _PORT: Final = 8082
 _ROW: Final = [1.0, 0.0, 0.0, 2.0]
 _WEIGHTS: Final = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
@@ -51,15 +53,15 @@ def _negative() -> Any:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two runtimes, each in place of a pod; one has another model than it ought to."""
+def runtimes(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[None]:
+    """Two runtimes: one where pods are unless told otherwise, one with another model than that."""
     folder = tmp_path_factory.mktemp("models")
     for name, model in (("good", onnx_models.affine()), ("wrong", _negative())):
         (folder / name).mkdir()
         onnx_models.saved(model, folder / name / "m.onnx")
     with (
-        serving(folder / "good" / "m.onnx", host=GOOD, admin_port=_PORT) as good,
-        serving(folder / "wrong" / "m.onnx", host=WRONG, admin_port=_PORT) as wrong,
+        serving(folder / "good" / "m.onnx", host=str(cluster.host_ip), admin_port=_PORT) as good,
+        serving(folder / "wrong" / "m.onnx", host=WRONG.address, admin_port=_PORT) as wrong,
     ):
         good.wait_for("ready")
         wrong.wait_for("ready")
@@ -76,13 +78,13 @@ def _samples(api: Api, namespace: str) -> None:
     )  # fmt: skip
 
 
-def _begin(models: Models, script: Script, candidate: str) -> Manifest:
-    """Serve a first revision, and ask for a second one whose pods are at an address."""
-    script.serve = Ready(address=GOOD)
+def _begin(models: Models, script: Script, candidate: Ready) -> Manifest:
+    """Serve a first revision, and ask for a second one."""
+    script.serve = Ready()
     models.apply(replicas=2, rollout=ROLLOUT, model=SOURCE)
     first: Manifest = models.until("Ready")["status"]["stable"]
     script.supply = Supplied("sha256:" + "cd" * 32)
-    script.serve = Ready(address=candidate)
+    script.serve = candidate
     models.apply(replicas=2, rollout=ROLLOUT, model=SOURCE, uri=SECOND)
     return first
 
@@ -107,7 +109,7 @@ def test_a_candidate_that_answers_as_expected_is_promoted(
     api: Api, models: Models, script: Script
 ) -> None:
     _samples(api, models.namespace)
-    _begin(models, script, GOOD)
+    _begin(models, script, Ready())
     status = _until(models, "Baking")
     assert status["rollout"]["preflight"].startswith("1 of 1 answers compared, largest difference")
     assert "5 requests warmed each of" in status["rollout"]["preflight"]
@@ -141,7 +143,7 @@ def test_a_candidate_that_answers_wrongly_never_gets_a_request(
 def test_a_preflight_without_samples_waits_for_them(
     api: Api, models: Models, script: Script
 ) -> None:
-    first = _begin(models, script, GOOD)
+    first = _begin(models, script, Ready())
     status = _until(models, "Paused")
     assert status["rollout"]["reason"] == "PreflightUnavailable"
     assert "ConfigMap 'samples' does not exist in namespace" in status["rollout"]["message"]

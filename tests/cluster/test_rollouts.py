@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
+from devcluster.cluster import Cluster
 from tests.cluster.counters import Counters
+from tests.cluster.gateways import addresses
 from tests.cluster.kubelet import Crashing, Ready, Script, Supplied
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
@@ -67,6 +70,32 @@ def _act(models: Models, verb: str, track: Manifest, nonce: int = 1) -> None:
 @pytest.mark.usefixtures("operator")
 def test_a_good_candidate_is_promoted_step_by_step(models: Models, script: Script) -> None:
     first = _begin(models, script)
+    with models.watched() as told_by_kubectl:
+        second = _promoted_step_by_step(models, first)
+        eventually(lambda: " 4/4 " in told_by_kubectl()[-1], "the last line is told")
+        lines = told_by_kubectl()
+    one, two = (f"r{t['revision']} {t['hash'][:4]}" for t in (first, second))
+    story = list(dict.fromkeys(_chapter(line, one, two) for line in lines))
+    assert [chapter for chapter in story if chapter in _STORY] == _STORY, story
+
+
+_STORY: Final = [
+    ("False", "Progressing", "stable", "candidate 20%"),
+    ("False", "Progressing", "stable", "candidate 50%"),
+    ("True", "Healthy", "stable", "candidate 100%"),
+    ("True", "Healthy", "candidate"),
+]
+"""What kubectl tells in any case; how many lines come in between, the controllers' pace says."""
+
+
+def _chapter(line: str, one: str, two: str) -> tuple[str, ...]:
+    """A line of `kubectl get --watch` without numbers of pods: ready, phase, and the tracks."""
+    named = line.replace(one, "stable").replace(two, "candidate")
+    return tuple(re.split(r"\s{2,}", named.split(" http")[0].strip())[1:-1])
+
+
+def _promoted_step_by_step(models: Models, first: Manifest) -> Manifest:
+    """Look at every step on the way; tell what is stable in the end."""
     status = _until(models, "Baking", 1)
     assert status["rollout"]["weight"] == {
         "desired": 20, "applied": 20, "verified": True, "mode": "ReplicaRatio",
@@ -82,6 +111,8 @@ def test_a_good_candidate_is_promoted_step_by_step(models: Models, script: Scrip
     after = _until(models, "Idle")
     assert after["stable"]["hash"] == second["hash"]
     eventually(lambda: _replicas(models, first) == 0, "the pods before end", timeout_s=20)
+    promoted: Manifest = after["stable"]
+    return promoted
 
 
 @pytest.mark.usefixtures("operator")
@@ -98,24 +129,27 @@ def test_a_crashing_candidate_is_sent_back(models: Models, script: Script) -> No
     assert _replicas(models, first) == 4
 
 
-def _judged(models: Models, script: Script, errors: float) -> tuple[Counters, Manifest]:
+def _judged(
+    models: Models, script: Script, cluster: Cluster, errors: float
+) -> tuple[Counters, Manifest]:
     """Begin a rollout of a candidate whose pods answer with a share of errors."""
-    counters = Counters({"127.0.77.1": 0.01, "127.0.77.2": errors})
-    script.serve = Ready(address="127.0.77.1")
+    old, new = addresses(cluster)  # of loopback there are no EndpointSlices
+    counters = Counters({old: 0.01, new: errors})
+    script.serve = Ready(address=old)
     checks = [{"name": "errors", "type": "ErrorRate"}]
     analysis = {"interval": "5s", "checks": checks}
     steps = [{"weight": 50, "hold": "3s"}]
     first = _begin(models, script, steps=steps, analysis=analysis, watch="0s")
     second = eventually(lambda: models.get()["status"].get("candidate"), "there is a candidate")
-    script.by_revision = {second["hash"]: Ready(address="127.0.77.2")}
+    script.by_revision = {second["hash"]: Ready(address=new)}
     return counters, first
 
 
 @pytest.mark.usefixtures("operator")
 def test_a_candidate_that_fails_requests_is_sent_back_by_the_evidence(
-    models: Models, script: Script
+    models: Models, script: Script, cluster: Cluster
 ) -> None:
-    counters, first = _judged(models, script, errors=0.5)
+    counters, first = _judged(models, script, cluster, errors=0.5)
     with counters:
         status = _until(models, "Failed")
     assert status["rollout"]["reason"] == "AnalysisFailed"
@@ -126,8 +160,10 @@ def test_a_candidate_that_fails_requests_is_sent_back_by_the_evidence(
 
 
 @pytest.mark.usefixtures("operator")
-def test_a_candidate_is_promoted_on_evidence(models: Models, script: Script) -> None:
-    counters, _ = _judged(models, script, errors=0.01)
+def test_a_candidate_is_promoted_on_evidence(
+    models: Models, script: Script, cluster: Cluster
+) -> None:
+    counters, _ = _judged(models, script, cluster, errors=0.01)
     with counters:
         baking = _until(models, "Baking", 1)
         assert baking["rollout"]["weight"]["applied"] == 50

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import Place
 from tests.e2e.files import Digits, direct, request
 from tests.e2e.models import Models
-from tests.kubeapi import Manifest
+from tests.kubeapi import COLUMNS, Manifest
 
 _PROBE = """
 import os
@@ -101,10 +101,10 @@ def test_responses_name_the_model_that_answered(
 
 def test_kubectl_shows_it_in_one_line(models: Models, mdep: Manifest) -> None:
     header, row = models.kubectl("get", "mdep").splitlines()
-    assert header.split() == ["NAME", "READY", "STABLE", "CANDIDATE", "REPLICAS", "URL", "AGE"]
+    assert header.split() == COLUMNS
     short = mdep["status"]["stable"]["hash"][:4]
     url = f"http://digits.{models.namespace}.svc"
-    assert row.split()[:-1] == ["digits", "True", "r1", short, "1/1", url]
+    assert row.split()[:-1] == ["digits", "True", "Healthy", "r1", short, "1/1", url]
 
 
 def test_the_serving_container_can_write_nothing_and_knows_no_token(models: Models) -> None:

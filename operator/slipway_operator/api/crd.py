@@ -42,12 +42,12 @@ _NAME_RULES: Final = [
 ]
 _COLUMNS: Final = [
     ("Ready", ".status.summary.ready", "whether the revision that the spec asks for serves", 0),
+    ("Phase", ".status.phase", "the conditions in a word", 0),
     ("Stable", ".status.summary.stable", "the revision that serves", 0),
     ("Candidate", ".status.summary.candidate", "the revision being prepared", 0),
     ("Replicas", ".status.summary.replicas", "available/wanted", 0),
     ("URL", ".status.endpoints[0].url", "where clients find the model inside the cluster", 0),
     ("Digest", ".status.model.digest", "digest of the model that answers", 1),
-    ("Phase", ".status.phase", "the conditions in a word", 1),
     ("Message", ".status.message", "what is going on", 1),
 ]
 

@@ -139,7 +139,7 @@ class Weight(Block):
     applied: int = Field(
         ge=0,
         le=100,
-        description="applied percent: as the routes say, or the share of the ready pods.",
+        description="applied percent: as the routes say, or of the Service's ready endpoints.",
     )
     verified: bool = Field(description="verified is true once it has settled.")
     observed: str = Field(

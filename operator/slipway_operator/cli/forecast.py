@@ -27,6 +27,7 @@ from slipway_operator.plan.preflight import Trial
 from slipway_operator.plan.progress import read as progress_of
 from slipway_operator.plan.revision import SupplyResult, read
 from slipway_operator.plan.routes import live_routes
+from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.sizing import desired_replicas
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.verdict.golden import NAME
@@ -220,9 +221,19 @@ def _ready(snapshot: Snapshot) -> Snapshot:
         }  # fmt: skip
         children[key(child)] = {**child, "status": status}
         endpoints[child["metadata"]["name"]] = replicas
+    endpoints[snapshot.owner.name] = sum(
+        desired_replicas(d) for d in snapshot.of_kind("Deployment") if _is_selected(snapshot, d)
+    )
     for route in live_routes(snapshot):
         children[key(route)] = {**route, "status": _taken(route)}
     return replace(snapshot, children=children, endpoints=endpoints)
+
+
+def _is_selected(snapshot: Snapshot, workload: Manifest) -> bool:
+    """Whether the Service that clients use sends requests to a Deployment's pods."""
+    apex = snapshot.child("Service", snapshot.owner.name)
+    found = selected_revision(apex) if apex else ""
+    return found in (None, workload["metadata"]["labels"][REVISION])
 
 
 def _taken(route: Manifest) -> Manifest:

@@ -248,7 +248,7 @@ def _is_limited(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
 
 
 def _is_shifted(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    is_ready = facts.candidate_pods >= facts.needed and facts.is_placed
+    is_ready = facts.candidate_pods >= facts.needed and facts.is_placed and facts.is_listed
     if not is_ready or facts.route is not Route.SHARED:
         return None
     if waits := settling(progress, facts, policy):

@@ -11,7 +11,7 @@ crash between any two writes repeats a step, never skips one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ from slipway_operator.plan.tracks import (
     stable_revision,
     workload_of,
 )
-from slipway_operator.plan.traffic import Route, announced_percent, is_used, live_route
+from slipway_operator.plan.traffic import Listed, Route, announced_percent, is_used, live_route
 from slipway_operator.plan.transition import Facts, step_of
 from slipway_operator.plan.verification import Standing, mismatch, standing
 from slipway_operator.verdict.counts import Interval
@@ -101,6 +101,8 @@ class Rollout:
     """Who gets how much through them."""
     percent: int = 0
     """What their routes send to the candidate now."""
+    listed: Listed = field(default_factory=Listed)
+    """Endpoints behind the apex Service, where both tracks share it."""
     standing: Standing | None = None
     """Whether they do what the routes are to say."""
     findings: tuple[Finding, ...] = ()
@@ -235,6 +237,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
     served = {r.hash for r in scene.known.values() if r.promoted_at and r.result is not None}
     workload, found = seen.workload, findings_of(scene, seen, present)
     through = _through_gate(scene, seen, present)
+    needed = max(1, candidate_size(scene, seen, present).replicas)
     return Facts(
         now=scene.snapshot.now,
         desired=desired,
@@ -243,7 +246,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         stable_pods=seen.stable_pods,
         stable_size=pods_of_stable(scene, seen.full),
         candidate_pods=seen.candidate_pods,
-        needed=max(1, candidate_size(scene, seen, present).replicas),
+        needed=needed,
         is_complete=workload is not None and is_complete(workload, seen.full.candidate),
         is_off=seen.full.candidate.is_off,
         is_late=workload is not None and deadline_exceeded(workload),
@@ -257,6 +260,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         finding=worst(found),
         verdict=together(found),
         known=frozenset(served),
+        is_listed=scene.gate is not None or seen.listed.candidate >= needed,
         **through,
     )
 
@@ -356,6 +360,7 @@ def _decision(
         gate=scene.gate,
         split=split_of(scene, seen, told, route) if scene.gate else None,
         percent=seen.percent,
+        listed=seen.listed,
         standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
         observed=_observed(evidence_of(scene.snapshot, candidate, after)) if candidate else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slipway_operator.api.v1alpha1 import Spec
 from slipway_operator.plan.evidence import Evidence, identity, restored
@@ -20,7 +20,7 @@ from slipway_operator.plan.sizing import Size, Sizes, desired_replicas, sizes
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import Supply, supply
 from slipway_operator.plan.tracks import Records, available, new_revision, workload_of
-from slipway_operator.plan.traffic import Route, live_route
+from slipway_operator.plan.traffic import Listed, Route, listed, live_route
 from slipway_operator.plan.transition import Trouble
 from slipway_operator.verdict.outcome import Finding
 from slipway_operator.verdict.restarts import restarts
@@ -60,6 +60,8 @@ class Tracks:
     """Pods of the candidate at each step."""
     percent: int = 0
     """What the routes of a gateway send to the candidate."""
+    listed: Listed = field(default_factory=Listed)
+    """Endpoints behind the apex Service, where it is shared."""
     stable_wanted: int = 0
     """Pods that the stable revision's Deployment asks for."""
 
@@ -87,12 +89,16 @@ def see(scene: Scene, candidate_hash: str) -> Tracks:
     is_gated = scene.gate is not None
     full = sizes(snapshot, scene.spec, stable, candidate, is_gated=is_gated)
     workload = workload_of(snapshot, candidate) if candidate else None
+    live = live_route(snapshot, stable, candidate, is_gated=is_gated)
+    found = Listed()
+    if stable and candidate and live is Route.SHARED and not is_gated:
+        found = listed(snapshot, stable, candidate)
     return Tracks(
         candidate=candidate,
         supply=checked,
         workload=workload,
         full=full,
-        live=live_route(snapshot, stable, candidate, is_gated=is_gated),
+        live=live,
         stable_pods=available(workload_of(snapshot, stable)) if stable else 0,
         candidate_pods=available(workload),
         is_free=is_gated or _is_free(snapshot, stable, candidate),
@@ -100,6 +106,7 @@ def see(scene: Scene, candidate_hash: str) -> Tracks:
         shares=_shares(scene, full),
         stable_wanted=desired_replicas(workload_of(snapshot, stable)) if stable else 0,
         percent=routed_percent(snapshot, candidate) if is_gated and candidate else 0,
+        listed=found,
     )
 
 

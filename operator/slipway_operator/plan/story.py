@@ -135,13 +135,12 @@ _CHECKED: Final = {
 
 
 def applied(seen: View) -> int:
-    """Percent of the requests that the candidate gets now, as Service or routes have it."""
+    """Percent of the requests that the candidate gets now, as endpoints or routes have it."""
     match seen.rollout.live:
         case Route.SHARED if seen.rollout.gate:
             return seen.rollout.percent
         case Route.SHARED:
-            stable, candidate = available(seen.stable), available(seen.candidate)
-            return percent(candidate, stable + candidate)
+            return percent(seen.rollout.listed.candidate, seen.rollout.listed.total)
         case Route.CANDIDATE if seen.rollout.candidate and seen.rollout.stable:
             return 100
     return 0

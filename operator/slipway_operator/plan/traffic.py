@@ -83,6 +83,28 @@ def _apex_route(snapshot: Snapshot, stable: Revision | None, candidate: Revision
     return Route.CANDIDATE if is_candidate else Route.ELSEWHERE
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Ready endpoints behind the apex Service: what proxies in the cluster go by."""
+
+    candidate: int = 0
+    total: int = 0
+
+
+def listed(snapshot: Snapshot, stable: Revision, candidate: Revision) -> Listed:
+    """Count the endpoints of an apex Service that both tracks share.
+
+    Its own slices follow its selector some time after it is written; what they list beyond the
+    stable revision's endpoints is the candidate's, because nobody else is selected.
+    """
+    name = snapshot.owner.name
+    total, of_stable, of_candidate = (
+        snapshot.endpoints.get(service, 0)
+        for service in (name, *(revision_name(name, r.hash) for r in (stable, candidate)))
+    )
+    return Listed(max(0, min(of_candidate, total - of_stable)), total)
+
+
 def is_used(snapshot: Snapshot, revision: Revision) -> bool:
     """Tell whether anything that moves traffic may send some to a revision."""
     if revision_name(snapshot.owner.name, revision.hash) in routed(snapshot):

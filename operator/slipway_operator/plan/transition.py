@@ -78,6 +78,8 @@ class Facts:
     """Somebody changes the routes again and again."""
     is_limited: bool = False
     """The step needs more pods than the candidate may have."""
+    is_listed: bool = True
+    """What carries the weights without a gateway lists the candidate's pods."""
     skips: tuple[str, ...] = ()
     """Of each step why it cannot be made; empty for those that can."""
     mismatch: str = ""

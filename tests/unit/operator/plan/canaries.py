@@ -65,6 +65,8 @@ class Canary(World):
         """What was counted of the candidate."""
         self.refused: set[str] = set()
         """Hashes of the revisions that cannot pass the preflight which is wished."""
+        self.slices: dict[str, int] | None = None
+        """What late EndpointSlices still say; None: they say what is so."""
         self._random = random.Random(seed)
 
     # --- what the operator sees
@@ -76,7 +78,16 @@ class Canary(World):
         return Snapshot(
             found.mdep, found.now, found.defaults, found.children, (*found.pods, *pods),
             missing_kinds=found.missing_kinds, evidence=self.evidence, preflight=self._trial(),
+            endpoints=self.endpoints() if self.slices is None else self.slices,
         )  # fmt: skip
+
+    def endpoints(self) -> dict[str, int]:
+        """What is available has an endpoint, of its own Service and of the apex."""
+        ready = {d["metadata"]["labels"][REVISION]: available(d) for d in self.deployments()}
+        apex = self._selector()
+        total = sum(ready.values()) if apex == SHARED else ready.get(apex, 0)
+        name = self.owner.name
+        return {name: total, **{f"{name}-{revision}": n for revision, n in ready.items()}}
 
     def _trial(self) -> Trial | None:
         """What the engine tells of a preflight that the status asks for."""

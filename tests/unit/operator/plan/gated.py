@@ -47,9 +47,8 @@ class GatedCanary(Canary):
         """Times from which on proxies may send to revisions, newest last."""
 
     def snapshot(self) -> Snapshot:
-        """Freeze the world; what is available has an endpoint."""
-        endpoints = {d["metadata"]["name"]: available(d) for d in self.deployments()}
-        return replace(super().snapshot(), endpoints=endpoints, gateways={GATEWAY: self.gateway})
+        """Freeze the world."""
+        return replace(super().snapshot(), gateways={GATEWAY: self.gateway})
 
     @property
     def is_gated(self) -> bool:

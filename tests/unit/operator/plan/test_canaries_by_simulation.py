@@ -15,6 +15,7 @@ from slipway_operator.plan import allocation, machine, rollout, scene
 from slipway_operator.plan.allocation import candidate_size, stable_size
 from slipway_operator.plan.autoscaler import HPA
 from slipway_operator.plan.evidence import Evidence, Sample, identity
+from slipway_operator.plan.names import REVISION
 from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.policy import policy_of
 from slipway_operator.plan.progress import Progress, State
@@ -78,6 +79,26 @@ def test_a_canary_goes_through_its_steps() -> None:
         ("Watching", 100, 100),
         ("Idle", None, None),
     ]
+
+
+def test_a_share_counts_when_the_endpoints_say_so() -> None:
+    world = _begun()
+    _until(world, "Shifting")
+    world.slices = world.endpoints()
+    for _ in range(30):
+        world.tick(1)
+        world.reconcile()
+    name = world.owner.name
+    assert REVISION not in world.objects["Service", name]["spec"]["selector"], "both are selected"
+    assert world.state == "Shifting"
+    assert world.mdep["status"]["rollout"]["weight"]["applied"] == 0
+    world.slices = None
+    _until(world, "Baking")
+    assert world.mdep["status"]["rollout"]["weight"]["applied"] == 20
+    pods = world.endpoints()
+    world.slices = {**pods, name: 8, f"{name}-{world.desired}": 4}
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["weight"]["applied"] == 50, "not what is wanted"
 
 
 def test_a_crashing_candidate_is_sent_back() -> None:

@@ -96,6 +96,10 @@ UNVERIFIED = {**GATED, "is_verified": False, "verification": "nobody answers"}
     ("progress", "seen", "expected"),
     [
         pytest.param(
+            shifting(), facts(route=Route.SHARED, is_listed=False), None,
+            id="Shifting: no endpoints yet",
+        ),
+        pytest.param(
             shifting(), facts(**GATED), {"told_at": ago(0)}, id="Shifting: the routes say it"
         ),
         pytest.param(
