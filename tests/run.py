@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-CLUSTER: Final = "test"
+CLUSTER: Final = os.environ.get("SLIPWAY_TEST_CLUSTER", "test")
 KEDA: Final = "tests/cluster/test_keda.py"
 PYTEST: Final = {
     "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
@@ -246,9 +246,9 @@ def main(arguments: Sequence[str]) -> int:
             return suite(ALL, with_static=True, with_cluster=True)
         case ["static"]:
             return _static_only()
-        case ["unit" | "clients" | "convert" | "ui" as kind]:
+        case ["unit" | "clients" | "convert" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
-        case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" as kind]:
+        case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" | "ui" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
     print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
     return 2

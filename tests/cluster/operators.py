@@ -61,7 +61,7 @@ class Operator:
 
     def until_ready(self) -> Operator:
         """Wait until its caches are filled."""
-        eventually(self._is_ready, "the operator is ready", timeout_s=30, describe=self.tail)
+        eventually(self._is_ready, "the operator is ready", timeout_s=90, describe=self.tail)
         return self
 
     def _is_ready(self) -> bool:

@@ -15,6 +15,16 @@ from selenium.webdriver.chrome.service import Service
 from slipway_operator.engine.cache import Cache
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT
 from slipway_operator.ui.server import Page
+from tests.cluster.conftest import (  # noqa: F401 - fixtures of the test with a real operator
+    api,
+    cluster,
+    kubeconfig,
+    kubelet,
+    models,
+    namespace,
+    script,
+    start,
+)
 from tests.statuses import SITUATIONS, recorded
 
 HOSTILE: Final = (
