@@ -83,7 +83,33 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="on a laptop: clients may load the model's file again, and unload it",
     )
+    _add_authentication(parser)
     parser.set_defaults(run=_serve)
+
+
+def _add_authentication(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="on a laptop: answer only requests with one of these keys, one a line",
+    )
+    parser.add_argument(
+        "--jwks",
+        type=Path,
+        metavar="FILE",
+        help="on a laptop, with -f: the public keys of the issuer that the YAML names",
+    )
+    parser.add_argument(
+        "--authentication", metavar="JSON", help="in pods: which credentials admit a request"
+    )
+    parser.add_argument(
+        "--authentication-dir",
+        type=Path,
+        default=Path("/var/run/slipway/authentication"),
+        metavar="DIR",
+        help="in pods: where their Secret or ConfigMap is mounted (%(default)s)",
+    )
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

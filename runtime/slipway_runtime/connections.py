@@ -15,7 +15,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -398,8 +398,15 @@ class Connection(HttpToolsProtocol):
         head = plain_head(self.headers)
         if head is None or not head.length or not lane.allows(head):
             return False
+        if not self._is_admitted(self.headers):
+            return False
         self._direct = self._received(WholeHead(self.url, self.headers, head))
         return True
+
+    def _is_admitted(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a request has the credentials that are asked for; a key may have been revoked."""
+        guard = self.lane.guard if self.lane is not None else None
+        return guard is None or guard.admits(headers)
 
     def _received(self, head: WholeHead) -> _Direct:
         """A head that goes the short way has come."""
@@ -413,7 +420,7 @@ class Connection(HttpToolsProtocol):
         The parser does not hear of it, and goes on standing between two requests.
         """
         head, before = self.known.get(self._head_text), self.cycle
-        if head is None or self.flow.write_paused:
+        if head is None or self.flow.write_paused or not self._is_admitted(head.headers):
             return False
         if before is not None and not before.response_complete:
             return False

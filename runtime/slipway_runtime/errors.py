@@ -13,6 +13,7 @@
     │   ├── Untrusted             the store's certificate is signed by nobody we trust
     │   └── Unavailable           a later attempt can succeed; it and Untrusted are not terminal
     └── ServingError              one request cannot be answered
+        ├── Unauthenticated       nobody known asks: no key or token, or none that is valid
         ├── InvalidRequest        it breaks a rule of the protocol
         │   └── InvalidTensor     one of its tensors does
         ├── RequestTooLarge       its body is over the limit
@@ -120,6 +121,13 @@ class ServingError(SlipwayError):
 
     retry_after_s: int | None = None
     """When another attempt may succeed, where that is known better than by the kind."""
+
+
+class Unauthenticated(ServingError):
+    """Nobody known asks: there is no key or token, or none that is valid."""
+
+    challenge = "Bearer"
+    """What the client is asked for, in the words of RFC 6750."""
 
 
 class InvalidRequest(ServingError):

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from slipway_runtime.authentication.policy import Policy, policy_of
 from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.repository import revision_of
@@ -30,7 +31,6 @@ _CLUSTER_ONLY: Final = frozenset(
         "autoscaling",
         "exposure",
         "rollout",
-        "security",
         "monitoring",
         "suspend",
     }
@@ -38,6 +38,8 @@ _CLUSTER_ONLY: Final = frozenset(
 """Blocks of the spec that say how a cluster runs the model, and nothing about its answers."""
 
 _HONOURED: Final = ("model", "pipeline", "serving")
+_SECURITY: Final = "security"
+"""Honoured too, and no part of what a revision is."""
 
 
 class Found(NamedTuple):
@@ -46,6 +48,8 @@ class Found(NamedTuple):
     config: ServingConfig
     model: Path
     locate: Callable[[], Path]
+    policy: Policy | None = None
+    """Who may ask, as the YAML says."""
 
 
 def from_model(model: Path) -> Found:
@@ -62,18 +66,19 @@ def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Fou
         SupplyError: the model cannot be had.
     """
     document = _document(manifest)
+    policy = policy_of(document.pop(_SECURITY, None) or {})
     uri = str(document["model"].get("uri", "")) if isinstance(document.get("model"), dict) else ""
     if model is None and uri.startswith(("configmap://", "pvc://")):
         kind = "ConfigMap" if uri.startswith("configmap") else "volume"
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
         file = model
-        return _fused(Found(_described(document, file), file, lambda: file), settings)
+        return _fused(Found(_described(document, file), file, lambda: file, policy), settings)
     source = {key: block for key, block in document.items() if key != "pipeline"}
     unresolved = parse_config(_with_revision(source, "0" * 10))
     fetched = _cached(unresolved, settings)
-    found = Found(_described(document, fetched), fetched, lambda: _cached(unresolved, settings))
-    return _fused(found, settings)
+    config = _described(document, fetched)
+    return _fused(Found(config, fetched, lambda: _cached(unresolved, settings), policy), settings)
 
 
 def _fused(found: Found, settings: Settings) -> Found:
@@ -89,7 +94,7 @@ def _fused(found: Found, settings: Settings) -> Found:
 
 
 def _document(manifest: Path) -> dict[str, Any]:
-    """The `name`, `namespace`, `model` and `serving` of a manifest."""
+    """The `name`, `namespace` and blocks of a manifest that say something about answers."""
     try:
         content = yaml.safe_load(manifest.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
@@ -97,12 +102,13 @@ def _document(manifest: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("kind") != "ModelDeployment":
         raise ConfigError(f"{manifest}: expected one document of kind ModelDeployment")
     metadata, spec = content.get("metadata") or {}, content.get("spec") or {}
-    unknown = sorted(set(spec) - _CLUSTER_ONLY - set(_HONOURED))
+    honoured = (*_HONOURED, _SECURITY)
+    unknown = sorted(set(spec) - _CLUSTER_ONLY - set(honoured))
     if unknown:
         raise ConfigError(
-            f"spec.{unknown[0]}: not served by this release, expected one of {', '.join(_HONOURED)}"
+            f"spec.{unknown[0]}: not served by this release, expected one of {', '.join(honoured)}"
         )
-    blocks = {key: spec[key] for key in _HONOURED if spec.get(key) is not None}
+    blocks = {key: spec[key] for key in honoured if spec.get(key) is not None}
     return {
         "name": metadata.get("name"),
         "namespace": metadata.get("namespace", "default"),

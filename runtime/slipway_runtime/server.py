@@ -28,6 +28,8 @@ import uvloop
 from starlette.types import ASGIApp
 
 from slipway_runtime.allocator import keep_freed_memory
+from slipway_runtime.authentication.guard import Guard
+from slipway_runtime.authentication.opening import Authentication, open_guard
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.connections import ConnectionLimits, limited
 from slipway_runtime.errors import ConfigError, SlipwayError
@@ -71,6 +73,8 @@ class Assignment:
     """Finds the file again, where clients may have it loaded anew; None where they may not."""
     greet: Callable[[Ports, Signature], None] | None = None
     """Told once that the first model is ready."""
+    authentication: Authentication | None = None
+    """Who may ask; None for everybody."""
 
 
 def serve(assignment: Assignment, settings: Settings) -> None:
@@ -128,7 +132,10 @@ class Server:
         release = version("slipway")
         self._telemetry: Final = open_telemetry(config, settings, os.environ, release=release)
         repository = _repository(self._dataplane, assignment, settings)
-        client, admin = _apps(self._dataplane, metrics, budget, self._telemetry, repository)
+        self._guard: Final = _guard(assignment, metrics)
+        client, admin = _apps(
+            self._dataplane, metrics, budget, self._telemetry, repository, self._guard
+        )
         limits = _limits(settings, metrics)
         self.grpc: GrpcServer | None = None
         if "GRPC" in config.serving.protocols:
@@ -146,6 +153,7 @@ class Server:
                 ),
                 telemetry=self._telemetry,
                 repository=repository,
+                guard=self._guard,
             )
         self._client: Final = _Listener(
             client, limits, settings.keep_alive_s, settings.drain_s, client
@@ -164,12 +172,15 @@ class Server:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._admin.serve(sockets=[admin]))
             client = tasks.create_task(self._client.serve(sockets=[http])) if http else None
+            following = tasks.create_task(self._guard.follow()) if self._guard else None
             try:
                 await self._load(ports)
                 await self._signals.received(1)
             except SlipwayError as err:
                 failure = err
             await self._drain(client)
+            if following:
+                following.cancel()
         if failure:
             raise failure
 
@@ -302,20 +313,30 @@ def _repository(
     return Repository(dataplane, source)
 
 
+def _guard(assignment: Assignment, metrics: Metrics) -> Guard | None:
+    if assignment.authentication is None:
+        return None
+    return open_guard(assignment.authentication, assignment.config.name, metrics.rejected)
+
+
 def _apps(
     dataplane: DataPlane,
     metrics: Metrics,
     budget: BodyBudget,
     telemetry: Telemetry,
     repository: Repository | None,
+    guard: Guard | None,
 ) -> tuple[InferEndpoint, ASGIApp]:
     routes = rest.client_routes(
         dataplane, metrics, release=version("slipway"), repository=repository
     )
     client = rest.app_of(routes)
     # Same origin: the API page sends its requests to the admin port.
-    admin = rest.app_of(rest.admin_routes(dataplane, metrics, routes), then=client)
-    infer = InferEndpoint(dataplane, metrics, budget=budget, rest=client, telemetry=telemetry)
+    # It asks for no key: whoever reaches it may read /metrics already, and clients do not reach it.
+    admin = rest.app_of(rest.admin_routes(dataplane, metrics, routes, guard), then=client)
+    infer = InferEndpoint(
+        dataplane, metrics, budget=budget, rest=client, telemetry=telemetry, guard=guard
+    )
     tried = InferEndpoint(dataplane, Uncounted(), budget=budget, rest=admin, telemetry=Telemetry())
     return infer, tried
 

@@ -26,6 +26,7 @@ from slipway_runtime.supply.folder import FUSED_FILE, MODEL_FILE, supplied_diges
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
+    from slipway_runtime.authentication.opening import Authentication
     from slipway_runtime.inference.signature import Signature
     from slipway_runtime.laptop import Found
     from slipway_runtime.server import Ports
@@ -127,7 +128,7 @@ def _serve(args: Namespace, settings: Settings) -> None:
 
     if args.config is not None:
         host = settings.host or "0.0.0.0"  # noqa: S104  # a pod's address is its own
-        assignment = Assignment(*_in_pod(args), host)
+        assignment = Assignment(*_in_pod(args), host, authentication=_of_pod(args))
     else:
         found = _on_laptop(args, settings)
         host = settings.host or "127.0.0.1"
@@ -138,7 +139,8 @@ def _serve(args: Namespace, settings: Settings) -> None:
             )
         locate = found.locate if args.allow_repository else None
         greet = partial(_greet, found.config.name, host)
-        assignment = Assignment(found.config, found.model, host, locate, greet)
+        asked = _of_laptop(args, found)
+        assignment = Assignment(found.config, found.model, host, locate, greet, asked)
     serve(assignment, settings)
 
 
@@ -175,6 +177,43 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
             f"digest: model.json has {found}, serving.json expects {config.digest}; fetch again"
         )
     return config, args.model_dir / (FUSED_FILE if config.pipeline.has_steps else MODEL_FILE)
+
+
+def _of_pod(args: Namespace) -> Authentication | None:
+    """Who may ask a pod: what the operator passes on, and the volume that it mounts."""
+    if args.api_keys is not None or args.jwks is not None:
+        raise ConfigError(
+            "--api-keys, --jwks: got them with --config, expected them on a laptop only; "
+            "in a cluster set spec.security.authentication"
+        )
+    if args.authentication is None:
+        return None
+    from slipway_runtime.authentication.files import Folder
+    from slipway_runtime.authentication.opening import Authentication
+    from slipway_runtime.authentication.policy import read_policy
+
+    return Authentication(read_policy(args.authentication), Folder(args.authentication_dir))
+
+
+def _of_laptop(args: Namespace, found: Found) -> Authentication | None:
+    """Who may ask a laptop: as the YAML says, with keys from files in place of a cluster's."""
+    if args.authentication is not None:
+        raise ConfigError("--authentication: got it without --config, expected it in pods only")
+    if found.policy is None and args.api_keys is None and args.jwks is None:
+        return None
+    from slipway_runtime.authentication.files import OneFile
+    from slipway_runtime.authentication.opening import Authentication
+    from slipway_runtime.authentication.policy import Policy
+
+    policy = found.policy or Policy(type="APIKeys")
+    file, other = (args.jwks, args.api_keys) if policy.type == "JWT" else (args.api_keys, args.jwks)
+    flag = "--jwks" if policy.type == "JWT" else "--api-keys"
+    if file is None or other is not None:
+        raise ConfigError(
+            f"authentication of type {policy.type}: expected its keys with {flag} FILE, and no "
+            "others; Secrets and ConfigMaps need a cluster"
+        )
+    return Authentication(policy, OneFile(file))
 
 
 def _on_laptop(args: Namespace, settings: Settings) -> Found:

@@ -23,6 +23,7 @@ from slipway_runtime.errors import (
     QueueFull,
     RequestTooLarge,
     ServingError,
+    Unauthenticated,
 )
 from slipway_runtime.http2.frames import Code
 from slipway_runtime.http2.heads import RequestHead
@@ -157,9 +158,9 @@ class Call:
     def fail(self, error: ServingError) -> None:
         """Answer with an error."""
         self.calls.receiving.pop(self, None)
-        block = framing.trailers(
-            code_of(error), clipped_message(str(error)), self.calls.limits.trailer()
-        )
+        # Who serves what is for those who may ask.
+        more = b"" if isinstance(error, Unauthenticated) else self.calls.limits.trailer()
+        block = framing.trailers(code_of(error), clipped_message(str(error)), more)
         self.stream.finish(block if self.stream.is_started else framing.HEAD + block)
         if self.task is not None:
             self.task.cancel()

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
 
+from slipway_runtime.authentication.guard import Guard
 from slipway_runtime.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -39,6 +40,7 @@ from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
 from slipway_runtime.protocols import grpc_framing as framing
+from slipway_runtime.protocols.admission import exempt_methods
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import THREAD_ABOVE_BYTES, BodyBudget, ClientGone
 from slipway_runtime.protocols.dialect import Identity
@@ -114,8 +116,11 @@ class GrpcServer:
         limits: GrpcLimits,
         telemetry: Telemetry,
         repository: Repository | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._drain_s: Final = limits.drain_s
+        self._guard: Final = guard
+        self._exempt: Final = exempt_methods(guard)
         serving = dataplane.config.serving
         self._calls: Final = Calls(
             CallLimits(
@@ -133,6 +138,7 @@ class GrpcServer:
             telemetry,
             Subject(dataplane, metrics, release, repository),
             repository,
+            guard,
         )
         self._listener: Final = Http2Listener(
             self._accept,
@@ -169,6 +175,9 @@ class GrpcServer:
             raise QueueFull(
                 f"metadata: {head.size_bytes} bytes, expected at most {MAX_HEAD_FIELDS_BYTES}"
             )
+        # Ahead of all that a message, or its absence, could tell.
+        if self._guard is not None and head.path not in self._exempt:
+            self._guard.check(head.fields.items())
         context = Context(head, framing.timeout_s(head))
         method = self._methods.get(head.path)
         if method is None:
@@ -202,9 +211,10 @@ def _methods(
     telemetry: Telemetry,
     subject: Subject,
     repository: Repository | None,
+    guard: Guard | None,
 ) -> Mapping[bytes, Method]:
-    infer = _Inference(V2Wire(), dataplane, metrics, telemetry)
-    predict = _Inference(TensorFlowWire(), dataplane, metrics, telemetry)
+    infer = _Inference(V2Wire(), dataplane, metrics, telemetry, guard)
+    predict = _Inference(TensorFlowWire(), dataplane, metrics, telemetry, guard)
     health = _Health(dataplane)
     services: dict[str, dict[str, Method]] = {
         V2_SERVICE: {
@@ -275,8 +285,14 @@ class _Inference:
     """One wire's inference calls."""
 
     def __init__(
-        self, wire: GrpcWire, dataplane: DataPlane, metrics: Metrics, telemetry: Telemetry
+        self,
+        wire: GrpcWire,
+        dataplane: DataPlane,
+        metrics: Metrics,
+        telemetry: Telemetry,
+        guard: Guard | None,
     ) -> None:
+        self._guard: Final = guard
         self._wire: Final = wire
         self._dataplane: Final = dataplane
         self._metrics: Final = metrics
@@ -328,6 +344,8 @@ class _Inference:
     ) -> AsyncIterator[bytes]:
         """Answer V2 requests in the order they come; a bad one does not end the stream."""
         async for raw in messages:
+            if self._guard is not None:  # its key may have been revoked since it was opened
+                self._guard.check(context.head.fields.items())
             try:
                 found = await self.one(raw, context)
             except ServingError as err:

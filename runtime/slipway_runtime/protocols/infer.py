@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from slipway_runtime.authentication.guard import Guard
 from slipway_runtime.errors import (
     RequestTooLarge,
     ServingError,
+    Unauthenticated,
     shown,
 )
 from slipway_runtime.inference.dataplane import DataPlane
@@ -26,6 +28,7 @@ from slipway_runtime.inference.request import InferenceResponse
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.monitoring.exchange import Exchange
 from slipway_runtime.monitoring.telemetry import CLIENT_GONE, Telemetry
+from slipway_runtime.protocols.admission import Admission
 from slipway_runtime.protocols.asked import Asked
 from slipway_runtime.protocols.body import (
     THREAD_ABOVE_BYTES,
@@ -45,7 +48,7 @@ from slipway_runtime.protocols.patience import shortest
 from slipway_runtime.protocols.predict import Plain, TorchServe
 from slipway_runtime.protocols.v1 import V1
 from slipway_runtime.protocols.v2 import V2
-from slipway_runtime.protocols.wire import REJECTIONS, retry_after, status_of, unexpected
+from slipway_runtime.protocols.wire import REJECTIONS, further_headers, status_of, unexpected
 from slipway_runtime.units import quantity_bytes
 
 log: Final = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ log: Final = logging.getLogger(__name__)
 _THREAD_ABOVE_ELEMENTS: Final = THREAD_ABOVE_BYTES // 8
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
+_UNAUTHENTICATED: Final = status_of(Unauthenticated())
 _JSON: Final = (b"content-type", b"application/json")
 _BINARY: Final = (b"content-type", b"application/octet-stream")
 _DIALECTS: Final[tuple[Dialect, ...]] = (V2(), V1(), Plain(), TorchServe())
@@ -89,6 +93,7 @@ class InferEndpoint:
         budget: BodyBudget,
         rest: ASGIApp,
         telemetry: Telemetry,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare.
 
@@ -98,6 +103,7 @@ class InferEndpoint:
             budget: of bodies in flight.
             rest: gets every other path.
             telemetry: logs and traces.
+            guard: who admits requests, those to `rest` too; None for everybody's.
         """
         config = dataplane.config
         serving = config.serving
@@ -105,7 +111,9 @@ class InferEndpoint:
         self._metrics: Final = metrics
         self._budget: Final = budget
         self._stamp: Final = Stamp(dataplane)
-        self._rest: Final = Envelope(rest, self._stamp)
+        self.guard: Final = guard
+        inner = Envelope(rest, self._stamp)
+        self._rest: Final[ASGIApp] = inner if guard is None else Admission(inner, guard)
         self._telemetry: Final = telemetry
         self._identity: Final = Identity(config.name, dataplane.version)
         self.body_timeout_s = serving.request_timeout_s
@@ -135,7 +143,9 @@ class InferEndpoint:
             await self._rest(scope, receive, send)
             return
         dialect, target = found
-        if scope["method"] in dialect.verbs:
+        # One that has no credentials is told so, whatever else is wrong with it.
+        is_ours = scope["method"] in dialect.verbs
+        if is_ours or (self.guard is not None and not self.guard.admits(scope["headers"])):
             await self._answer(dialect, target, scope, receive, send)
         else:
             await self._refuse_verb(scope, send, dialect)
@@ -156,6 +166,8 @@ class InferEndpoint:
         client = client_of(scope)
         answer, head, error, body, is_read = Answer(b""), Head(), None, b"", False
         try:
+            if self.guard is not None:
+                self.guard.check(scope["headers"])
             head = read_head(scope)
             limit = self._limit(dialect, head)
             held = limit.announced(scope)
@@ -266,7 +278,7 @@ class InferEndpoint:
         self._telemetry.end(
             exchange, status, error=kind, bytes_in=bytes_in, bytes_out=len(answer.body)
         )
-        return status, answer, retry_after(status, error)
+        return status, answer, further_headers(status, error)
 
     def _limit(self, dialect: Dialect, head: Head) -> BodyLimit:
         model = self._dataplane.loaded
@@ -286,7 +298,9 @@ class InferEndpoint:
     def _start(
         self, status: int, answer: Answer, extra: Headers, revision: str | None = None
     ) -> Message:
-        headers = [*_headers(answer), *extra, *self._stamp.headers(revision)]
+        headers = [*_headers(answer), *extra]
+        if status != _UNAUTHENTICATED:  # who serves what is for those who may ask
+            headers += self._stamp.headers(revision)
         if self._stamp.is_last:
             headers.append(CLOSE)
         return {"type": "http.response.start", "status": status, "headers": headers}

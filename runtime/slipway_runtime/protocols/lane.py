@@ -72,8 +72,19 @@ class LaneRequest(Protocol):
         """Send the answer, and close after it when it is the last."""
 
 
+class Doorman(Protocol):
+    """Who knows whose requests may come at all."""
+
+    def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Tell whether a request with this head may go on."""
+
+
 class Lane(Protocol):
     """Who answers requests that come the short way."""
+
+    @property
+    def guard(self) -> Doorman | None:
+        """Asked about each head; what is not admitted goes the long way, which refuses it."""
 
     body_timeout_s: float
     """How long a body may take."""

@@ -23,6 +23,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from slipway_runtime import page
+from slipway_runtime.authentication.guard import Guard
 from slipway_runtime.errors import InvalidRequest, NotServed, ServingError, shown
 from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.inference.request import LABEL
@@ -220,7 +221,9 @@ async def _small_document(request: Request) -> dict[str, Any]:
     return document
 
 
-def admin_routes(dataplane: DataPlane, metrics: Metrics, client: Routes) -> Routes:
+def admin_routes(
+    dataplane: DataPlane, metrics: Metrics, client: Routes, guard: Guard | None = None
+) -> Routes:
     """Probes, metrics, status and the API page of the client surface."""
     routes = Routes("Slipway runtime, admin", client.release)
 
@@ -238,8 +241,9 @@ def admin_routes(dataplane: DataPlane, metrics: Metrics, client: Routes) -> Rout
 
     @routes.get("/status")
     async def status(request: Request) -> Response:
+        keys = {"authentication": guard.status()} if guard else {}
         # Tasks are what this process forgets where it forgets to end something.
-        return JSONResponse({**_status(dataplane), "tasks": len(asyncio.all_tasks())})
+        return JSONResponse({**_status(dataplane), **keys, "tasks": len(asyncio.all_tasks())})
 
     @routes.get("/openapi.json")
     async def openapi(request: Request) -> Response:

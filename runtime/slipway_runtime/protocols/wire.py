@@ -21,6 +21,7 @@ from slipway_runtime.errors import (
     QueueFull,
     RequestTooLarge,
     ServingError,
+    Unauthenticated,
     UnsupportedEncoding,
     clipped,
 )
@@ -30,6 +31,7 @@ WIRE_STATUS: Final[Mapping[type[ServingError], tuple[int, Status]]] = {
     InvalidRequest: (400, Status.INVALID_ARGUMENT),
     InvalidTensor: (400, Status.INVALID_ARGUMENT),
     LoadFailed: (400, Status.INVALID_ARGUMENT),  # as Triton; trying again changes nothing
+    Unauthenticated: (401, Status.UNAUTHENTICATED),
     ModelNotFound: (404, Status.NOT_FOUND),
     BodyTimeout: (408, Status.DEADLINE_EXCEEDED),
     RequestTooLarge: (413, Status.RESOURCE_EXHAUSTED),
@@ -73,8 +75,10 @@ def clipped_message(message: str) -> str:
     return clipped(message, _MAX_MESSAGE_BYTES)
 
 
-def retry_after(status: int, error: ServingError) -> list[tuple[bytes, bytes]]:
-    """The header that tells when another attempt may succeed, where one may."""
+def further_headers(status: int, error: ServingError) -> list[tuple[bytes, bytes]]:
+    """The header that tells when another attempt may succeed, where one may; or with what."""
+    if isinstance(error, Unauthenticated):
+        return [(b"www-authenticate", error.challenge.encode("ascii"))]
     if status not in RETRY_AFTER_S:
         return []
     return [(b"retry-after", b"%d" % (error.retry_after_s or RETRY_AFTER_S[status]))]

@@ -55,7 +55,7 @@ ELSEWHERE: Final = {
     "B61 B62 B63": "test_hostile_grpc.py",
     "B64": "test_hostile_http2.py, with the other attacks on a connection",
     "B67": "traces are off here: monitoring/test_telemetry.py and test_trace_context.py",
-    "B68": "authentication is a part of its own; the admin port is apart (test_rest.py)",
+    "B68": "test_authentication.py; the admin port is apart (protocols/test_rest.py)",
     "B70": "inference/test_session.py and protocols/test_codec_binary.py",
 }
 

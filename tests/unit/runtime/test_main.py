@@ -168,7 +168,8 @@ def test_a_laptop_takes_a_file_in_place_of_the_uri(tmp_path: Path, affine_model:
             "https://x/m",
             "  tokenizer: {}\n",
             2,
-            "spec.tokenizer: not served by this release, expected one of model, pipeline, serving",
+            "spec.tokenizer: not served by this release, expected one of model, pipeline, serving,"
+            " security",
             id="a block of a later release",
         ),
         pytest.param(
