@@ -35,7 +35,8 @@ REPOSITORY: Final = DOCS.parent
 Schema = Mapping[str, Any]
 
 _DETAILS: Final = (
-    "model", "serving", "runtime", "autoscaling", "exposure", "rollout", "monitoring",
+    "model", "serving", "runtime", "autoscaling", "exposure", "rollout", "security",
+    "monitoring",
 )  # fmt: skip
 """Blocks of the spec with a table of their own."""
 

@@ -15,15 +15,18 @@ from slipway_operator.api.v1alpha1 import Spec, parse_spec
 from slipway_operator.plan import conditions
 from slipway_operator.plan.names import ADMIN_PORT, GRPC_PORT, HTTP_PORT, Owner
 from slipway_operator.plan.revision import Revision, SupplyResult
+from slipway_operator.plan.security import FOLDER, JWKS_FILE, authentication_of
 from slipway_operator.plan.serving import serving_document
 from slipway_operator.plan.sources import sources
 from slipway_operator.plan.workload import (
     EXIT_TERMINAL,
     RuntimeDefaults,
+    deployment,
     pod_template,
     supply_job,
 )
 from slipway_runtime.__main__ import build_parser
+from slipway_runtime.authentication.policy import read_policy
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply import termination
@@ -186,6 +189,33 @@ def test_what_only_the_fetching_step_sees_lies_where_it_looks() -> None:
     assert mounted == [
         str(flags["source_dir"]), str(flags["credentials_dir"]), str(flags["ca_file"].parent)
     ]  # fmt: skip
+
+
+SECURITY: Final = [
+    pytest.param({"type": "APIKeys", "secretName": "keys"}, id="keys"),
+    pytest.param(
+        {
+            "type": "JWT", "issuer": "https://issuer.test", "audience": "digits",
+            "jwks": {"secret": {"name": "issuer", "key": "k"}}, "healthEndpoints": "Required",
+        },
+        id="tokens",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", SECURITY)
+def test_b68_the_runtime_knows_whom_the_operator_lets_ask(block: dict[str, Any]) -> None:
+    asked = authentication_of(parsed({**MINIMAL, "security": {"authentication": block}}))
+    made = deployment(OWNER, revision(MINIMAL, resolved=True), 1, authentication=asked)
+    pod = made["spec"]["template"]["spec"]
+    args = build_parser().parse_args(pod["containers"][0]["args"])
+    policy = read_policy(args.authentication)
+    assert policy.type == block["type"]
+    assert policy.health_endpoints == block.get("healthEndpoints", "Exempt")
+    assert (policy.issuer, policy.audience) == (block.get("issuer"), block.get("audience"))
+    assert str(args.authentication_dir) == FOLDER
+    source = pod["volumes"][-1]["secret"]
+    assert [item["path"] for item in source.get("items", ())] == [JWKS_FILE] * ("jwks" in block)
 
 
 def test_ports_are_the_runtimes_defaults() -> None:

@@ -358,7 +358,7 @@ class Status(Block):
     conditions: list[Condition] = Field(
         default=[],
         description="conditions: Ready, Available, Reconciling, Stalled, ModelSupplied; during a "
-        "rollout also TrafficVerified and AnalysisHealthy.",
+        "rollout also TrafficVerified and AnalysisHealthy; with security AuthenticationEnforced.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

@@ -27,8 +27,12 @@ from slipway_operator.api.fields import (
 )
 from slipway_operator.api.gateway import Gateway
 from slipway_operator.api.pipeline import Pipeline
+from slipway_operator.api.references import DNS_NAME
+from slipway_operator.api.references import FileReference as FileReference  # of the fields below
+from slipway_operator.api.references import KeyReference as KeyReference
 from slipway_operator.api.rollout import Rollout
 from slipway_operator.api.scaling import Autoscaling
+from slipway_operator.api.security import Security
 
 GROUP: Final = "slipway.dev"
 VERSION: Final = "v1alpha1"
@@ -39,9 +43,7 @@ REVISIONED: Final = ("model", "pipeline", "serving", "runtime")
 """The blocks of the spec that belong to the revision: a change of any makes a new one."""
 
 _LABEL_VALUE: Final = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
-_DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
-_KEY: Final = r"^[-._a-zA-Z0-9]+$"
 ProxyURL = Annotated[str, Field(max_length=512, pattern=r"^https?://[^@/\s]+/?$")]
 
 LabelMap = Annotated[
@@ -59,32 +61,10 @@ class Credentials(Block):
 
     secret_name: str = Field(
         max_length=253,
-        pattern=_DNS_NAME,
+        pattern=DNS_NAME,
         description="secretName names a Secret of the same namespace. Required. Revisioned. Its "
         "keys: token, or username and password (https); .dockerconfigjson (oci); "
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (s3); key.json (gs); token (hf).",
-    )
-
-
-class KeyReference(Block):
-    """One key of a ConfigMap or a Secret."""
-
-    name: str = Field(
-        max_length=253, pattern=_DNS_NAME, description="name of the object in the same namespace."
-    )
-    key: str = Field(
-        min_length=1, max_length=253, pattern=_KEY, description="key whose value is taken."
-    )
-
-
-class FileReference(Block):
-    """A file that is a value of a ConfigMap or of a Secret."""
-
-    config_map: KeyReference | None = Field(
-        default=None, description="configMap names a ConfigMap and its key."
-    )
-    secret: KeyReference | None = Field(
-        default=None, description="secret names a Secret and its key."
     )
 
 
@@ -401,7 +381,7 @@ class LocalObjectReference(Block):
     """A Secret of the same namespace."""
 
     name: str = Field(
-        max_length=253, pattern=_DNS_NAME, description="name of the Secret in the same namespace."
+        max_length=253, pattern=DNS_NAME, description="name of the Secret in the same namespace."
     )
 
 
@@ -496,13 +476,13 @@ class Runtime(Block):
     priority_class_name: str | None = Field(
         default=None,
         max_length=253,
-        pattern=_DNS_NAME,
+        pattern=DNS_NAME,
         description="priorityClassName of the pods. Revisioned.",
     )
     service_account_name: str | None = Field(
         default=None,
         max_length=253,
-        pattern=_DNS_NAME,
+        pattern=DNS_NAME,
         description="serviceAccountName of the pods. Default: one without rights made by the "
         "operator. Revisioned. Its token is not mounted either way.",
     )
@@ -654,6 +634,9 @@ class Spec(Block):
         default=None,
         description="rollout says how a new revision takes over. Live. When absent, by one cut, as "
         "soon as all its pods are ready; {} is a canary with the defaults of its fields.",
+    )
+    security: Security | None = Field(
+        default=None, description="security says who may ask. Live. When absent, everybody may."
     )
     monitoring: Monitoring | None = Field(
         default=None, description="monitoring says how the model is watched. Live."

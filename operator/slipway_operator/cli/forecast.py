@@ -268,7 +268,7 @@ _WHY: Final[Mapping[str, str]] = {
     "ControllerRevision": "the record of the revision: its blocks and its pod template, for ever",
     "Job": "fetches the model once and verifies it, before anything is deployed",
     "ConfigMap": "tells the runtime what to serve, by digest; immutable",
-    "Deployment": "the pods of the revision; its template never changes",
+    "Deployment": "the pods of the revision; spec.security alone changes their template",
     "HorizontalPodAutoscaler": "decides how many pods the revision has",
     "ScaledObject": "lets KEDA decide how many pods the revision has",
     "PodDisruptionBudget": "lets a node drain take one pod of the revision at a time",

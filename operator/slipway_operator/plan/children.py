@@ -21,6 +21,7 @@ from slipway_operator.plan.policy import policy_of
 from slipway_operator.plan.revision import Revision, SupplyResult, record
 from slipway_operator.plan.rollout import Rollout, drained_at
 from slipway_operator.plan.routes import live_routes, routes
+from slipway_operator.plan.security import authentication_of
 from slipway_operator.plan.service import apex_service, revision_service
 from slipway_operator.plan.serving import serving_configmap
 from slipway_operator.plan.sizing import Size, bounds, desired_replicas, resized, scaler_of
@@ -239,7 +240,8 @@ def _workload(snapshot: Snapshot, spec: Spec, revision: Revision, size: Size) ->
     yield serving_configmap(owner, revision)
     yield revision_service(owner, revision)
     deadline_s = policy_of(spec).progress_deadline_s
-    yield deployment(owner, revision, None if size.is_floor else size.replicas, deadline_s)
+    replicas = None if size.is_floor else size.replicas
+    yield deployment(owner, revision, replicas, deadline_s, authentication_of(spec))
     scaling, most = scaler_of(spec), size.replicas
     if size.is_floor and scaling is not None:
         most = bounds(scaling)[1]

@@ -19,10 +19,13 @@ STALLED: Final = "Stalled"
 MODEL_SUPPLIED: Final = "ModelSupplied"
 TRAFFIC_VERIFIED: Final = "TrafficVerified"
 ANALYSIS_HEALTHY: Final = "AnalysisHealthy"
+AUTHENTICATION_ENFORCED: Final = "AuthenticationEnforced"
 ORDER: Final = (
     READY, AVAILABLE, RECONCILING, STALLED, MODEL_SUPPLIED, TRAFFIC_VERIFIED, ANALYSIS_HEALTHY,
+    AUTHENTICATION_ENFORCED,
 )  # fmt: skip
-"""The last two are there only while a rollout by steps, or its watch, is in progress."""
+"""Those of traffic and analysis are there only while a rollout by steps, or its watch, is in
+progress; the last one where the spec asks for credentials, or pods still do."""
 
 SERVING: Final = "Serving"
 SUSPENDED: Final = "Suspended"
@@ -70,6 +73,10 @@ ROUTE_CONTESTED: Final = "RouteContested"
 CHECKS_MET: Final = "ChecksMet"
 CHECKS_RUN: Final = "ChecksRun"
 NO_EVIDENCE: Final = "NoEvidence"
+
+# Of authentication
+CREDENTIALS_REQUIRED: Final = "CredentialsRequired"
+AUTHENTICATION_PENDING: Final = "AuthenticationPending"
 
 # Of a Gateway
 GATEWAY_API_MISSING: Final = "GatewayAPIMissing"
@@ -161,6 +168,9 @@ REASONS: Final[Mapping[str, str]] = {
     CHECKS_MET: "All checks of the candidate pass.",
     CHECKS_RUN: "The checks of the candidate cannot tell yet.",
     NO_EVIDENCE: "Nothing, or too little, is known of the candidate.",
+    CREDENTIALS_REQUIRED: "Every pod asks for the credentials of `security.authentication`.",
+    AUTHENTICATION_PENDING: "Pods do not ask for credentials as `security.authentication` says yet;"
+    " they are replaced one by one, and the message says what stands against it.",
     VERIFIED: "The model was fetched and passed its checks.",
     FETCHING: "The model is being fetched and checked.",
     NOT_FOUND: "There is no model at `model.uri`.",

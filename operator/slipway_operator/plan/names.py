@@ -30,6 +30,8 @@ PROMOTED_AT: Final = "slipway.dev/promoted-at"
 REVISION_NUMBER: Final = "slipway.dev/revision-number"
 
 SERVING_FILE: Final = "serving.json"
+SERVE: Final = "serve"
+"""Name of the container that serves, and of its command."""
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
 ADMIN_PORT: Final = 8082

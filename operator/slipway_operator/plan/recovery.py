@@ -18,6 +18,7 @@ from slipway_operator.plan.names import (
     revision_name,
 )
 from slipway_operator.plan.revision import Revision, SupplyResult, revisioned
+from slipway_operator.plan.security import unsecured
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import result_of_pods
 
@@ -90,7 +91,7 @@ def _document(configmap: Manifest | None) -> dict[str, Any] | None:
 
 
 def _template(deployment: Manifest) -> Manifest:
-    template = dict(deployment["spec"]["template"])
+    template = unsecured(deployment["spec"]["template"])
     metadata = dict(template.get("metadata") or {})
     notes = {k: v for k, v in (metadata.get("annotations") or {}).items() if k not in _OURS}
     metadata.pop("creationTimestamp", None)

@@ -24,6 +24,7 @@ from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.rollout import Rollout
 from slipway_operator.plan.routes import live_routes, outside
 from slipway_operator.plan.scene import deadline_exceeded, is_complete
+from slipway_operator.plan.security import authentication_of
 from slipway_operator.plan.service import GRPC_SERVICE_PORT
 from slipway_operator.plan.sizing import bounds, is_held, objective_of, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
@@ -111,6 +112,26 @@ def _conditions(seen: View) -> Iterator[Condition]:
         yield moved
     if weight_of(seen):
         yield analysis(seen)
+    if authentication_of(seen.spec) or not seen.enforcement.is_complete:
+        yield _authentication(seen)
+
+
+def _authentication(seen: View) -> Condition:
+    """Tell whether every pod asks for credentials as the spec says."""
+    found, asked = seen.enforcement, authentication_of(seen.spec)
+    what = f"credentials of type {asked.type}" if asked else "no credentials any more"
+    if found.is_complete:
+        text = (
+            f"every pod asks for {what}" if found.pods else f"there is no pod; each asks for {what}"
+        )
+        return Condition(c.AUTHENTICATION_ENFORCED, True, c.CREDENTIALS_REQUIRED, text)
+    text = (
+        f"{found.changed} of {found.pods} pods ask for {what}; until they are replaced, the others"
+        " answer as before"
+    )
+    if seen.failure:
+        text += f"; pod {seen.failure.pod}: {seen.failure.reason}: {seen.failure.message}"
+    return Condition(c.AUTHENTICATION_ENFORCED, False, c.AUTHENTICATION_PENDING, text)
 
 
 def _ready(seen: View) -> Condition:
@@ -125,6 +146,8 @@ def _ready(seen: View) -> Condition:
         return found
     if rollout.state is State.IDLE and (found := gate_ready(seen)):
         return found
+    if rollout.state is State.IDLE and not seen.enforcement.is_complete:
+        return Condition(c.READY, False, c.AUTHENTICATION_PENDING, _authentication(seen).message)
     if rollout.state is State.IDLE and seen.stable and is_complete(seen.stable, rollout.size):
         if seen.sleeps:
             return Condition(c.READY, True, c.SCALED_TO_ZERO, _ASLEEP)
@@ -198,6 +221,13 @@ def _stalled(seen: View) -> Condition:
         return Condition(c.STALLED, True, c.AUTOSCALER_MISSING, _MISSING)
     if rollout.standing and rollout.standing.is_stuck:
         return Condition(c.STALLED, True, rollout.standing.reason, rollout.standing.message)
+    if (
+        rollout.state is State.IDLE
+        and not seen.enforcement.is_complete
+        and seen.failure
+        and seen.failure.is_stuck
+    ):
+        return Condition(c.STALLED, True, seen.failure.reason, _authentication(seen).message)
     if not rollout.stable and not seen.is_off:
         if seen.failure and seen.failure.is_stuck:
             return Condition(c.STALLED, True, seen.failure.reason, seen.failure.message)

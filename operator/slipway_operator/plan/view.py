@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from slipway_operator.api.v1alpha1 import Spec
+from slipway_operator.plan import conditions as c
 from slipway_operator.plan.autoscaler import kind_of_scaler
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.pods import PodFailure, first_failure, refused_pods, serving_pods
 from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.rollout import Rollout
+from slipway_operator.plan.security import Enforcement, authentication_of, enforcement, missing
 from slipway_operator.plan.sizing import desired_replicas, scaler_of
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available, workload_of
@@ -70,6 +72,12 @@ class View:
         return self.snapshot.child("Service", self.snapshot.owner.name) is not None
 
     @property
+    def enforcement(self) -> Enforcement:
+        """How many pods ask for the credentials that the spec asks for, or for none."""
+        asked = authentication_of(self.spec)
+        return enforcement(self.snapshot.of_kind("Deployment"), asked)
+
+    @property
     def is_off(self) -> bool:
         """Suspended, or zero replicas."""
         return self.rollout.is_off
@@ -81,7 +89,16 @@ def view(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> View:
     candidate = workload_of(snapshot, rollout.candidate) if rollout.candidate else None
     failure = first_failure(snapshot, serving_pods(snapshot, rollout.current.hash))
     failure = failure or refused_pods(candidate if rollout.candidate else stable)
-    return View(snapshot, rollout, stable, candidate, failure, spec)
+    return View(snapshot, rollout, stable, candidate, _explained(failure, snapshot, spec), spec)
+
+
+def _explained(failure: PodFailure | None, snapshot: Snapshot, spec: Spec) -> PodFailure | None:
+    """Name the field that a volume comes from, where the kubelet only knows the volume."""
+    asked = authentication_of(spec)
+    if failure is None or failure.reason != c.MOUNT_FAILED or asked is None:
+        return failure
+    told = missing(asked, failure.message, snapshot.owner.namespace)
+    return failure if told is None else replace(failure, message=told)
 
 
 def label(revision: Revision) -> str:

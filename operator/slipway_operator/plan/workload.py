@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway_operator.api.fields import seconds
+from slipway_operator.api.security import Authentication
 from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
 from slipway_operator.plan.names import (
     ADMIN_PORT,
@@ -36,11 +37,12 @@ from slipway_operator.plan.names import (
     service_account_name,
     supply_labels,
 )
+from slipway_operator.plan.names import SERVE as SERVE
 from slipway_operator.plan.revision import GRPC, REST, Revision
+from slipway_operator.plan.security import secured
 from slipway_operator.plan.serving import serving_document
 from slipway_operator.plan.sources import sources
 
-SERVE: Final = "serve"
 FETCH: Final = "fetch"
 EXIT_TERMINAL: Final = 10
 """The supply step's exit status when trying again cannot help (`docs/architecture.md`)."""
@@ -113,6 +115,7 @@ def deployment(
     revision: Revision,
     replicas: int | None,
     progress_deadline_s: float = PROGRESS_DEADLINE_S,
+    authentication: Authentication | None = None,
 ) -> Manifest:
     """Render a revision's Deployment from its stored template; the digest stands in its pods.
 
@@ -121,6 +124,7 @@ def deployment(
         revision: it must be resolved.
         replicas: None leaves the field to an autoscaler.
         progress_deadline_s: after which Kubernetes gives it up; no part of the revision.
+        authentication: what clients have to show; no part of the revision either.
     """
     if revision.result is None:
         raise ValueError(f"revision {revision.hash}: not resolved, so it has no Deployment")
@@ -132,7 +136,7 @@ def deployment(
     manifest = child(
         "apps/v1", "Deployment", owner, name, revision=revision.hash, annotations=notes
     )
-    template = dict(revision.pod_template)
+    template = secured(revision.pod_template, authentication)
     metadata = dict(template.get("metadata") or {})
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **notes}
     manifest["spec"] = {
@@ -140,7 +144,7 @@ def deployment(
         "revisionHistoryLimit": 1,
         "progressDeadlineSeconds": math.ceil(progress_deadline_s),
         "selector": {"matchLabels": revision_selector(owner.name, revision.hash)},
-        # The template never changes; the strategy matters only to hand-made changes and repairs.
+        # The template changes with spec.security alone, and by hand: pods then go one by one.
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},

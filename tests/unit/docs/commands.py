@@ -47,7 +47,7 @@ _ROUTE: Final = re.compile(
 _HELM_VERBS: Final = {"upgrade": {"--install"}, "uninstall": set[str]()}
 _HELM_FLAGS: Final = {"--namespace", "--create-namespace", "--wait", "--set", "--reuse-values"}
 _HELM_WITH_VALUE: Final = {"--namespace", "--set"}
-_CURL_FLAGS: Final = {"-s", "-si", "-d", "-X", "POST"}
+_CURL_FLAGS: Final = {"-s", "-si", "-d", "-X", "POST", "-H"}
 
 Judge = Callable[[Sequence[str], set[str]], Iterator[str]]
 """Words after the program, and the files that exist for the reader: yields problems."""
@@ -235,6 +235,8 @@ def _curl(words: Sequence[str], saved: set[str]) -> Iterator[str]:
                 yield f"nobody judges {word!r}"
         elif word.startswith("@"):
             yield from _file(word[1:], saved)
+        elif ": " in word:
+            continue  # a header, behind -H
         elif not _ROUTE.fullmatch(urlsplit(word).path):
             yield f"the runtime has no path {urlsplit(word).path!r}"
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from slipway_operator.plan.conditions import (
     CHECKS_MET,
     CHECKS_RUN,
+    CREDENTIALS_REQUIRED,
     ORDER,
     REASONS,
     SERVING,
@@ -30,7 +31,9 @@ REFERENCE = (DOCS / "crd" / "modeldeployment.md").read_text()
 TROUBLESHOOTING = (DOCS / "guides" / "troubleshooting.md").read_text()
 OPERATIONS = (DOCS / "guides" / "operations.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
-GOOD = {SERVING, SETTLED, VERIFIED, TRAFFIC_SETTLED, CHECKS_MET, CHECKS_RUN}
+GOOD = {
+    SERVING, SETTLED, VERIFIED, TRAFFIC_SETTLED, CHECKS_MET, CHECKS_RUN, CREDENTIALS_REQUIRED,
+}  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
 assert _spec is not None

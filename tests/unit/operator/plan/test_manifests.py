@@ -55,7 +55,8 @@ SOURCES = {
         "proxy": {"https": "http://proxy.example:3128", "noProxy": ".svc"},
     }
 }
-SCENARIOS = {"minimal": spec_of(), "full": FULL, "sources": SOURCES}
+KEYS = spec_of(security={"authentication": {"type": "APIKeys", "secretName": "digits-keys"}})
+SCENARIOS = {"minimal": spec_of(), "full": FULL, "sources": SOURCES, "keys": KEYS}
 
 
 def _rendered(spec: dict[str, Any]) -> list[Manifest]:

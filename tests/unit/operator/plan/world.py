@@ -26,6 +26,7 @@ from slipway_operator.plan.plan import Plan, plan
 from slipway_operator.plan.policy import SCALE_DOWN_DELAY_S
 from slipway_operator.plan.revision import read, revision_hash
 from slipway_operator.plan.scene import is_complete
+from slipway_operator.plan.security import unsecured
 from slipway_operator.plan.service import selected_revision
 from slipway_operator.plan.sizing import Size, bounds, scaler_of
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
@@ -208,7 +209,7 @@ class World:
         digest = want["spec"]["template"]["metadata"]["annotations"][MODEL_DIGEST]
         if digest not in self.verified:
             raise BrokenLaw(f"deployed before it was verified: {digest}")
-        if known and known["spec"]["template"] != want["spec"]["template"]:
+        if known and unsecured(known["spec"]["template"]) != unsecured(want["spec"]["template"]):
             raise BrokenLaw("the pods of a revision were changed")
         before = known["spec"]["replicas"] if known else 0
         # Under autoscaling nobody but the autoscaler takes pods away.
