@@ -21,13 +21,19 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLUSTER: Final = os.environ.get("SLIPWAY_TEST_CLUSTER", "test")
+SOURCES: Final = "tests/e2e/long/test_sources.py"
+PIPELINES: Final = "tests/e2e/long/test_pipelines.py"
 KEDA: Final = "tests/cluster/test_keda.py"
 PYTEST: Final = {
     "unit": ["tests/unit", "tests/contract", "tests/chart", "tests/clients/test_smoke.py"],
     "cluster": ["tests/cluster", "-m", "not long"],
     "e2e": ["tests/e2e", "--ignore=tests/e2e/long"],
     "clients": ["tests/clients"],
-    "supply": ["-s", "tests/supply", "tests/e2e/long/test_sources.py"],
+    "supply": [
+        "-s",
+        "tests/supply",
+        *(f"tests/e2e/long/test_{t}.py" for t in ("sources", "pipelines")),
+    ],
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
     "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],
     "ui": ["tests/ui"],

@@ -11,7 +11,8 @@
     │   ├── ConversionMismatch    what was converted answers otherwise than the original
     │   ├── InvalidConfig         the spec asks for something impossible
     │   ├── Untrusted             the store's certificate is signed by nobody we trust
-    │   └── Unavailable           a later attempt can succeed; it and Untrusted are not terminal
+    │   ├── DiskFull              the volume has no room for the model
+    │   └── Unavailable           a later attempt can succeed; the last three are not terminal
     └── ServingError              one request cannot be answered
         ├── Unauthenticated       nobody known asks: no key or token, or none that is valid
         ├── InvalidRequest        it breaks a rule of the protocol
@@ -102,6 +103,13 @@ class Untrusted(SupplyError):
     """The store's certificate is signed by nobody we trust; it may be renewed, or the bundle be."""
 
     reason = "Untrusted"
+    terminal = False
+
+
+class DiskFull(SupplyError):
+    """The volume has no room for the model; it may on another node, or later."""
+
+    reason = "DiskFull"
     terminal = False
 
 

@@ -20,7 +20,7 @@ from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
-from slipway_runtime.supply.folder import FUSED_FILE, MODEL_FILE
+from slipway_runtime.supply.folder import fused_file, supplied_model
 
 log: Final = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ def _fused(found: Found, settings: Settings) -> Found:
         return found
     from slipway_runtime.pipeline.process import fuse
 
-    out = _folder(found.config) / FUSED_FILE
+    # Beside the model where that is ours; a file of the user's keeps its folder to itself.
+    ours = _folder(found.config)
+    out = fused_file(found.model if found.model.is_relative_to(ours) else ours / found.model.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     fuse(found.model, found.config.pipeline, out, timeout_s=settings.validate_timeout_s)
     return found._replace(model=out)
@@ -129,12 +131,13 @@ def _cached(config: ServingConfig, settings: Settings) -> Path:
         SupplyOptions(
             into=folder,
             max_bytes=settings.max_model_bytes,
+            max_files=settings.max_model_files,
             stores=stores(settings),
             allow_file=True,
             patience=patience(settings),
         ),
     )
-    return folder / MODEL_FILE
+    return supplied_model(folder)
 
 
 def _folder(config: ServingConfig) -> Path:

@@ -88,6 +88,8 @@ class Settings(BaseModel):
     """
     max_model_bytes: Bytes = Field(default=16 * 2**30, ge=1)
     """Largest model that is fetched; bounds the disk a wrong URI can fill."""
+    max_model_files: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Most files that a folder or an archive may have; each is named in memory."""
     insecure_registries: Hosts = ()
     """Comma-separated `host[:port]` of registries that are spoken to in plain HTTP."""
     token_hosts: Hosts = ()

@@ -22,7 +22,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.logs import configure_logging
 from slipway_runtime.settings import Settings, load_settings
-from slipway_runtime.supply.folder import FUSED_FILE, MODEL_FILE, supplied_digest
+from slipway_runtime.supply.folder import fused_file, supplied_digest, supplied_model
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
         raise DigestMismatch(
             f"digest: model.json has {found}, serving.json expects {config.digest}; fetch again"
         )
-    return config, args.model_dir / (FUSED_FILE if config.pipeline.has_steps else MODEL_FILE)
+    model = supplied_model(args.model_dir)
+    return config, fused_file(model) if config.pipeline.has_steps else model
 
 
 def _of_pod(args: Namespace) -> Authentication | None:

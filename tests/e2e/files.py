@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
@@ -51,6 +51,27 @@ def multiplier(factor: float) -> bytes:
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
+
+
+def padded(model: bytes, size_bytes: int) -> bytes:
+    """Make a model larger, by a text that nobody reads."""
+    proto = onnx.ModelProto.FromString(model)
+    proto.doc_string = "x" * size_bytes
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def in_two_files(model: bytes) -> dict[str, bytes]:
+    """Move a model's numbers into a file of their own."""
+    proto = onnx.ModelProto.FromString(model)
+    weight = proto.graph.initializer[0]
+    numbers = numpy_helper.to_array(weight).tobytes()
+    weight.ClearField("float_data")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    entry = weight.external_data.add()
+    entry.key, entry.value = "location", "numbers.bin"
+    return {"model.onnx": proto.SerializeToString(), "numbers.bin": numbers}
 
 
 def with_zipmap() -> bytes:

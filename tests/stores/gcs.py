@@ -84,6 +84,13 @@ class Gcs:
             headers={"content-type": "application/octet-stream"},
         ).raise_for_status()
 
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        for file, content in files.items():
+            self.put(f"{name}/{file}", content)
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        return self.uri(f"{name}/", port)
+
     def uri(self, name: str, port: int | None = None) -> str:
         return f"gs://{_BUCKET}/{name}"
 

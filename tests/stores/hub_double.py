@@ -6,6 +6,7 @@ host, gated repositories, and the header that says why.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -17,6 +18,7 @@ from tests.stores.source import Secret
 COMMIT: Final = "2f1c0ffee0" * 4
 _TOKEN: Final = "hf_s3cret-of-tests"
 _REPOSITORY: Final = "team/digits"
+_TREE: Final = f"/api/models/{_REPOSITORY}/tree/{COMMIT}"
 
 
 class Content(SecureServer):
@@ -45,6 +47,13 @@ class HubDouble(SecureServer):
     def put(self, name: str, content: bytes) -> None:
         self.content.files[f"/{name}"] = content
 
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        for file, content in files.items():
+            self.put(f"{name}/{file}", content)
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        return self.uri(f"{name}/", port)
+
     def uri(self, name: str, port: int | None = None) -> str:
         return f"hf://{_REPOSITORY}@main/{name}"
 
@@ -65,6 +74,9 @@ class HubDouble(SecureServer):
         if path == f"/api/models/{_REPOSITORY}/revision/main":
             request.says(200, f'{{"id": "{_REPOSITORY}", "sha": "{COMMIT}"}}'.encode())
             return
+        if path.startswith(_TREE):
+            self._list(request, path.removeprefix(_TREE).strip("/"))
+            return
         name = path.removeprefix(f"/{_REPOSITORY}/resolve/{COMMIT}")
         if name == path or name not in self.content.files:
             request.says(404, X_Error_Code="EntryNotFound")
@@ -73,6 +85,22 @@ class HubDouble(SecureServer):
             request.sends(self.content.files[name])
             return
         request.says(302, Location=f"{self.content.base}{name}?signature=of-the-hub")
+
+    def _list(self, request: Request, wanted: str) -> None:
+        """Two files a page; the next one is named in a header."""
+        folder, _, query = wanted.partition("?")
+        start = int(query.partition("cursor=")[2] or 0)
+        names = sorted(n.strip("/") for n in self.content.files if n.startswith(f"/{folder}/"))
+        listed = [
+            {"type": "file", "path": name, "size": len(self.content.files[f"/{name}"])}
+            for name in names[start : start + 2]
+        ]
+        entries = [{"type": "directory", "path": folder, "size": 0}, *listed]
+        more: dict[str, str] = {}
+        if start + 2 < len(names):
+            next_page = f"{self.base}{_TREE}/{folder}?recursive=true&cursor={start + 2}"
+            more["Link"] = f'<{next_page}>; rel="next"'
+        request.says(200, json.dumps(entries).encode(), **more)
 
 
 @contextmanager

@@ -44,6 +44,13 @@ class Minio:
     def put(self, name: str, content: bytes, bucket: str = _BUCKET) -> None:
         self._send(f"{self._base}/{bucket}/{name}", content)
 
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        for file, content in files.items():
+            self.put(f"{name}/{file}", content)
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        return self.uri(f"{name}/", port)
+
     def uri(self, name: str, port: int | None = None) -> str:
         return f"s3://{_BUCKET}/{name}"
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -41,23 +41,37 @@ class Registry:
 
     def put(self, name: str, content: bytes) -> None:
         """Push a file as `oras push` does."""
-        layer = {
-            **self._blob(name, content),
-            "mediaType": "application/octet-stream",
-            "annotations": {"org.opencontainers.image.title": "model.onnx"},
-        }
+        self.push(name, [self.layer(name, "model.onnx", content)])
+
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        self.push(name, [self.layer(name, file, content) for file, content in files.items()])
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        return f"{self.uri(name, port)}/"
+
+    def layer(
+        self, name: str, title: str, content: bytes, kind: str = "application/octet-stream"
+    ) -> dict[str, object]:
+        """Upload a layer; its descriptor."""
+        annotations = {"org.opencontainers.image.title": title} if title else {}
+        return {**self._blob(name, content), "mediaType": kind, "annotations": annotations}
+
+    def push(self, name: str, layers: Sequence[Mapping[str, object]], tag: str = "1") -> str:
+        """Push a manifest; its digest."""
         kind = "application/vnd.oci.empty.v1+json"
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {**self._blob(name, _EMPTY), "mediaType": kind},
-            "layers": [layer],
+            "layers": layers,
         }
+        text = json.dumps(manifest).encode()
         self._http.put(
-            f"/v2/{_repository(name)}/manifests/1",
-            content=json.dumps(manifest),
+            f"/v2/{_repository(name)}/manifests/{tag}",
+            content=text,
             headers={"content-type": MANIFEST},
         ).raise_for_status()
+        return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
     def uri(self, name: str, port: int | None = None) -> str:
         return f"oci://{self.address[0]}:{port or self.address[1]}/{_repository(name)}:1"

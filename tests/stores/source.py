@@ -19,6 +19,12 @@ class Source(Protocol):
     def put(self, name: str, content: bytes) -> None:
         """Store a file."""
 
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Store files below a folder."""
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        """Address a folder."""
+
     def uri(self, name: str, port: int | None = None) -> str:
         """Address a file, at another port where a relay stands in between."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -25,6 +27,19 @@ class Web(SecureServer):
 
     def put(self, name: str, content: bytes) -> None:
         self.files[f"/{name}"] = content
+
+    def put_folder(self, name: str, files: Mapping[str, bytes]) -> None:
+        """As an archive: a web server lists nothing."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for file, content in files.items():
+                info = tarfile.TarInfo(f"./{file}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        self.put(f"{name}.tar.gz", packed.getvalue())
+
+    def folder_uri(self, name: str, port: int | None = None) -> str:
+        return self.uri(f"{name}.tar.gz", port)
 
     def uri(self, name: str, port: int | None = None) -> str:
         return f"https://{self.address[0]}:{port or self.address[1]}/{name}"

@@ -6,18 +6,23 @@ Each store is the real one, over TLS, with a certificate of an authority that on
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import tarfile
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 
 from tests.stores.authority import Authority
 from tests.stores.hub_double import COMMIT, HubDouble
 from tests.stores.minio import Minio
+from tests.stores.oci import Registry
 from tests.stores.relay import relay
 from tests.stores.source import Source
 from tests.supply.step import fetched
+from tests.unit.runtime import models
 
 SCHEMES: Final = ("https", "s3", "gs", "oci", "hf")
 MODEL: Final = os.urandom(9 * 2**20)
@@ -244,3 +249,111 @@ def test_c25_a_pointer_in_place_of_a_file_is_recognised(
     )
     assert (done.code, done.reason) == (10, "InvalidModel")
     assert "a Git LFS pointer" in done.why
+
+
+def _folder() -> dict[str, bytes]:
+    """A model of several files: a graph, and its weights in a folder below."""
+    weights = os.urandom(12)
+    model = models.external("data/weights.bin")
+    return {
+        "onnx/model.onnx": model.SerializeToString(),
+        "onnx/data/weights.bin": np.ones((4, 3), np.float32).tobytes(),
+        "README.md": weights,
+        ".gitattributes": b"is left out",
+    }
+
+
+def _digest_of(files: dict[str, bytes]) -> str:
+    lines = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in sorted(files.items())
+        if not name.startswith(".")
+    )
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def test_c12_a_folder_is_fetched_and_its_digest_is_that_of_its_files(
+    tmp_path: Path, sources: dict[str, Source], source: Source, authority: Authority
+) -> None:
+    """From a web server as an archive, whose digest is its own."""
+    files = _folder()
+    name = f"digits-{os.urandom(4).hex()}"
+    source.put_folder(name, files)
+    done = fetched(
+        tmp_path,
+        source.folder_uri(name),
+        secret=source.secret(),
+        ca=authority.file,
+        resolve=True,
+        settings=source.settings(),
+    )
+    assert done.code == 0, done.log
+    result = done.message["result"]
+    assert [tensor["name"] for tensor in result["signature"]["inputs"]] == ["x"]
+    found = done.model.parent / "folder"
+    assert {p.relative_to(found).as_posix() for p in found.rglob("*") if p.is_file()} == {
+        name for name in files if not name.startswith(".")
+    }
+    if source is not sources["https"]:
+        assert result["digest"] == _digest_of(files)
+    pinned = {key: result[key] for key in ("digest", "source") if key in result}
+    pod = fetched(
+        tmp_path / "pod",
+        source.folder_uri(name),
+        secret=source.secret(),
+        ca=authority.file,
+        pinned=pinned,
+        settings=source.settings(),
+    )
+    assert pod.code == 0, pod.log
+    assert pod.message["result"]["digest"] == result["digest"]
+
+
+def test_c13_a_folder_of_other_bytes_is_refused(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    source.put_folder("changed", _folder())
+    done = fetched(
+        tmp_path,
+        source.folder_uri("changed"),
+        secret=source.secret(),
+        ca=authority.file,
+        model={"digest": WRONG},
+        settings=source.settings(),
+    )
+    assert (done.code, done.reason) == (10, "DigestMismatch")
+    assert list(done.model.parent.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_not_found(
+    tmp_path: Path, source: Source, authority: Authority
+) -> None:
+    done = fetched(
+        tmp_path,
+        source.folder_uri("nothing"),
+        secret=source.secret(),
+        ca=authority.file,
+        settings=source.settings(),
+    )
+    assert (done.code, done.reason) == (10, "NotFound")
+
+
+def test_c24_an_image_with_a_model_in_a_layer_is_read(
+    tmp_path: Path, sources: dict[str, Source], authority: Authority
+) -> None:
+    """As `FROM scratch` and `COPY model/ /` make it; a whiteout in it is refused."""
+    oci = sources["oci"]
+    assert isinstance(oci, Registry)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in _folder().items():
+            info = tarfile.TarInfo(f"models/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    kind = "application/vnd.oci.image.layer.v1.tar+gzip"
+    oci.push("image", [oci.layer("image", "", packed.getvalue(), kind)])
+    done = fetched(
+        tmp_path, oci.folder_uri("image"), secret=oci.secret(), ca=authority.file, resolve=True
+    )
+    assert done.code == 0, done.log
+    assert done.message["result"]["source"].endswith("/")

@@ -109,24 +109,24 @@ class Model(Block):
         rule(
             "!self.uri.startsWith('oci://') || self.uri.matches("
             "'^oci://[^/@ ]+(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
-            "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$')",
-            "model.uri: expected oci://HOST/REPOSITORY[:TAG][@sha256:DIGEST]",
+            "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?/?$')",
+            "model.uri: expected oci://HOST/REPOSITORY[:TAG][@sha256:DIGEST], and a slash for a"
+            " folder",
         ),
         rule(
             "!self.uri.matches('^(s3|gs|pvc)://') ||"
-            " self.uri.matches('^[a-z0-9]+://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/[^?#]+$')",
+            " self.uri.matches('^[a-z0-9]+://[A-Za-z0-9][A-Za-z0-9._-]{1,254}/[^?#]*$')",
             "model.uri: expected s3://BUCKET/KEY, gs://BUCKET/KEY or pvc://CLAIM/PATH;"
             " write ? and # as %3F and %23",
         ),
         rule(
             "!self.uri.startsWith('hf://') || self.uri.matches("
-            "'^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[^/?#@]+)?/[^?#]+$')",
+            "'^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[^/?#@]+)?/[^?#]*$')",
             "model.uri: expected hf://ORG/REPO[@REVISION]/PATH",
         ),
         rule(
-            "!self.uri.matches('^(s3|gs|pvc|hf)://.*/([.][.]?(/|$)|$)')",
-            "model.uri: names one file, without '.' or '..' between slashes; folders are not"
-            " fetched yet",
+            "!self.uri.matches('^(s3|gs|pvc|hf)://.*/[.][.]?(/|$)')",
+            "model.uri: '.' and '..' between slashes are not allowed",
         ),
         rule(
             "!has(self.credentials) || !self.uri.matches('^(configmap|pvc)://')",
@@ -145,9 +145,10 @@ class Model(Block):
         "https://…, http://…, s3://BUCKET/KEY, gs://BUCKET/KEY, "
         "oci://HOST/REPOSITORY[:TAG][@sha256:…], hf://ORG/REPO[@REVISION]/PATH, "
         "pvc://CLAIM/PATH, and configmap://NAME/KEY for a model of at most 1 MiB in a "
-        "ConfigMap of the same namespace. The bytes are fetched and checked once per revision, "
-        "before anything is deployed, and every pod then serves exactly the bytes "
-        "that were checked.",
+        "ConfigMap of the same namespace. A slash at the end means a folder (s3, gs, oci, hf, "
+        "pvc); a file *.tar, *.tar.gz, *.tgz or *.zip is unpacked. The bytes are fetched and "
+        "checked once per revision, before anything is deployed, and every pod then serves exactly "
+        "the bytes that were checked.",
         json_schema_extra=rules(
             rule(
                 "!self.startsWith('file://')",
@@ -171,10 +172,10 @@ class Model(Block):
     digest: str | None = Field(
         default=None,
         max_length=71,
-        description="digest is the SHA-256 of the model file, sha256: and 64 hexadecimal "
-        "digits. Optional. Revisioned. When absent, the digest is found out once "
-        "per revision and pinned from then on; when given, other bytes are "
-        "refused with reason DigestMismatch.",
+        description="digest is the SHA-256 of the model file or archive, sha256: and 64 "
+        "hexadecimal digits; of a folder, that of what sha256sum prints. Optional. Revisioned. "
+        "When absent, the digest is found out once per revision and pinned from then on; when "
+        "given, other bytes are refused with reason DigestMismatch.",
         json_schema_extra=rules(
             rule(
                 "self.matches('^sha256:[0-9a-f]{64}$')",

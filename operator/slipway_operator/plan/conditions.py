@@ -97,6 +97,7 @@ UNSUPPORTED: Final = "Unsupported"
 INVALID_MODEL: Final = "InvalidModel"
 INVALID_CONFIG: Final = "InvalidConfig"
 UNTRUSTED: Final = "Untrusted"
+DISK_FULL: Final = "DiskFull"
 UNAVAILABLE: Final = "Unavailable"
 SUPPLY_FAILED: Final = "SupplyFailed"
 
@@ -180,6 +181,7 @@ REASONS: Final[Mapping[str, str]] = {
     INVALID_MODEL: "The model does not pass its checks.",
     INVALID_CONFIG: "The runtime does not understand what the spec tells it.",
     UNTRUSTED: "The store of the model shows a certificate of an authority that is not trusted.",
+    DISK_FULL: "The node or the volume has no room for the model; it is tried again.",
     UNAVAILABLE: "The store of the model does not answer; it is tried again.",
     SUPPLY_FAILED: "The supply step ended without a result; it is tried again.",
     IMAGE_PULL_FAILED: "The image of a pod cannot be pulled.",

@@ -15,7 +15,7 @@ from slipway_operator.api.v1alpha1 import FileReference, Model
 from slipway_operator.plan.names import Manifest
 
 _CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
-_CLAIM_URI: Final = re.compile(r"pvc://([^/]+)/.+")
+_CLAIM_URI: Final = re.compile(r"pvc://([^/]+)/.*")
 _SOURCE_DIR: Final = "/source"
 _CREDENTIALS_DIR: Final = "/var/run/slipway/credentials"
 _CA_DIR: Final = "/var/run/slipway/ca"

@@ -16,7 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from slipway_runtime.errors import DigestMismatch, Unavailable, Unsupported, shown
+from slipway_runtime.errors import (
+    DigestMismatch,
+    DiskFull,
+    SupplyError,
+    Unavailable,
+    Unsupported,
+    shown,
+)
 from slipway_runtime.units import readable_bytes
 
 _CHUNK_BYTES: Final = 2**20
@@ -26,10 +33,12 @@ _HEAD_BYTES: Final = 512
 class ModelWriter:
     """One model on its way to `folder`; as a context manager it removes what is unfinished."""
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int, before_bytes: int = 0) -> None:
+        """Begin a file; `before_bytes` is what other files of the same model have already."""
         self._folder: Final = folder
         self._partial: Final = folder / ".model.partial"
         self._max_bytes: Final = max_bytes
+        self._before_bytes: Final = before_bytes
         self._file: BinaryIO | None = None
         self.restart()
 
@@ -61,34 +70,32 @@ class ModelWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._partial.open("wb")
         except OSError as err:
-            raise _disk_problem(err, self._folder) from err
+            raise disk_problem(err, self._folder) from err
 
     def expect(self, size_bytes: int) -> None:
         """Refuse a size that was announced before its bytes come.
 
         Raises:
             Unsupported: larger than allowed.
+            DiskFull: larger than what is free.
         """
-        if size_bytes > self._max_bytes:
-            raise Unsupported(
-                f"model.uri: the model has {readable_bytes(size_bytes)} or more, expected at most "
-                f"{readable_bytes(self._max_bytes)}; raise SLIPWAY_RUNTIME_MAX_MODEL_BYTES"
-            )
+        check_size(self._before_bytes + size_bytes, self._max_bytes)
+        check_room(self._folder, size_bytes - self.size_bytes)
 
     def write(self, chunk: bytes) -> None:
         """Append bytes.
 
         Raises:
             Unsupported: the model has become larger than allowed.
-            Unavailable: the disk is full.
+            DiskFull: the disk is full.
         """
-        self.expect(self.size_bytes + len(chunk))
+        check_size(self._before_bytes + self.size_bytes + len(chunk), self._max_bytes)
         if len(self.head) < _HEAD_BYTES:
             self.head += chunk[: _HEAD_BYTES - len(self.head)]
         try:
             self._file.write(chunk)  # type: ignore[union-attr]  # open between restart and commit
         except OSError as err:
-            raise _disk_problem(err, self._folder) from err
+            raise disk_problem(err, self._folder) from err
         self._hash.update(chunk)
         self.size_bytes += len(chunk)
 
@@ -99,7 +106,7 @@ class ModelWriter:
             self._close()
             self._partial.replace(target)
         except OSError as err:
-            raise _disk_problem(err, self._folder) from err
+            raise disk_problem(err, self._folder) from err
 
     def _close(self) -> None:
         if self._file:
@@ -161,10 +168,40 @@ def copy_stream(file: BinaryIO, writer: ModelWriter) -> None:
         writer.write(chunk)
 
 
-def _disk_problem(err: OSError, folder: Path) -> Unavailable:
+def check_size(size_bytes: int, max_bytes: int) -> None:
+    """Hold a model to the limit of the settings.
+
+    Raises:
+        Unsupported: larger than allowed.
+    """
+    if size_bytes > max_bytes:
+        raise Unsupported(
+            f"model.uri: the model has {readable_bytes(size_bytes)} or more, expected at most "
+            f"{readable_bytes(max_bytes)}; raise SLIPWAY_RUNTIME_MAX_MODEL_BYTES"
+        )
+
+
+def check_room(folder: Path, wanted_bytes: int) -> None:
+    """Look whether so many more bytes fit, before any of them comes.
+
+    Raises:
+        DiskFull: they do not.
+    """
+    found = os.statvfs(folder)
+    free_bytes = found.f_bavail * found.f_frsize
+    if wanted_bytes > free_bytes:
+        raise DiskFull(
+            f"disk: {readable_bytes(free_bytes)} are free in {shown(str(folder))}, the model needs "
+            f"{readable_bytes(wanted_bytes)} more; give the node or the volume more room"
+        )
+
+
+def disk_problem(err: OSError, folder: Path) -> SupplyError:
+    """Say what a failed write means."""
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Unavailable(
-            f"disk: no space left in {shown(str(folder))} for the model; give the volume more"
+        return DiskFull(
+            f"disk: no space left in {shown(str(folder))} for the model; "
+            "give the node or the volume more room"
         )
     return Unavailable(
         f"disk: {shown(str(folder))} cannot be written ({os.strerror(err.errno or 0)})"

@@ -1,31 +1,43 @@
-"""Fetch one model: from its URI to `model.onnx` and `model.json` in a folder.
+"""Fetch one model: from its URI to `model.onnx`, or a folder with it, and `model.json`.
 
-Lives here: the order of the steps. Which module serves which scheme: `sources.py`.
+Lives here: the order of the steps. Which module serves which scheme: `sources.py`, `folders.py`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from slipway_runtime.config import ModelBlock, ServingConfig
 from slipway_runtime.errors import InvalidConfig, InvalidModel
 from slipway_runtime.pipeline.spec import Pipeline
-from slipway_runtime.supply.claim import fetch_claim
+from slipway_runtime.supply.archive import unpack
+from slipway_runtime.supply.choice import chosen_model
+from slipway_runtime.supply.claim import fetch_claim, fetch_claim_folder
 from slipway_runtime.supply.configmap import fetch_configmap
 from slipway_runtime.supply.credentials import Credentials, read_credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
-from slipway_runtime.supply.folder import FACTS_FILE, FUSED_FILE, MODEL_FILE
+from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE, fused_file, write_facts
+from slipway_runtime.supply.folders import fetch_remote_folder
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route
 from slipway_runtime.supply.sources import Remote, Stores, fetch_remote
 from slipway_runtime.supply.termination import SignatureSummary, SupplyResult
-from slipway_runtime.supply.uri import LAPTOP_SCHEMES, SERVED_SCHEMES, redacted, scheme_of
+from slipway_runtime.supply.tree import FOLDER, Tree, folder_digest, walked
+from slipway_runtime.supply.uri import (
+    LAPTOP_SCHEMES,
+    SERVED_SCHEMES,
+    is_archive,
+    is_folder,
+    redacted,
+    scheme_of,
+)
 
 log: Final = logging.getLogger(__name__)
 
@@ -40,6 +52,7 @@ class SupplyOptions:
     credentials_folder: Path | None = None
     ca_file: Path | None = None
     max_bytes: int = 16 * 2**30
+    max_files: int = 10_000
     stores: Stores = field(default_factory=Stores)
     allow_file: bool = False
     resolve: bool = False
@@ -56,62 +69,148 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     Raises:
         SupplyError: why there is no model.
     """
-    model, facts_file = options.into / MODEL_FILE, options.into / FACTS_FILE
     # First: what a failure leaves behind must not describe another model.
-    facts_file.unlink(missing_ok=True)
-    result = _present(model, config.digest) or _fetched(config, options)
+    (options.into / FACTS_FILE).unlink(missing_ok=True)
+    found = _present(config, options) or _fetched(config, options)
+    result, model = found.result, found.model
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
     if config.pipeline.has_steps:
-        signature = _fused(config.pipeline, options)
+        signature = _fused(config.pipeline, model, options)
         result = result.model_copy(update={"signature": signature} if signature else {})
     facts = {
         "uri": redacted(config.model.uri),
         **result.model_dump(by_alias=True, exclude_none=True),
     }
-    facts_file.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    write_facts(options.into, facts, model)
     return result
 
 
-def _present(model: Path, digest: str | None) -> SupplyResult | None:
+class _Found(NamedTuple):
+    """A verified model on the disk."""
+
+    result: SupplyResult
+    model: Path
+
+
+def _present(config: ServingConfig, options: SupplyOptions) -> _Found | None:
     """A container that starts again finds its model; it is hashed, not believed."""
-    if digest is None or not model.is_file() or file_digest(model) != digest:
+    if config.digest is None:
         return None
-    log.info("model is already there", extra={"digest": digest})
-    return SupplyResult(digest=digest, size_bytes=model.stat().st_size)
+    file, folder = options.into / MODEL_FILE, options.into / FOLDER
+    if is_folder(config.model.uri):
+        if not folder.is_dir() or folder_digest(folder) != config.digest:
+            return None
+        found = _of_folder(folder, config.digest)
+    elif file.is_file() and file_digest(file) == config.digest:
+        found = _of_file(file, config.digest)
+    else:
+        return None
+    log.info("model is already there", extra={"digest": config.digest})
+    return found
 
 
-def _fetched(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
+def _of_file(file: Path, digest: str, source: str | None = None) -> _Found:
+    size_bytes = file.stat().st_size
+    return _Found(SupplyResult(digest=digest, size_bytes=size_bytes, source=source), file)
+
+
+def _of_folder(folder: Path, digest: str, source: str | None = None) -> _Found:
+    names = list(walked(folder))
+    size_bytes = sum((folder / name).stat().st_size for name in names)
+    model = folder / chosen_model(names)
+    return _Found(SupplyResult(digest=digest, size_bytes=max(1, size_bytes), source=source), model)
+
+
+def _fetched(config: ServingConfig, options: SupplyOptions) -> _Found:
+    log.info("fetching", extra={"uri": redacted(config.model.uri)})
+    if is_folder(config.model.uri):
+        found = _folder(config, options)
+    elif is_archive(config.model.uri):
+        found = _archive(config, options)
+    else:
+        found = _file(config, options)
+    log.info("fetched", extra={"bytes": found.result.size_bytes, "digest": found.result.digest})
+    return found
+
+
+def _file(config: ServingConfig, options: SupplyOptions) -> _Found:
+    target = options.into / MODEL_FILE
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
-        log.info("fetching", extra={"uri": redacted(config.model.uri)})
-        source = _from_source(config, writer, options)
-        check_digest("model.digest", writer.digest, config.model.digest, writer.head)
-        check_digest("digest", writer.digest, config.digest, writer.head)
+        source = _bytes(config, writer, options)
         if not writer.size_bytes:
             raise InvalidModel("model: the file is empty, expected an ONNX model")
-        writer.commit(options.into / MODEL_FILE)
-        log.info("fetched", extra={"bytes": writer.size_bytes, "digest": writer.digest})
-        return SupplyResult(digest=writer.digest, size_bytes=writer.size_bytes, source=source)
+        writer.commit(target)
+        return _of_file(target, writer.digest, source)
 
 
-def _from_source(config: ServingConfig, writer: ModelWriter, options: SupplyOptions) -> str | None:
-    """Fetch, from the very place that was resolved where one is known; tell such a place."""
-    model = config.model
-    uri = config.source or model.uri
-    scheme = scheme_of(uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
-    match scheme:
+def _archive(config: ServingConfig, options: SupplyOptions) -> _Found:
+    """The digest of an archive is that of the file which was published."""
+    with _tree(options) as tree:
+        with tree.aside() as (writer, archive):
+            source = _bytes(config, writer, options)
+            writer.commit(archive)
+            unpack(archive, tree)
+        chosen_model(tree.names)
+        tree.commit()
+    return _of_folder(options.into / FOLDER, writer.digest, source)
+
+
+def _folder(config: ServingConfig, options: SupplyOptions) -> _Found:
+    uri = config.source or config.model.uri
+    scheme = _scheme(uri, options)
+    with _tree(options) as tree:
+        if scheme == "pvc":
+            fetch_claim_folder(uri, tree, folder=options.source_folder)
+            source = None
+        else:
+            with _remote(config.model, options) as remote:
+                source = fetch_remote_folder(scheme, uri, tree, remote)
+        _check(config, tree.digest)
+        chosen_model(tree.names)
+        tree.commit()
+        return _of_folder(options.into / FOLDER, tree.digest, source)
+
+
+def _tree(options: SupplyOptions) -> Tree:
+    return Tree(options.into, max_bytes=options.max_bytes, max_files=options.max_files)
+
+
+def _check(config: ServingConfig, digest: str, head: bytes = b"") -> None:
+    check_digest("model.digest", digest, config.model.digest, head)
+    check_digest("digest", digest, config.digest, head)
+
+
+def _bytes(config: ServingConfig, writer: ModelWriter, options: SupplyOptions) -> str | None:
+    """Fetch one file, from the very place that was resolved where one is known, and check it.
+
+    Returns:
+        The URI by which the same bytes can be had again, where the store has one.
+    """
+    uri, source = config.source or config.model.uri, None
+    match _scheme(uri, options):
         case "configmap":
             fetch_configmap(uri, writer, folder=options.source_folder)
         case "pvc":
             fetch_claim(uri, writer, folder=options.source_folder)
         case "file":
             fetch_file(uri, writer)
-        case _:
-            credentials = _credentials(model, options)
-            with Store(options.patience, _route(model, options)) as store:
-                remote = Remote(store, credentials, options.stores)
-                return fetch_remote(scheme, uri, writer, remote)
-    return None
+        case scheme:
+            with _remote(config.model, options) as remote:
+                source = fetch_remote(scheme, uri, writer, remote)
+    _check(config, writer.digest, writer.head)
+    return source
+
+
+def _scheme(uri: str, options: SupplyOptions) -> str:
+    return scheme_of(uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
+
+
+@contextmanager
+def _remote(model: ModelBlock, options: SupplyOptions) -> Iterator[Remote]:
+    credentials = _credentials(model, options)
+    with Store(options.patience, _route(model, options)) as store:
+        yield Remote(store, credentials, options.stores)
 
 
 def _credentials(model: ModelBlock, options: SupplyOptions) -> Credentials | None:
@@ -134,15 +233,13 @@ def _route(model: ModelBlock, options: SupplyOptions) -> Route:
     return Route(options.ca_file if model.ca_bundle else None, model.proxy)
 
 
-def _fused(pipeline: Pipeline, options: SupplyOptions) -> SignatureSummary | None:
+def _fused(pipeline: Pipeline, model: Path, options: SupplyOptions) -> SignatureSummary | None:
     """Make one model of pipeline and model; its signature where it is to be looked into."""
     from slipway_runtime.pipeline.exposed import exposed_summary
     from slipway_runtime.pipeline.process import fuse
     from slipway_runtime.supply.validate import validated
 
-    model, out, timeout_s = (
-        options.into / MODEL_FILE, options.into / FUSED_FILE, options.validate_timeout_s,
-    )  # fmt: skip
+    out, timeout_s = fused_file(model), options.validate_timeout_s
     fuse(model, pipeline, out, timeout_s=timeout_s)
     if not options.resolve:
         return None

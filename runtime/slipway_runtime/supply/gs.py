@@ -38,7 +38,12 @@ def gs_source(
     """
     base = (endpoint or ENDPOINT).rstrip("/")
     url = f"{base}/storage/v1/b/{uri.bucket}/o/{quote(uri.key, safe='')}?alt=media"
-    return url, Identity() if credentials is None else ServiceAccount(credentials, store)
+    return url, gs_identity(credentials, store)
+
+
+def gs_identity(credentials: Credentials | None, store: Store) -> Identity:
+    """Be nobody, or the service account of the Secret."""
+    return Identity() if credentials is None else ServiceAccount(credentials, store)
 
 
 class ServiceAccount(Identity):

@@ -168,6 +168,25 @@ class Store:
                 self.patience.sleep(pause_s)
 
 
+def asked(store: Store, url: str, identity: Identity = NOBODY) -> tuple[bytes, httpx.Headers]:
+    """Read a document that is not the model, patiently; its body and its headers.
+
+    Raises:
+        SupplyError: it cannot be had.
+    """
+
+    def attempt() -> tuple[bytes, httpx.Headers]:
+        with store.get(url, identity.headers(url)) as response:
+            if response.status_code < 300 or not identity.challenged(response):
+                check_status(response, url, identity)
+                return small_body(response), response.headers
+        with store.get(url, identity.headers(url)) as response:
+            check_status(response, url, identity)
+            return small_body(response), response.headers
+
+    return store.patiently(url, attempt)
+
+
 def check_status(response: httpx.Response, uri: str, identity: Identity = NOBODY) -> None:
     """Pass success on, and name everything else.
 

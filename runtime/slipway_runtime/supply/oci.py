@@ -1,8 +1,9 @@
 """Models in an OCI registry: one manifest, one layer, every digest checked.
 
-Two layouts are read: an artifact whose only layer is the model, and one with several layers of
-which a single title (`org.opencontainers.image.title`) ends in `.onnx`. Foreign layer URLs are
-never followed.
+Two layouts are read as a file: an artifact whose only layer is the model, and one with several
+layers of which a single title (`org.opencontainers.image.title`) ends in `.onnx`. As a folder,
+every layer is a file by its title, or an archive that is unpacked, as those of images are. Foreign
+layer URLs are never followed.
 
 Source: OCI Distribution Specification 1.1, "Pulling manifests", "Pulling blobs"; Docker Registry
 token authentication.
@@ -29,11 +30,13 @@ from slipway_runtime.errors import (
     clipped,
     shown,
 )
+from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest
 from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.http import Store, check_status, small_body
 from slipway_runtime.supply.identity import Headers, Identity, basic
+from slipway_runtime.supply.tree import Tree, is_hidden
 from slipway_runtime.supply.uri import OCIReference, is_loopback, oci_reference
 
 _MANIFESTS: Final = (
@@ -77,11 +80,52 @@ def fetch_oci(
     Raises:
         SupplyError: it cannot be had, or is not what the manifest promises.
     """
+    registry = opened(uri, store, insecure, credentials, token_hosts)
+    manifest, found = registry.manifest()
+    registry.blob(chosen_layer(manifest), writer)
+    return registry.source(found)
+
+
+def fetch_oci_folder(
+    uri: str,
+    tree: Tree,
+    store: Store,
+    *,
+    insecure: Sequence[str],
+    credentials: Credentials | None = None,
+    token_hosts: Sequence[str] = (),
+) -> str:
+    """Fetch all layers, each a file with a title or an archive; `fetch_oci` says the rest."""
+    registry = opened(uri, store, insecure, credentials, token_hosts)
+    manifest, found = registry.manifest()
+    layers = _layers(manifest)
+    if not layers:
+        raise Unsupported("model.uri: the artifact has no layers, expected the model's files")
+    tree.expect(sum(size for layer in layers if isinstance(size := layer.get("size"), int)))
+    for layer in layers:
+        if _is_archive(layer):
+            with tree.aside() as (writer, archive):
+                registry.blob(layer, writer)
+                writer.commit(archive)
+                unpack(archive, tree)
+        elif not is_hidden(_title(layer)):
+            with tree.file(_title(layer)) as writer:
+                registry.blob(layer, writer)
+    return f"{registry.source(found)}/"
+
+
+def opened(
+    uri: str,
+    store: Store,
+    insecure: Sequence[str],
+    credentials: Credentials | None,
+    token_hosts: Sequence[str],
+) -> Registry:
+    """Begin to talk to the registry of a URI; `fetch_oci` says what is given."""
     reference = oci_reference(uri)
     is_plain = _is_insecure(reference.host, insecure)
     identity = Puller(reference, store, credentials, is_plain=is_plain, token_hosts=token_hosts)
-    manifest = Registry(reference, store, identity, is_plain=is_plain).fetch(writer)
-    return f"oci://{reference.host}/{reference.repository}@{manifest}"
+    return Registry(reference, store, identity, is_plain=is_plain)
 
 
 class Registry:
@@ -96,10 +140,12 @@ class Registry:
         scheme = "http" if is_plain else "https"
         self._base: Final = f"{scheme}://{reference.host}/v2/{reference.repository}"
 
-    def fetch(self, writer: ModelWriter) -> str:
-        """Find the layer, stream it, compare it with its descriptor; tell the manifest's digest."""
-        manifest, found = self._manifest(self._reference.wanted, depth=0)
-        layer = chosen_layer(manifest)
+    def manifest(self, wanted: str | None = None) -> tuple[Mapping[str, Any], str]:
+        """Read the manifest that the URI names, or another one of the repository; its digest."""
+        return self._manifest(wanted or self._reference.wanted, depth=0)
+
+    def blob(self, layer: Mapping[str, Any], writer: ModelWriter) -> None:
+        """Stream a layer, and compare it with its descriptor."""
         digest = _digest(layer)
         size = layer.get("size")
         if isinstance(size, int):
@@ -107,7 +153,10 @@ class Registry:
         url = f"{self._base}/blobs/{digest}"
         fetch_http(url, writer, self._store, identity=self._identity)
         check_digest("model.uri: layer", writer.digest, digest, writer.head)
-        return found
+
+    def source(self, manifest: str) -> str:
+        """Name a manifest by its digest."""
+        return f"oci://{self._reference.host}/{self._reference.repository}@{manifest}"
 
     def _manifest(self, wanted: str, depth: int) -> tuple[Mapping[str, Any], str]:
         url = f"{self._base}/manifests/{wanted}"
@@ -255,7 +304,7 @@ def chosen_layer(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         Unsupported: there is none, or more than one could be meant.
     """
-    layers = [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict)]
+    layers = _layers(manifest)
     titled = [layer for layer in layers if _title(layer).endswith(".onnx")]
     if len(titled) == 1:
         return titled[0]
@@ -265,17 +314,26 @@ def chosen_layer(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     titles = ", ".join(shown(_title(layer)) for layer in layers[:10]) or "no layers"
     raise Unsupported(
         f"model.uri: the artifact has {titles}, expected a single layer or one titled *.onnx; "
-        "push it with `oras push HOST/REPO:TAG model.onnx`"
+        "name a folder with a slash at the URI's end"
     )
 
 
+def _layers(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict)]
+
+
 def _refuse_archive(layer: Mapping[str, Any]) -> None:
-    media_type = str(layer.get("mediaType", ""))
-    if "tar" in media_type or media_type.endswith(("+gzip", "+zstd", ".gzip")):
+    if _is_archive(layer):
         raise Unsupported(
-            f"model.uri: the artifact's only layer is {shown(media_type)}, "
-            "expected the model file itself; push it with `oras push HOST/REPO:TAG model.onnx`"
+            f"model.uri: the artifact's only layer is {shown(layer.get('mediaType'))}, "
+            "expected the model file itself; name the folder with a slash at the URI's end, "
+            "or push the file with `oras push HOST/REPO:TAG model.onnx`"
         )
+
+
+def _is_archive(layer: Mapping[str, Any]) -> bool:
+    media_type = str(layer.get("mediaType", ""))
+    return "tar" in media_type or media_type.endswith(("+gzip", "+zstd", ".gzip"))
 
 
 def _chosen_manifest(index: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -94,6 +94,7 @@ def _options(args: Namespace, settings: Settings) -> SupplyOptions:
         credentials_folder=args.credentials_dir,
         ca_file=args.ca_file,
         max_bytes=settings.max_model_bytes,
+        max_files=settings.max_model_files,
         stores=stores(settings),
         allow_file=args.allow_file,
         resolve=args.resolve,

@@ -35,6 +35,7 @@ Reason = Literal[
     "InvalidModel",
     "InvalidConfig",
     "Untrusted",
+    "DiskFull",
     "Unavailable",
 ]
 

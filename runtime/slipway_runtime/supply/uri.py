@@ -16,13 +16,15 @@ _CONFIGMAP: Final = re.compile(r"configmap://([a-z0-9][-a-z0-9.]*)/([-._a-zA-Z0-
 _OCI: Final = re.compile(
     r"oci://(?P<host>[a-zA-Z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
     r"/(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?/?"
 )
 
 
+_WITH_FOLDERS: Final = ("s3://", "gs://", "oci://", "hf://", "pvc://")
+_ARCHIVES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
 _CLAIM: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HUB: Final = re.compile(
-    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/?#@]+))?/(?P<path>[^?#]+)", re.ASCII
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/?#@]+))?/(?P<path>[^?#]*)", re.ASCII
 )
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -30,7 +32,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 @dataclass(frozen=True, slots=True)
 class ObjectURI:
-    """An object in a bucket; the key as the store has it, without any escapes."""
+    """An object in a bucket, or with a slash at the end all below it; the key without escapes."""
 
     bucket: str
     key: str
@@ -38,7 +40,7 @@ class ObjectURI:
 
 @dataclass(frozen=True, slots=True)
 class HubURI:
-    """A file of a repository on a hub; the revision is a commit, a branch or a tag."""
+    """A file or folder of a repository on a hub; the revision is a commit, a branch or a tag."""
 
     repository: str
     revision: str
@@ -73,6 +75,25 @@ def scheme_of(uri: str, *, served: tuple[str, ...] = SERVED_SCHEMES) -> str:
     raise Unsupported(
         f"model.uri: got {redacted(uri)!r}, expected one of {works}; copy the model there"
     )
+
+
+def is_folder(uri: str) -> bool:
+    """Whether a URI names everything below it; web servers do not tell what that is.
+
+    >>> is_folder("s3://models/digits/"), is_folder("https://example.com/download/")
+    (True, False)
+    """
+    return uri.endswith("/") and uri.startswith(_WITH_FOLDERS)
+
+
+def is_archive(uri: str) -> bool:
+    """Whether a URI names a file that is to be unpacked.
+
+    >>> is_archive("https://example.com/digits.tar.gz?download=true"), is_archive("s3://m/a.onnx")
+    (True, False)
+    """
+    path = uri.partition("?")[0].partition("#")[0]
+    return path.endswith(_ARCHIVES) and not uri.startswith(("oci://", "configmap://"))
 
 
 def configmap_key(uri: str) -> tuple[str, str]:
@@ -115,10 +136,12 @@ def object_uri(uri: str) -> ObjectURI:
     scheme, _, rest = uri.partition("://")
     bucket, _, path = rest.partition("/")
     key = unquote(path)
-    if not _BUCKET.fullmatch(bucket) or not key or re.search(r"[?#]", path) or _has_steps(key):
+    is_key = key or uri.endswith("/")  # without a key, the folder is the bucket
+    if not _BUCKET.fullmatch(bucket) or not is_key or re.search(r"[?#]", path) or _has_steps(key):
         raise InvalidConfig(
-            f"model.uri: got {redacted(uri)!r}, expected {scheme}://BUCKET/KEY of one file, "
-            "without '.' or '..' between slashes; write ? # and % in a key as %3F %23 and %25"
+            f"model.uri: got {redacted(uri)!r}, expected {scheme}://BUCKET/KEY of a file, or with "
+            "a slash at the end of a folder, without '.' or '..' between slashes; "
+            "write ? # and % in a key as %3F %23 and %25"
         )
     return ObjectURI(bucket, key)
 
@@ -132,18 +155,18 @@ def claim_path(uri: str) -> tuple[str, str]:
     Raises:
         InvalidConfig: it is not of that form, or the path has steps that lead up.
     """
-    claim, _, rest = uri.removeprefix("pvc://").partition("/")
+    claim, slash, rest = uri.removeprefix("pvc://").partition("/")
     path = unquote(rest)
     if (
         not _CLAIM.fullmatch(claim)
-        or not path.strip("/")
+        or not slash
         or path.startswith("/")
         or "\0" in path
         or _has_steps(path)
     ):
         raise InvalidConfig(
-            f"model.uri: got {redacted(uri)!r}, expected pvc://CLAIM/PATH of one file, without "
-            "'.' or '..' between slashes"
+            f"model.uri: got {redacted(uri)!r}, expected pvc://CLAIM/PATH of a file, or with a "
+            "slash at the end of a folder, without '.' or '..' between slashes"
         )
     return claim, path
 
@@ -174,8 +197,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _has_steps(path: str) -> bool:
-    """Whether a path has steps that a client would resolve, or is a folder's."""
-    return path.endswith("/") or bool({".", ".."} & set(path.split("/")))
+    """Whether a path has steps that a client would resolve."""
+    return bool({".", ".."} & set(path.split("/")))
 
 
 def file_path(uri: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +111,7 @@ def parsed_model(model: Path) -> Any:
 
     Raises:
         InvalidModel: it is no model.
-        Unsupported: parts of it are in other files.
+        Unsupported: parts of it are in files that are not there.
     """
     try:
         proto = onnx.load(str(model), load_external_data=False)
@@ -117,7 +119,7 @@ def parsed_model(model: Path) -> Any:
         raise InvalidModel(_no_model(model)) from err
     if not proto.HasField("graph"):
         raise InvalidModel(_no_model(model))
-    _refuse_external_data(proto)
+    _check_external_data(proto, model.parent)
     return proto
 
 
@@ -141,14 +143,52 @@ def _no_model(model: Path) -> str:
     return f"model: {found}, expected an ONNX model"
 
 
-def _refuse_external_data(proto: Any) -> None:
+def _check_external_data(proto: Any, folder: Path) -> None:
+    """Look where tensors keep their data, before anybody opens it.
+
+    ONNX Runtime has rules of its own and follows hard links; here a file has one name, and lies
+    where the model does. What a hostile model names is not repeated.
+    """
     for tensor in _tensors(proto.graph, 0):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise Unsupported(
-                f"model: tensor {shown(tensor.name)} keeps its data in another file, "
-                "expected one ONNX file; "
-                "save it with onnx.save(model, path, save_as_external_data=False)"
-            )
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            location = entries.get("location", "")
+            _check_location(tensor.name, location, folder)
+            _check_span(tensor.name, entries, (folder / location).stat().st_size)
+
+
+def _check_location(name: str, location: str, folder: Path) -> None:
+    parts = location.split("/")
+    if {"", ".", ".."} & set(parts) or any(part.startswith(".") for part in parts):
+        raise InvalidModel(f"{_data_of(name)} outside of its folder, expected a file beside it")
+    if "\\" in location or "*" in location or not location.isprintable():
+        raise InvalidModel(f"{_data_of(name)} where no file can be, expected a file beside it")
+    try:
+        found = os.lstat(folder / location)
+        is_inside = (folder / location).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as err:
+        raise Unsupported(
+            f"{_data_of(name)} in a file that is not beside the model, expected both in one "
+            "folder; name the folder with a slash at the URI's end, publish an archive, or save "
+            "one file with onnx.save(model, path, save_as_external_data=False)"
+        ) from err
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not is_inside:
+        raise InvalidModel(f"{_data_of(name)} in a link or no file, expected a regular file")
+
+
+def _check_span(name: str, entries: Mapping[str, str], size_bytes: int) -> None:
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+    except ValueError as err:
+        raise InvalidModel(f"{_data_of(name)} at an offset that is no number") from err
+    if offset < 0 or length < 0 or offset + length > size_bytes:
+        raise InvalidModel(
+            f"{_data_of(name)} in bytes {offset} to {offset + length} of a file of {size_bytes}"
+        )
+
+
+def _data_of(name: str) -> str:
+    return f"model: tensor {shown(name)} keeps its data"
 
 
 def _tensors(graph: Any, depth: int) -> Iterator[Any]:

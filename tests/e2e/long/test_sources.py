@@ -20,7 +20,7 @@ import yaml
 
 from devcluster.cluster import Cluster
 from tests.e2e.conftest import Place
-from tests.e2e.files import direct, multiplier, request
+from tests.e2e.files import direct, in_two_files, multiplier, padded, request
 from tests.e2e.models import Models
 from tests.kubeapi import Manifest, condition, eventually
 from tests.stores.authority import Authority
@@ -114,6 +114,18 @@ def test_a_model_is_served_from_a_store_and_no_pod_tells_its_secret(
         assert value not in _everything_told(stage, scheme)
 
 
+@pytest.mark.parametrize("scheme", ["s3", "https"])
+def test_c12_a_model_of_two_files_is_served(stage: Stage, scheme: str) -> None:
+    """From a bucket's folder, and from a web server's archive."""
+    source = stage.sources[scheme]
+    source.put_folder("two", in_two_files(multiplier(11)))
+    uri, name = source.folder_uri("two"), f"{scheme}-folder"
+    stage.models.apply(name, uri=uri, model={"credentials": {"secretName": scheme}, "caBundle": CA})
+    stage.models.until("Ready", name, timeout_s=120)
+    answer = stage.models.infer(request(_ROWS), name).raise_for_status().json()
+    assert answer["outputs"][0]["data"] == direct(multiplier(11), _ROWS)["y"].ravel().tolist()
+
+
 def _secrets(secret: Secret) -> Iterator[str]:
     for key, value in secret.items():
         if key == ".dockerconfigjson":
@@ -173,11 +185,12 @@ def test_a_secret_that_comes_later_is_found(stage: Stage) -> None:
 
 
 def test_c14_a_line_that_breaks_costs_nothing_but_time(stage: Stage) -> None:
-    """Through a relay that cuts connections; the Secret leads there."""
+    """Through a relay that cuts connections in the middle of the model; the Secret leads there."""
     source = stage.sources["s3"]
-    with relay(source.address, cuts=2, after_bytes=3000) as line:
+    source.put("large.onnx", padded(multiplier(7), 200_000))
+    with relay(source.address, cuts=2, after_bytes=50_000) as line:
         stage.secret("relayed", source.secret(line.port))
-        stage.apply("cut", "s3", port=line.port, credentials={"secretName": "relayed"})
+        stage.apply("cut", "s3", "large.onnx", line.port, credentials={"secretName": "relayed"})
         stage.models.until("Ready", "cut", timeout_s=120)
         assert line.connections > 2
 

@@ -136,6 +136,14 @@ def zipmap() -> Any:
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
+def with_data(folder: Path, name: str = "model.onnx") -> Path:
+    """The affine model, whose weights lie in a file beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weight = affine().graph.initializer[0]
+    (folder / "weights.bin").write_bytes(weight.raw_data)
+    return saved(external("weights.bin"), folder / name)
+
+
 def external(location: str) -> Any:
     """A model whose weights claim to lie in another file."""
     model = affine()

@@ -119,6 +119,16 @@ def external(location: str, **entries: int) -> Callable[[Path], None]:
     return lambda path: with_external(path, location, **entries)
 
 
+def beside(**entries: int) -> Callable[[Path], None]:
+    """Weights in a file of 48 bytes that is there."""
+
+    def write(path: Path) -> None:
+        (path.parent / "weights").write_bytes(b"\x00" * 48)
+        with_external(path, "weights", **entries)
+
+    return write
+
+
 FILES = [
     ("C1 empty", raw(b""), InvalidModel, "empty"),
     ("C2 truncated", raw(models.affine().SerializeToString()[:-20]), InvalidModel, "model: "),
@@ -132,26 +142,33 @@ FILES = [
     ("C3 IR 99", saved(of_ir(99)), InvalidModel, "99"),
     ("C4 an unknown operator", saved(node("Frobnicate")), InvalidModel, "Frobnicate"),
     ("C4 a custom domain", saved(node("Relu", domain="evil")), InvalidModel, "evil"),
-    ("C5 ../", external("../secret"), Unsupported, "in another file"),
-    ("C5 a/../../", external("a/../../secret"), Unsupported, "in another file"),
-    ("C5 absolute", external("/etc/passwd"), Unsupported, "in another file"),
-    ("C5 /dev/zero", external("/dev/zero"), Unsupported, "in another file"),
-    ("C5 /proc/self/environ", external("/proc/self/environ"), Unsupported, "in another file"),
+    ("C5 ../", external("../secret"), InvalidModel, "outside of its folder"),
+    ("C5 a/../../", external("a/../../secret"), InvalidModel, "outside of its folder"),
+    ("C5 absolute", external("/etc/passwd"), InvalidModel, "outside of its folder"),
+    ("C5 /dev/zero", external("/dev/zero"), InvalidModel, "outside of its folder"),
+    (
+        "C5 /proc/self/environ",
+        external("/proc/self/environ"),
+        InvalidModel,
+        "outside of its folder",
+    ),
     (
         "C5 a symbolic link",
         lambda path: linked(path, lambda target, link: link.symlink_to(target)),
-        Unsupported,
-        "in another file",
+        InvalidModel,
+        "in a link or no file",
     ),
-    ("C7 a missing file", external("weights"), Unsupported, "in another file"),
-    ("C7 a negative offset", external("weights", offset=-1), Unsupported, "in another file"),
-    ("C7 an offset of 2^63-8", external("weights", offset=2**63 - 8), Unsupported, "another file"),
-    ("C7 a length of 2^40", external("weights", length=2**40), Unsupported, "in another file"),
+    ("C7 a missing file", external("weights"), Unsupported, "not beside the model"),
+    ("C7 a negative offset", beside(offset=-1), InvalidModel, "in bytes -1 to"),
+    ("C7 an offset of 2^63-8", beside(offset=2**63 - 8), InvalidModel, "of a file of 48"),
+    ("C7 a length of 2^40", beside(length=2**40), InvalidModel, "of a file of 48"),
+    ("C7 an overrun", beside(offset=16, length=48), InvalidModel, "16 to 64 of a file of 48"),
+    ("C7 too short", beside(length=4), InvalidModel, "model: "),
     (
         "C7 a marker for memory",
         external("*/_ORT_MEM_ADDR_/*", offset=4096, length=48),
-        Unsupported,
-        "in another file",
+        InvalidModel,
+        "where no file can be",
     ),
     ("C8 a dimension of -1", saved(with_dimensions(-1, 3)), InvalidModel, "model: "),
     ("C8 2^31 by 2^31", saved(with_dimensions(2**31, 2**31)), InvalidModel, "model: "),
@@ -195,9 +212,9 @@ def test_serving_ends_with_a_reason(tmp_path: Path, write: Callable[[Path], None
 
 
 def test_c6_weights_in_a_hard_link_are_refused_by_the_supply_step(tmp_path: Path) -> None:
-    """ONNX Runtime would load them; a model that was fetched is one file without links."""
+    """ONNX Runtime would load them; what was fetched has no links."""
     path = written(tmp_path, lambda path: linked(path, os.link))
-    with pytest.raises(Unsupported, match="keeps its data in another file"):
+    with pytest.raises(InvalidModel, match="in a link or no file"):
         inspected(path)
 
 

@@ -227,7 +227,7 @@ def test_fetch_makes_one_file_of_both_and_tells_what_clients_send(tmp_path: Path
     told = json.loads(message.read_text())["result"]["signature"]
     assert told["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "model.onnx", "fused.onnx", "model.json",
+        "model.onnx", ".fused.onnx", "model.json",
     }  # fmt: skip
 
 

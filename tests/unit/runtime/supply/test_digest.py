@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway_runtime.errors import DigestMismatch, Unavailable, Unsupported
+from slipway_runtime.errors import DigestMismatch, DiskFull, Unavailable, Unsupported
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest, looks_like
 
 
@@ -53,7 +53,7 @@ def test_a_full_disk_may_pass(tmp_path: Path) -> None:
     (tmp_path / ".model.partial").symlink_to("/dev/full")
     with (
         ModelWriter(tmp_path, max_bytes=2**20) as writer,
-        pytest.raises(Unavailable, match="no space left"),
+        pytest.raises(DiskFull, match="no space left"),
     ):
         writer.write(bytes(2**20))
 

@@ -99,7 +99,6 @@ def test_secrets_are_taken_out_of_urls(url: str, expected: str) -> None:
         pytest.param("hf://team/digits@a@b/model.onnx", id="two revisions"),
         pytest.param("hf://../digits/model.onnx", id="a step up"),
         pytest.param("hf://team/digits/a/%2e%2e/model.onnx", id="a step up in disguise"),
-        pytest.param("hf://team/digits/onnx/", id="a folder"),
         pytest.param("hf://team/digits/model.onnx?download=true", id="a query"),
     ],
 )

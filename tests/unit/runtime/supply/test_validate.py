@@ -51,19 +51,31 @@ def test_what_is_no_model_is_invalid(tmp_path: Path, content: bytes, expected: s
 
 
 @pytest.mark.parametrize(
-    "location",
+    ("location", "kind", "expected"),
     [
-        "../secret",
-        "a/../../secret",
-        "/dev/zero",
-        "/proc/self/environ",
-        "weights.bin",
-        "*/_ORT_MEM_ADDR_/*",
+        ("../secret", InvalidModel, "outside of its folder"),
+        ("a/../../secret", InvalidModel, "outside of its folder"),
+        ("/dev/zero", InvalidModel, "outside of its folder"),
+        ("/proc/self/environ", InvalidModel, "outside of its folder"),
+        (".hidden", InvalidModel, "outside of its folder"),
+        ("*/_ORT_MEM_ADDR_/*", InvalidModel, "where no file can be"),
+        ("a\\secret", InvalidModel, "where no file can be"),
+        ("weights.bin", Unsupported, "in a file that is not beside the model"),
+        ("x" * 5000, Unsupported, "in a file that is not beside the model"),
     ],
 )
-def test_data_in_other_files_is_never_read(tmp_path: Path, location: str) -> None:
-    text = refused(Unsupported, tmp_path, models.external(location))
-    assert "tensor 'w' keeps its data in another file, expected one ONNX file" in text
+def test_data_that_is_not_beside_the_model_is_never_read(
+    tmp_path: Path, location: str, kind: type[SupplyError], expected: str
+) -> None:
+    text = refused(kind, tmp_path, models.external(location))
+    assert text.startswith(f"model: tensor 'w' keeps its data {expected}")
+    assert location not in text
+
+
+def test_c12_data_beside_the_model_is_loaded(tmp_path: Path) -> None:
+    path = models.with_data(tmp_path)
+    signature, _ = validated(path, timeout_s=60)
+    assert [tensor.name for tensor in signature.inputs] == ["x"]
 
 
 def test_data_in_other_files_is_found_inside_subgraphs(tmp_path: Path) -> None:
@@ -73,7 +85,7 @@ def test_data_in_other_files_is_found_inside_subgraphs(tmp_path: Path) -> None:
         [models.tensor("go", "BOOL", [])],
         [models.tensor("y", "FP32", ["n", 3])],
     )
-    assert "another file" in refused(Unsupported, tmp_path, model)
+    assert "outside of its folder" in refused(InvalidModel, tmp_path, model)
 
 
 def huge() -> Any:
