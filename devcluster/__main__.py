@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     load = named(verb("load-image", _load_image, "give the node images"))
     load.add_argument("image", nargs="+", metavar="REF_OR_ARCHIVE")
     build = verb("images", _images, "build the project's images; prints their references as JSON")
-    build.add_argument("--only", choices=images.HALVES, help="one of the two")
+    build.add_argument(
+        "--only", choices=(*images.HALVES, images.CONVERTER), help="one image (default: two)"
+    )
     build.add_argument(
         "--push", metavar="REGISTRY", help="push to HOST:PORT, print those references"
     )

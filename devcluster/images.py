@@ -1,6 +1,7 @@
-"""The project's two images, built without a registry or a container engine's daemon.
+"""The project's images, built without a registry or a container engine's daemon.
 
-Lives here: the base image, the operator's and the runtime's, and the archives of them.
+Lives here: the base image, the operator's, the runtime's and the converter's, and the archives of
+them.
 A tag is the hash of everything that goes in, so an image that exists is never built again, and a
 reference never changes its meaning. buildah's storage is the project's own.
 """
@@ -30,6 +31,8 @@ from devcluster.errors import DevclusterError
 from devcluster.versions import versions
 
 HALVES: Final = ("operator", "runtime")
+CONVERTER: Final = "converter"
+"""The image that converts models of other formats, 2 GB: built only where it is asked for."""
 KEPT_ARCHIVES: Final = 3
 KEPT_LAYERS: Final = 80
 """Some ten builds of both images, about 3 GB."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.repository.files import REPOSITORY
 
+HALF = {"operator": "operator", "runtime": "runtime", "converter": "runtime"}
+"""Whose source an image has: the converter is the runtime with more libraries."""
 DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))
 Instruction = tuple[str, str]
 
@@ -58,7 +60,7 @@ def test_it_ends_as_a_number_without_rights(dockerfile: Path) -> None:
 
 def test_the_process_is_the_container_without_a_shell(dockerfile: Path) -> None:
     (entry,) = [rest for keyword, rest in stages(dockerfile)[-1] if keyword == "ENTRYPOINT"]
-    half = dockerfile.suffix.removeprefix(".")
+    half = HALF[dockerfile.suffix.removeprefix(".")]
     assert json.loads(entry) == ["/opt/slipway/bin/python", "-m", f"slipway_{half}"]
 
 
@@ -114,10 +116,11 @@ def test_the_environment_has_neither_pip_nor_uv_and_bytecode_that_lasts(dockerfi
 
 
 def test_dependencies_come_before_the_source_of_this_half_alone(dockerfile: Path) -> None:
-    half = dockerfile.suffix.removeprefix(".")
+    image = dockerfile.suffix.removeprefix(".")
+    half = HALF[image]
     copies = [rest for keyword, rest in stages(dockerfile)[0] if keyword == "COPY"]
     assert copies[-1] == f"{half}/ {half}/"
-    locked = next(index for index, copy in enumerate(copies) if f"{half}.txt" in copy)
+    locked = next(index for index, copy in enumerate(copies) if f"{image}.txt" in copy)
     assert locked < len(copies) - 1
     other = {"operator": "runtime/", "runtime": "operator/"}[half]
     assert not any(word == other for copy in copies for word in copy.split())
