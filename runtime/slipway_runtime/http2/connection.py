@@ -26,7 +26,9 @@ MAX_HEAD_FIELDS_BYTES: Final = 16 * 1024
 """What a client is told; the gRPC layer answers those that have more."""
 _A_TURN: Final = 64
 """What is read of a connection before others have their turn: a flood must not hold up everybody."""
-_COSTS: Final = bytes(8 if kind in (frames.HEADERS, frames.RST_STREAM) else 1 for kind in range(256))
+_COSTS: Final = bytes(
+    8 if kind in (frames.HEADERS, frames.RST_STREAM) else 1 for kind in range(256)
+)
 """Of a frame's kind. A small request is answered while it is read, and a connection may send very
 many at once; one that is given up was answered in vain."""
 _MAX_BLOCK_BYTES: Final = 64 * 1024
