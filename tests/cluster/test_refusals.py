@@ -16,6 +16,10 @@ from tests.kubeapi import Api, Manifest, Refused
 GOOD = "https://models.example/1.onnx"
 
 
+def _asking(**authentication: Any) -> dict[str, Any]:
+    return {"security": {"authentication": authentication}}
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -118,6 +122,30 @@ GOOD = "https://models.example/1.onnx"
             {"autoscaling": {"external": True, "maxReplicas": 3}},
             "somebody else decides",
             id="external and more",
+        ),
+        pytest.param(_asking(), "security.authentication.type", id="B68 no type"),
+        pytest.param(_asking(type="mTLS"), '"APIKeys", "JWT"', id="B68 an unknown type"),
+        pytest.param(_asking(type="APIKeys"), "secretName: expected with", id="B68 no Secret"),
+        pytest.param(
+            _asking(type="None", secretName="keys"), "and only with it", id="B68 keys for nobody"
+        ),
+        pytest.param(
+            _asking(type="APIKeys", secretName="keys", issuer="x"),
+            "expected with type JWT",
+            id="B68 an issuer of keys",
+        ),
+        pytest.param(
+            _asking(type="JWT", issuer="x", audience="y"), "all of them", id="B68 no key set"
+        ),
+        pytest.param(
+            _asking(type="JWT", issuer="x", audience="y", jwks={}),
+            "one of configMap and secret",
+            id="B68 an empty key set",
+        ),
+        pytest.param(
+            _asking(type="JWT", issuer="x", audience="y", jwks={"url": "https://x"}),
+            "url",
+            id="B68 a key set by URL",
         ),
     ],
 )
