@@ -35,7 +35,7 @@ from slipway_operator.engine.querying import Queries
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
-from slipway_operator.engine.watch import Sight, build_registry, kopf_settings
+from slipway_operator.engine.watch import Sight, build_registry, kopf_settings, overlooked
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.engine.writer import Writer
 from slipway_operator.kube.client import KubeClient, TokenBucket
@@ -206,27 +206,40 @@ async def _serve_health(app: App, synced: asyncio.Event) -> web.AppRunner:
 
 
 async def _watch(app: App) -> None:
-    """Watch until SIGTERM; begin anew where ModelDeployments are overlooked."""
+    """Watch until SIGTERM; begin anew where kinds are overlooked."""
+    tried: set[str] = set()
     while True:
         sight, renew = Sight(), asyncio.Event()
-        looking = asyncio.create_task(_until_blind(app, sight))  # before kopf, see above
+        looking = asyncio.create_task(_until_blind(app, sight, tried))  # before kopf, see above
         watching = asyncio.create_task(_watch_once(app, sight, renew))
         await asyncio.wait({watching, looking}, return_when=asyncio.FIRST_COMPLETED)
         if watching.done():
             looking.cancel()
             return await watching
-        log.warning("ModelDeployments are watched by nobody, beginning anew")
+        log.warning("watched by nobody, beginning anew", extra={"kinds": await looking})
         renew.set()
         await watching
 
 
-async def _until_blind(app: App, sight: Sight) -> None:
-    """Return when the API server has ModelDeployments, and kopf knows of none."""
+async def _until_blind(app: App, sight: Sight, tried: set[str]) -> list[str]:
+    """Return when the API server has kinds that kopf knows nothing of.
+
+    Those of other projects have to be overlooked at two looks, because kopf may be about to see
+    them, and are tried once: what it does not want to watch it will not want next time.
+    """
+    before: set[str] = set()
     while True:
         await asyncio.sleep(app.settings.discovery_s)
         with suppress(ApiError):
             if not sight.has(MODEL_DEPLOYMENT) and await app.kube.serves(MODEL_DEPLOYMENT):
-                return
+                return [MODEL_DEPLOYMENT.kind]
+        missing = app.cache.missing_kinds
+        tried -= missing
+        found = overlooked(sight, missing, is_clusterwide=not app.settings.watch_namespaces) - tried
+        if before & found:
+            tried |= found
+            return sorted(found)
+        before = found
 
 
 async def _watch_once(app: App, sight: Sight, stop: asyncio.Event) -> None:

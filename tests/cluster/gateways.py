@@ -7,7 +7,9 @@ that requests through Traefik are answered by the runtime itself, on the ports o
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,10 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import grpc
 import httpx
 import yaml
 
 from devcluster.cluster import Cluster
+from slipway_runtime.protocols.proto import open_inference_pb2 as pb
 from tests.e2e.files import multiplier
 from tests.kubeapi import Api, Manifest, condition_of, eventually
 
@@ -31,6 +35,7 @@ ENTRY_POINT: Final = 8000
 GATEWAY: Final = "public"
 _PORT: Final = 8080
 _START_S: Final = 120
+_METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 _BODY: Final = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
 
 
@@ -110,6 +115,17 @@ def gateway(api: Api, namespace: str) -> Manifest:
     )
 
 
+@contextmanager
+def deaf(cluster: Cluster) -> Iterator[None]:
+    """Stop Traefik for the block: it neither reads what is written nor sends anything on."""
+    process = cluster.processes()["traefik"].pid
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 def _is_programmed(found: Manifest | None) -> bool:
     return (condition_of(found, "Programmed") or {}).get("status") == "True"
 
@@ -154,6 +170,47 @@ class Client:
         finally:
             over.set()
             thread.join()
+
+
+class Channel:
+    """Asks over one gRPC channel through the Gateway, and counts who answers."""
+
+    def __init__(self, cluster: Cluster, hostname: str) -> None:
+        options = [("grpc.default_authority", hostname), ("grpc.enable_http_proxy", 0)]
+        self._channel = grpc.insecure_channel(f"{cluster.node_ip}:{ENTRY_POINT}", options)
+        self._call = self._channel.unary_unary(
+            _METHOD,
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+
+    def close(self) -> None:
+        """Close it."""
+        self._channel.close()
+
+    def ask(self, **metadata: str) -> str:
+        """Ask once; tell the version that answered, or the status."""
+        values = pb.InferTensorContents(fp32_contents=[1, 2])
+        tensor = pb.ModelInferRequest.InferInputTensor(
+            name="x", datatype="FP32", shape=[1, 2], contents=values
+        )
+        asked = pb.ModelInferRequest(model_name="m", inputs=[tensor])
+        try:
+            answer = self._call(asked, timeout=10, metadata=tuple(metadata.items()))
+        except grpc.RpcError as error:
+            return f"status {error.code().name}"
+        return f"v{_first_number(answer):.0f}"  # version N multiplies by N
+
+    def shares(self, calls: int, **metadata: str) -> Counter[str]:
+        """Ask again and again."""
+        return Counter(self.ask(**metadata) for _ in range(calls))
+
+
+def _first_number(answer: pb.ModelInferResponse) -> float:
+    if answer.raw_output_contents:
+        found: float = struct.unpack_from("<f", answer.raw_output_contents[0])[0]
+        return found
+    return answer.outputs[0].contents.fp32_contents[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from kopf._cogs.structs.references import Insights  # what it takes as an argume
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.kube.connection import Connection
-from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, WATCHED, Kind, pruned
+from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, OPTIONAL, WATCHED, Kind, pruned
 
 Manifest = dict[str, Any]
 
@@ -75,7 +75,8 @@ class Sight:
     """What one run of kopf watches.
 
     It looks at the API server's list of kinds once after each event of a CRD, and that list may
-    come later than the event: then the kind is watched by nobody until the next one.
+    come later than the event: then the kind is watched by nobody until the next one. With rights
+    in single namespaces it sees no CRDs, and looks at that list only when it begins.
     """
 
     def __init__(self) -> None:
@@ -88,6 +89,17 @@ class Sight:
             return True
         return any((r.group, r.plural) == (kind.group, kind.plural)
                    for r in insights.watched_resources)  # fmt: skip
+
+
+def overlooked(sight: Sight, missing: Set[str], *, is_clusterwide: bool) -> set[str]:
+    """Name the kinds of other projects that the API server has, and nobody watches."""
+    return {
+        kind.kind
+        for kind in OPTIONAL
+        if kind.kind not in missing
+        and (kind.is_namespaced or is_clusterwide)
+        and not sight.has(kind)
+    }
 
 
 class Backoffs:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from kopf._cogs.structs.references import Resource  # what it counts in, and exports not
+
 from slipway_operator.engine.cache import Cache, ObjectKey
-from slipway_operator.engine.watch import SETTLE_S, notice
+from slipway_operator.engine.watch import SETTLE_S, Sight, notice, overlooked
 from slipway_operator.engine.workqueue import WorkQueue
-from slipway_operator.kube.kinds import DEPLOYMENT, MODEL_DEPLOYMENT
+from slipway_operator.kube.kinds import DEPLOYMENT, GATEWAY, MODEL_DEPLOYMENT, OPTIONAL, Kind
 from tests.builders import mdep
 from tests.unit.operator.engine.clock import run
 
@@ -78,3 +80,25 @@ def test_a_child_that_goes_is_missed() -> None:
         assert len(cache) == 0
 
     run(main())
+
+
+def _sight(*kinds: Kind) -> Sight:
+    """Kopf has looked, and watches these kinds."""
+    sight = Sight()
+    sight.insights.watched_resources.update(Resource(k.group, k.version, k.plural) for k in kinds)
+    sight.insights.ready_resources.set()
+    return sight
+
+
+def test_a_kind_that_came_later_is_overlooked_until_it_is_watched() -> None:
+    others = {k.kind for k in OPTIONAL} - {"Gateway"}
+    assert overlooked(_sight(), others, is_clusterwide=False) == {"Gateway"}
+    assert overlooked(_sight(GATEWAY), others, is_clusterwide=False) == set()
+    assert overlooked(_sight(), {*others, "Gateway"}, is_clusterwide=False) == set()
+    assert overlooked(Sight(), others, is_clusterwide=False) == set(), "it has not looked yet"
+
+
+def test_what_the_rights_do_not_reach_is_not_overlooked() -> None:
+    others = {k.kind for k in OPTIONAL} - {"GatewayClass"}
+    assert overlooked(_sight(), others, is_clusterwide=False) == set()
+    assert overlooked(_sight(), others, is_clusterwide=True) == {"GatewayClass"}
