@@ -1,4 +1,4 @@
-"""Create, edit, scale, delete: whatever happens on the way, the end is that of a fault-free run.
+"""Create, edit, roll out, scale, delete: whatever happens, the end is that of a fault-free run.
 
 The operator is killed at every write of each, and the API server misbehaves in every way
 (cases A44, A48, A52). Run by `make test-faults`.
@@ -37,7 +37,7 @@ from tests.kubeapi import Api, eventually
 
 SECOND: Final = "https://models.example/2.onnx"
 NO_LEASE: Final = "^(?!.*/leases)"
-_MOST_WRITES: Final = 25
+_MOST_WRITES: Final = 40
 _numbers = itertools.count(1)
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -114,9 +114,41 @@ def _deleted(models: Models) -> None:
     )
 
 
+CANARY: Final = {
+    "steps": [{"weight": 50, "hold": "1s"}],
+    "watch": "1s",
+    "scaleDownDelay": "1s",
+    "traffic": {"settle": "1s"},
+}
+"""All states of a rollout, each as short as it can be."""
+
+
+def _created_with_rollouts(models: Models) -> None:
+    models.apply(replicas=2, rollout=CANARY)
+    models.until("Ready", timeout_s=90)
+
+
+def _rolled_out(models: Models) -> None:
+    """Wait for the commit: Ready is True while the candidate is still watched."""
+
+    def over() -> bool:
+        status = models.get().get("status") or {}
+        is_idle = (status.get("rollout") or {}).get("state") == "Idle"
+        return bool(is_idle and status["stable"]["revision"] == 2)
+
+    eventually(over, "the second revision is stable", timeout_s=90,
+               describe=lambda: models.get().get("status"))  # fmt: skip
+    models.until("Ready", timeout_s=90)
+
+
 SCENARIOS: Final[dict[str, tuple[Step, Step, Step]]] = {
     "create": (_nothing, lambda m: m.apply(replicas=2), _settled),
     "edit": (_created, lambda m: m.apply(replicas=2, uri=SECOND), _settled),
+    "canary": (
+        _created_with_rollouts,
+        lambda m: m.apply(replicas=2, uri=SECOND, rollout=CANARY),
+        _rolled_out,
+    ),
     "scale": (_created, lambda m: m.apply(replicas=1), _settled),
     "delete": (
         _created,
@@ -196,7 +228,10 @@ def _is_ready(models: Models) -> bool:
     status = found.get("status") or {}
     ready = [c for c in status.get("conditions") or () if c["type"] == "Ready"]
     generation = found.get("metadata", {}).get("generation")
-    return any(c["status"] == "True" and c["observedGeneration"] == generation for c in ready)
+    is_watched = (status.get("rollout") or {}).get("state", "Idle") != "Idle"
+    return not is_watched and any(
+        c["status"] == "True" and c["observedGeneration"] == generation for c in ready
+    )
 
 
 def _often(action: Any, **more: Any) -> list[Fault]:
