@@ -130,6 +130,13 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         help="where the ConfigMap or claim is mounted (%(default)s)",
     )
     parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        default=Path("/cache"),
+        metavar="DIR",
+        help="where the claim of model.cache is mounted (%(default)s)",
+    )
+    parser.add_argument(
         "--credentials-dir",
         type=Path,
         default=Path("/var/run/slipway/credentials"),
@@ -142,6 +149,13 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         default=Path("/var/run/slipway/ca/ca.crt"),
         metavar="FILE",
         help="where the file of model.caBundle is mounted (%(default)s)",
+    )
+    parser.add_argument(
+        "--cosign-key",
+        type=Path,
+        default=Path("/var/run/slipway/cosign/cosign.pub"),
+        metavar="FILE",
+        help="where the key of model.verify is mounted (%(default)s)",
     )
     parser.add_argument(
         "--resolve", action="store_true", help="also validate the model and tell its signature"

@@ -173,6 +173,18 @@ class ProxyBlock(_Block):
     """Hosts, domains, addresses and networks that are reached directly, by commas."""
 
 
+class VerifyBlock(_Block):
+    """The spec's `model.verify`: who has to have signed the artifact."""
+
+    cosign_key: FileReference
+
+
+class CacheBlock(_Block):
+    """The spec's `model.cache`: where models are kept that were fetched before."""
+
+    persistent_volume_claim: Name
+
+
 class ModelBlock(_Block):
     """The spec's `model`: where the bytes come from."""
 
@@ -192,6 +204,10 @@ class ModelBlock(_Block):
     """Authorities that are trusted beside the system's."""
     proxy: ProxyBlock | None = None
     """How the step that fetches reaches the store; None as the environment says."""
+    cache: CacheBlock | None = None
+    """What was fetched before, shared by pods and revisions; only the step that fetches has it."""
+    verify: VerifyBlock | None = None
+    """Whose signature an OCI artifact needs; looked at when it is resolved, and pinned then."""
 
 
 class QueueBlock(_Block):

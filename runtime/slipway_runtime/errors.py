@@ -6,6 +6,7 @@
     │   ├── NotFound              nothing lies at the URI
     │   ├── AccessDenied          the store refuses us
     │   ├── DigestMismatch        the bytes are not the promised ones
+    │   ├── SignatureMismatch     nobody whom the spec trusts has signed the artifact
     │   ├── Unsupported           a scheme, layout, format or datatype this release does not serve
     │   ├── InvalidModel          the bytes are no model that can be run
     │   ├── ConversionMismatch    what was converted answers otherwise than the original
@@ -73,6 +74,12 @@ class DigestMismatch(SupplyError):
     """The bytes are not the promised ones."""
 
     reason = "DigestMismatch"
+
+
+class SignatureMismatch(SupplyError):
+    """Nobody whom the spec trusts has signed the artifact."""
+
+    reason = "SignatureMismatch"
 
 
 class Unsupported(SupplyError):

@@ -185,7 +185,7 @@ def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> N
 def test_what_only_the_fetching_step_sees_lies_where_it_looks() -> None:
     flags = vars(build_parser().parse_args(["fetch", "--into", "models"]))
     model = {**FULL["model"], "uri": "configmap://digits/model.onnx"}
-    mounted = [folder for _, folder in sources(parsed({"model": model}).model)]
+    mounted = [folder for _, folder in sources(parsed({"model": model}).model, resolving=True)]
     assert mounted == [
         str(flags["source_dir"]), str(flags["credentials_dir"]), str(flags["ca_file"].parent)
     ]  # fmt: skip

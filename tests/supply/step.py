@@ -44,6 +44,7 @@ def fetched(
     resolve: bool = False,
     pinned: dict[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
+    cosign_key: Path | None = None,
 ) -> Ended:
     """Fetch a model; no secret may stand in anything that the step says or leaves."""
     folder.mkdir(exist_ok=True)
@@ -58,6 +59,8 @@ def fetched(
     if ca is not None:
         document["model"]["caBundle"] = {"configMap": {"name": "ca", "key": "ca.crt"}}
         flags += ["--ca-file", ca]
+    if cosign_key is not None:
+        flags += ["--cosign-key", cosign_key]
     begun = monotonic()
     done = runtime("fetch", *flags, config_json=json.dumps(document), **(settings or {}))
     took_s = monotonic() - begun

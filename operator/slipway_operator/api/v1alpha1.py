@@ -91,6 +91,26 @@ class Proxy(Block):
     )
 
 
+class Verify(Block):
+    """Who has to have signed the artifact."""
+
+    cosign_key: FileReference = Field(
+        description="cosignKey is the public key, in PEM, of a ConfigMap or a Secret. Required. "
+        "Revisioned."
+    )
+
+
+class Cache(Block):
+    """Where models are kept that were fetched before."""
+
+    persistent_volume_claim: str = Field(
+        max_length=253,
+        pattern=DNS_NAME,
+        description="persistentVolumeClaim of the same namespace. Required. Revisioned. Pods on "
+        "several nodes need ReadWriteMany.",
+    )
+
+
 class Model(Block):
     """Which model is served, and how its bytes are checked."""
 
@@ -135,6 +155,15 @@ class Model(Block):
         rule(
             "!has(self.caBundle) || has(self.caBundle.configMap) != has(self.caBundle.secret)",
             "model.caBundle: expected one of configMap and secret",
+        ),
+        rule(
+            "!has(self.verify) || has(self.verify.cosignKey.configMap) !="
+            " has(self.verify.cosignKey.secret)",
+            "model.verify.cosignKey: expected one of configMap and secret",
+        ),
+        rule(
+            "!has(self.verify) || self.uri.startsWith('oci://')",
+            "model.verify: only artifacts of a registry are signed; give an oci:// URI",
         ),
     )
 
@@ -217,6 +246,16 @@ class Model(Block):
     proxy: Proxy | None = Field(
         default=None,
         description="proxy is the way to the store. Default: none. Revisioned.",
+    )
+    verify: Verify | None = Field(
+        default=None,
+        description="verify refuses an artifact that is not signed with cosign and the key. "
+        "Default: none. Revisioned.",
+    )
+    cache: Cache | None = Field(
+        default=None,
+        description="cache keeps what was fetched, by its digest, for other pods and revisions. "
+        "Default: none, each pod fetches for itself. Revisioned.",
     )
 
 

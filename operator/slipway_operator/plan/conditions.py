@@ -93,6 +93,7 @@ FETCHING: Final = "Fetching"
 NOT_FOUND: Final = "NotFound"
 ACCESS_DENIED: Final = "AccessDenied"
 DIGEST_MISMATCH: Final = "DigestMismatch"
+SIGNATURE_MISMATCH: Final = "SignatureMismatch"
 UNSUPPORTED: Final = "Unsupported"
 INVALID_MODEL: Final = "InvalidModel"
 INVALID_CONFIG: Final = "InvalidConfig"
@@ -177,6 +178,7 @@ REASONS: Final[Mapping[str, str]] = {
     NOT_FOUND: "There is no model at `model.uri`.",
     ACCESS_DENIED: "The store of the model refused access.",
     DIGEST_MISMATCH: "The bytes are not those that `model.digest` names.",
+    SIGNATURE_MISMATCH: "The artifact is not signed with the key of `model.verify`.",
     UNSUPPORTED: "The format of the model is not one that can be served.",
     INVALID_MODEL: "The model does not pass its checks.",
     INVALID_CONFIG: "The runtime does not understand what the spec tells it.",

@@ -17,7 +17,10 @@ from slipway_operator.plan.names import Manifest
 _CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
 _CLAIM_URI: Final = re.compile(r"pvc://([^/]+)/.*")
 _SOURCE_DIR: Final = "/source"
+_CACHE_DIR: Final = "/cache"
 _CREDENTIALS_DIR: Final = "/var/run/slipway/credentials"
+_KEY_DIR: Final = "/var/run/slipway/cosign"
+_KEY_FILE: Final = "cosign.pub"
 _CA_DIR: Final = "/var/run/slipway/ca"
 _CA_FILE: Final = "ca.crt"
 _KEY_OF: Final = {"ConfigMap": "config", "Secret": "secret"}
@@ -26,8 +29,18 @@ _OWNER_READS: Final = 0o400
 """The kubelet lets the pod's group read, too: it is how a process that is not root may."""
 
 
-def sources(model: Model) -> Iterator[tuple[Manifest, str]]:
-    """Yield each volume and where the fetching container has it."""
+def mounts(model: Model, *, resolving: bool) -> Iterator[Manifest]:
+    """Yield how the fetching container mounts each volume: only the cache is written."""
+    for volume, folder in sources(model, resolving=resolving):
+        mount: Manifest = {"name": volume["name"], "mountPath": folder}
+        yield mount if folder == _CACHE_DIR else mount | {"readOnly": True}
+
+
+def sources(model: Model, *, resolving: bool) -> Iterator[tuple[Manifest, str]]:
+    """Yield each volume and where the fetching container has it.
+
+    Signatures are looked at once: pods fetch by the digest that was signed, and start without key.
+    """
     if name := configmap_source(model.uri):
         yield {"name": "source", "configMap": {"name": name}}, _SOURCE_DIR
     if name := claim_source(model.uri):
@@ -38,6 +51,11 @@ def sources(model: Model) -> Iterator[tuple[Manifest, str]]:
         yield {"name": "credentials", "secret": secret}, _CREDENTIALS_DIR
     if model.ca_bundle is not None:
         yield {"name": "ca", **_file(model.ca_bundle, _CA_FILE)}, _CA_DIR
+    if resolving and model.verify is not None:
+        yield {"name": "cosign", **_file(model.verify.cosign_key, _KEY_FILE)}, _KEY_DIR
+    if model.cache is not None:
+        claim = {"claimName": model.cache.persistent_volume_claim}
+        yield {"name": "cache", "persistentVolumeClaim": claim}, _CACHE_DIR
 
 
 def _file(reference: FileReference, path: str) -> Manifest:
@@ -72,10 +90,13 @@ def _objects(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "model.uri", "PersistentVolumeClaim", name, ""
     if name := (model.get("credentials") or {}).get("secretName"):
         yield "model.credentials", "Secret", name, ""
-    bundle = model.get("caBundle") or {}
-    for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
-        if found := bundle.get(field):
-            yield "model.caBundle", kind, found["name"], found["key"]
+    if name := (model.get("cache") or {}).get("persistentVolumeClaim"):
+        yield "model.cache", "PersistentVolumeClaim", name, ""
+    key = (model.get("verify") or {}).get("cosignKey") or {}
+    for where, file in (("model.caBundle", model.get("caBundle")), ("model.verify", key)):
+        for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+            if found := (file or {}).get(field):
+                yield where, kind, found["name"], found["key"]
 
 
 def configmap_source(uri: str) -> str | None:

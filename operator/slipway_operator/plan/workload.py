@@ -41,7 +41,7 @@ from slipway_operator.plan.names import SERVE as SERVE
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.security import secured
 from slipway_operator.plan.serving import serving_document
-from slipway_operator.plan.sources import sources
+from slipway_operator.plan.sources import mounts, sources
 
 FETCH: Final = "fetch"
 EXIT_TERMINAL: Final = 10
@@ -104,7 +104,7 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
                     "items": [{"key": SERVING_FILE, "path": SERVING_FILE}],
                 },
             },
-            *_data_volumes(spec),
+            *_data_volumes(spec, resolving=False),
         ],
     }
     return {"metadata": metadata, "spec": pod}
@@ -158,7 +158,7 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
     """Render the Job that fetches the model once and checks it, before anything is deployed."""
     runtime = spec.runtime or Runtime()
     document = serving_document(owner, revision)
-    fetch = _fetch_base(runtime, spec, defaults)
+    fetch = _fetch_base(runtime, spec, defaults, resolving=True)
     fetch["args"] = [FETCH, "--resolve", "--into", _MODEL_DIR]
     fetch["env"] = [
         *fetch.get("env", []),
@@ -168,7 +168,7 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
         **_pod_base(owner, runtime),
         "restartPolicy": "Never",
         "containers": [fetch],
-        "volumes": _data_volumes(spec),
+        "volumes": _data_volumes(spec, resolving=True),
     }
     name = revision_name(owner.name, revision.hash)
     manifest = child("batch/v1", "Job", owner, name, revision=revision.hash)
@@ -270,17 +270,16 @@ def _container(name: str, runtime: Runtime, defaults: RuntimeDefaults) -> Manife
     }
 
 
-def _fetch_base(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
+def _fetch_base(
+    runtime: Runtime, spec: Spec, defaults: RuntimeDefaults, *, resolving: bool
+) -> Manifest:
     fetch = _container(FETCH, runtime, defaults)
     fetch["resources"] = _resources(runtime.supply_resources, _SUPPLY_RESOURCES)
     fetch["volumeMounts"] = [
         {"name": "models", "mountPath": _MODEL_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
     ]
-    fetch["volumeMounts"].extend(
-        {"name": volume["name"], "mountPath": folder, "readOnly": True}
-        for volume, folder in sources(spec.model)
-    )
+    fetch["volumeMounts"].extend(mounts(spec.model, resolving=resolving))
     if environment := _fetch_environment(runtime, defaults):
         fetch["env"] = environment
     return fetch
@@ -296,7 +295,7 @@ def _fetch_environment(runtime: Runtime, defaults: RuntimeDefaults) -> list[Mani
 
 
 def _fetch_container(runtime: Runtime, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
-    fetch = _fetch_base(runtime, spec, defaults)
+    fetch = _fetch_base(runtime, spec, defaults, resolving=False)
     fetch["args"] = [FETCH, "--config", f"{_CONFIG_DIR}/{SERVING_FILE}", "--into", _MODEL_DIR]
     fetch["volumeMounts"].append({"name": "config", "mountPath": _CONFIG_DIR, "readOnly": True})
     return fetch
@@ -364,12 +363,12 @@ def _resources(given: Resources | None, default: Mapping[str, Any]) -> Manifest:
     return given.model_dump(exclude_none=True)
 
 
-def _data_volumes(spec: Spec) -> list[Manifest]:
+def _data_volumes(spec: Spec, *, resolving: bool) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "models", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    volumes.extend(volume for volume, _ in sources(spec.model))
+    volumes.extend(volume for volume, _ in sources(spec.model, resolving=resolving))
     return volumes
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +16,7 @@ from slipway_runtime.config import ModelBlock, ServingConfig
 from slipway_runtime.errors import InvalidConfig, InvalidModel
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
+from slipway_runtime.supply.cache import Cache
 from slipway_runtime.supply.choice import chosen_model
 from slipway_runtime.supply.claim import fetch_claim, fetch_claim_folder
 from slipway_runtime.supply.configmap import fetch_configmap
@@ -49,8 +50,11 @@ class SupplyOptions:
     into: Path
     source_folder: Path = Path("/source")
     """Where the ConfigMap or the claim of the model is mounted."""
+    cache_folder: Path | None = None
+    """Where the claim of `model.cache` is mounted."""
     credentials_folder: Path | None = None
     ca_file: Path | None = None
+    cosign_key_file: Path | None = None
     max_bytes: int = 16 * 2**30
     max_files: int = 10_000
     stores: Stores = field(default_factory=Stores)
@@ -124,39 +128,88 @@ def _of_folder(folder: Path, digest: str, source: str | None = None) -> _Found:
 
 def _fetched(config: ServingConfig, options: SupplyOptions) -> _Found:
     log.info("fetching", extra={"uri": redacted(config.model.uri)})
-    if is_folder(config.model.uri):
-        found = _folder(config, options)
-    elif is_archive(config.model.uri):
-        found = _archive(config, options)
-    else:
-        found = _file(config, options)
+    cache = _cache(config, options)
+    with cache.turn(_wanted(config)) if cache else nullcontext():
+        if is_folder(config.model.uri):
+            found = _cached_folder(config, options, cache) or _folder(config, options, cache)
+        elif is_archive(config.model.uri):
+            found = _archive(config, options, cache)
+        else:
+            found = _file(config, options, cache)
     log.info("fetched", extra={"bytes": found.result.size_bytes, "digest": found.result.digest})
     return found
 
 
-def _file(config: ServingConfig, options: SupplyOptions) -> _Found:
+def _signed_by(config: ServingConfig, options: SupplyOptions) -> Path | None:
+    """The key to look at signatures with; what was resolved has been looked at then.
+
+    Raises:
+        InvalidConfig: the artifact is to be signed, and the key is not here.
+    """
+    if config.model.verify is None or config.source is not None:
+        return None
+    if options.cosign_key_file is None:
+        raise InvalidConfig(
+            "model.verify: a ConfigMap or Secret needs a cluster; fetch with "
+            "`slipway-runtime fetch --cosign-key FILE`, or serve the file with --model FILE"
+        )
+    return options.cosign_key_file
+
+
+def _cache(config: ServingConfig, options: SupplyOptions) -> Cache | None:
+    if config.model.cache is None or options.cache_folder is None:
+        return None
+    if _signed_by(config, options) is not None:
+        return None  # what the registry has is to be looked at, and it is what is signed
+    return Cache(options.cache_folder, sleep=options.patience.sleep)
+
+
+def _wanted(config: ServingConfig) -> str | None:
+    """The digest that is known before anything is fetched."""
+    return config.digest or config.model.digest
+
+
+def _file(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
     target = options.into / MODEL_FILE
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
-        source = _bytes(config, writer, options)
+        source = _bytes(config, writer, options, cache)
         if not writer.size_bytes:
             raise InvalidModel("model: the file is empty, expected an ONNX model")
         writer.commit(target)
+        if cache:
+            cache.keep(writer.digest, target)
         return _of_file(target, writer.digest, source)
 
 
-def _archive(config: ServingConfig, options: SupplyOptions) -> _Found:
+def _archive(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
     """The digest of an archive is that of the file which was published."""
     with _tree(options) as tree:
         with tree.aside() as (writer, archive):
-            source = _bytes(config, writer, options)
+            source = _bytes(config, writer, options, cache)
             writer.commit(archive)
+            if cache:
+                cache.keep(writer.digest, archive)
             unpack(archive, tree)
         chosen_model(tree.names)
         tree.commit()
     return _of_folder(options.into / FOLDER, writer.digest, source)
 
 
-def _folder(config: ServingConfig, options: SupplyOptions) -> _Found:
+def _cached_folder(
+    config: ServingConfig, options: SupplyOptions, cache: Cache | None
+) -> _Found | None:
+    wanted = _wanted(config)
+    if cache is None or wanted is None:
+        return None
+    with _tree(options) as tree:
+        if not cache.copied_folder(wanted, tree):
+            return None
+        _check(config, tree.digest)
+        tree.commit()
+    return _of_folder(options.into / FOLDER, wanted, config.source)
+
+
+def _folder(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
     uri = config.source or config.model.uri
     scheme = _scheme(uri, options)
     with _tree(options) as tree:
@@ -164,11 +217,13 @@ def _folder(config: ServingConfig, options: SupplyOptions) -> _Found:
             fetch_claim_folder(uri, tree, folder=options.source_folder)
             source = None
         else:
-            with _remote(config.model, options) as remote:
+            with _remote(config, options) as remote:
                 source = fetch_remote_folder(scheme, uri, tree, remote)
         _check(config, tree.digest)
         chosen_model(tree.names)
         tree.commit()
+        if cache:
+            cache.keep(tree.digest, options.into / FOLDER)
         return _of_folder(options.into / FOLDER, tree.digest, source)
 
 
@@ -181,12 +236,18 @@ def _check(config: ServingConfig, digest: str, head: bytes = b"") -> None:
     check_digest("digest", digest, config.digest, head)
 
 
-def _bytes(config: ServingConfig, writer: ModelWriter, options: SupplyOptions) -> str | None:
+def _bytes(
+    config: ServingConfig, writer: ModelWriter, options: SupplyOptions, cache: Cache | None
+) -> str | None:
     """Fetch one file, from the very place that was resolved where one is known, and check it.
 
     Returns:
         The URI by which the same bytes can be had again, where the store has one.
     """
+    wanted = _wanted(config)
+    if cache and wanted and cache.copied(wanted, writer):
+        _check(config, writer.digest, writer.head)
+        return config.source
     uri, source = config.source or config.model.uri, None
     match _scheme(uri, options):
         case "configmap":
@@ -196,7 +257,7 @@ def _bytes(config: ServingConfig, writer: ModelWriter, options: SupplyOptions) -
         case "file":
             fetch_file(uri, writer)
         case scheme:
-            with _remote(config.model, options) as remote:
+            with _remote(config, options) as remote:
                 source = fetch_remote(scheme, uri, writer, remote)
     _check(config, writer.digest, writer.head)
     return source
@@ -207,10 +268,10 @@ def _scheme(uri: str, options: SupplyOptions) -> str:
 
 
 @contextmanager
-def _remote(model: ModelBlock, options: SupplyOptions) -> Iterator[Remote]:
-    credentials = _credentials(model, options)
-    with Store(options.patience, _route(model, options)) as store:
-        yield Remote(store, credentials, options.stores)
+def _remote(config: ServingConfig, options: SupplyOptions) -> Iterator[Remote]:
+    credentials, key = _credentials(config.model, options), _signed_by(config, options)
+    with Store(options.patience, _route(config.model, options)) as store:
+        yield Remote(store, credentials, options.stores, key)
 
 
 def _credentials(model: ModelBlock, options: SupplyOptions) -> Credentials | None:

@@ -34,6 +34,7 @@ def fetch_remote_folder(scheme: str, uri: str, tree: Tree, remote: Remote) -> st
             insecure=remote.known.insecure_registries,
             credentials=remote.credentials,
             token_hosts=remote.known.token_hosts,
+            signed_by=remote.signed_by,
         )
     listing = _listing(scheme, uri, remote)
     fetch_listed(uri, listing, tree, remote.http)

@@ -14,9 +14,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -34,10 +36,13 @@ from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest
 from slipway_runtime.supply.download import fetch_http
-from slipway_runtime.supply.http import Store, check_status, small_body
+from slipway_runtime.supply.http import Store, asked, check_status, small_body
 from slipway_runtime.supply.identity import Headers, Identity, basic
+from slipway_runtime.supply.signature import check_signed
 from slipway_runtime.supply.tree import Tree, is_hidden
 from slipway_runtime.supply.uri import OCIReference, is_loopback, oci_reference
+
+log: Final = logging.getLogger(__name__)
 
 _MANIFESTS: Final = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -63,6 +68,7 @@ def fetch_oci(
     insecure: Sequence[str],
     credentials: Credentials | None = None,
     token_hosts: Sequence[str] = (),
+    signed_by: Path | None = None,
 ) -> str:
     """Fetch the model's layer.
 
@@ -73,6 +79,7 @@ def fetch_oci(
         insecure: registries (`host[:port]`) that speak plain HTTP.
         credentials: a Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/basic-auth.
         token_hosts: who else may see the credentials, beside the registry.
+        signed_by: public key with which the artifact has to be signed.
 
     Returns:
         The URI by which the same bytes can be had again: a tag moves, a digest does not.
@@ -81,7 +88,7 @@ def fetch_oci(
         SupplyError: it cannot be had, or is not what the manifest promises.
     """
     registry = opened(uri, store, insecure, credentials, token_hosts)
-    manifest, found = registry.manifest()
+    manifest, found = registry.signed_manifest(signed_by)
     registry.blob(chosen_layer(manifest), writer)
     return registry.source(found)
 
@@ -94,10 +101,11 @@ def fetch_oci_folder(
     insecure: Sequence[str],
     credentials: Credentials | None = None,
     token_hosts: Sequence[str] = (),
+    signed_by: Path | None = None,
 ) -> str:
     """Fetch all layers, each a file with a title or an archive; `fetch_oci` says the rest."""
     registry = opened(uri, store, insecure, credentials, token_hosts)
-    manifest, found = registry.manifest()
+    manifest, found = registry.signed_manifest(signed_by)
     layers = _layers(manifest)
     if not layers:
         raise Unsupported("model.uri: the artifact has no layers, expected the model's files")
@@ -139,10 +147,29 @@ class Registry:
         self._identity: Final = identity
         scheme = "http" if is_plain else "https"
         self._base: Final = f"{scheme}://{reference.host}/v2/{reference.repository}"
+        self._top: str | None = None
+        """Digest of what was asked for last: a manifest, or the index that names it."""
 
     def manifest(self, wanted: str | None = None) -> tuple[Mapping[str, Any], str]:
         """Read the manifest that the URI names, or another one of the repository; its digest."""
         return self._manifest(wanted or self._reference.wanted, depth=0)
+
+    def signed_manifest(self, key: Path | None) -> tuple[Mapping[str, Any], str]:
+        """Read the manifest that the URI names; signed is what the URI names, be it an index."""
+        manifest, found = self.manifest()
+        if key is not None:
+            signed = self._top or found
+            check_signed(self, signed, key)
+            log.info("signature is good", extra={"digest": signed})
+        return manifest, found
+
+    def document(self, layer: Mapping[str, Any]) -> bytes:
+        """Read a small layer, compared with its descriptor."""
+        digest = _digest(layer)
+        raw, _ = asked(self._store, f"{self._base}/blobs/{digest}", self._identity)
+        found = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        check_digest("model.verify: signature", found, digest)
+        return raw
 
     def blob(self, layer: Mapping[str, Any], writer: ModelWriter) -> None:
         """Stream a layer, and compare it with its descriptor."""
@@ -164,6 +191,7 @@ class Registry:
         found = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         check_digest("model.uri: manifest", found, wanted if _DIGEST.fullmatch(wanted) else None)
         manifest = _parsed(raw)
+        self._top = self._top if depth else found
         if manifest.get("mediaType", media_type) in _INDEXES or "manifests" in manifest:
             if depth:
                 raise Unsupported(

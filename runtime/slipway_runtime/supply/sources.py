@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.digest import ModelWriter
@@ -34,6 +35,8 @@ class Remote:
     http: Store
     credentials: Credentials | None
     known: Stores
+    signed_by: Path | None = None
+    """Public key with which an OCI artifact has to be signed."""
 
 
 def fetch_remote(scheme: str, uri: str, writer: ModelWriter, remote: Remote) -> str | None:
@@ -54,6 +57,7 @@ def fetch_remote(scheme: str, uri: str, writer: ModelWriter, remote: Remote) -> 
                 insecure=remote.known.insecure_registries,
                 credentials=remote.credentials,
                 token_hosts=remote.known.token_hosts,
+                signed_by=remote.signed_by,
             )
         case "s3":
             url, identity = s3_source(object_uri(uri), remote.credentials, remote.known.s3)

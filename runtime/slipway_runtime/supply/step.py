@@ -91,8 +91,10 @@ def _options(args: Namespace, settings: Settings) -> SupplyOptions:
     return SupplyOptions(
         into=args.into,
         source_folder=args.source_dir,
+        cache_folder=args.cache_dir,
         credentials_folder=args.credentials_dir,
         ca_file=args.ca_file,
+        cosign_key_file=args.cosign_key,
         max_bytes=settings.max_model_bytes,
         max_files=settings.max_model_files,
         stores=stores(settings),

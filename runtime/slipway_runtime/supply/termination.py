@@ -31,6 +31,7 @@ Reason = Literal[
     "NotFound",
     "AccessDenied",
     "DigestMismatch",
+    "SignatureMismatch",
     "Unsupported",
     "InvalidModel",
     "InvalidConfig",

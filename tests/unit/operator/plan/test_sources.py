@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slipway_operator.api.v1alpha1 import Model
-from slipway_operator.plan.sources import missing, sources
+from slipway_operator.plan.sources import missing, mounts, sources
 
 BUNDLE = {"configMap": {"name": "ca", "key": "ca.crt"}}
 
@@ -48,7 +48,26 @@ def key(kind: str, /, **source: str) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_is_mounted(model: dict[str, Any], expected: list[Any]) -> None:
-    assert list(sources(Model.model_validate(model))) == expected
+    assert list(sources(Model.model_validate(model), resolving=False)) == expected
+
+
+def test_only_the_cache_is_written() -> None:
+    model = {"uri": "pvc://models/m", "cache": {"persistentVolumeClaim": "cache"}}
+    assert list(mounts(Model.model_validate(model), resolving=True)) == [
+        {"name": "source", "mountPath": "/source", "readOnly": True},
+        {"name": "cache", "mountPath": "/cache"},
+    ]
+
+
+def test_only_the_step_that_resolves_needs_the_key() -> None:
+    """Pods fetch by the digest that was signed, and start though the key is gone."""
+    model = Model.model_validate(
+        {"uri": "oci://h/r", "verify": {"cosignKey": {"secret": {"name": "k", "key": "pub"}}}}
+    )
+    assert list(sources(model, resolving=False)) == []
+    items = [{"key": "pub", "path": "cosign.pub"}]
+    volume = {"name": "cosign", "secret": {"secretName": "k", "items": items}}
+    assert list(sources(model, resolving=True)) == [(volume, "/var/run/slipway/cosign")]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +91,19 @@ def test_what_is_mounted(model: dict[str, Any], expected: list[Any]) -> None:
             " key: ca.crt",
             "model.caBundle: ConfigMap 'ca' has no key 'ca.crt'; add it, or name another",
             id="no such key",
+        ),
+        pytest.param(
+            {"verify": {"cosignKey": BUNDLE}},
+            'MountVolume.SetUp failed for volume "cosign" : configmap "ca" not found',
+            "model.verify: ConfigMap 'ca' does not exist in namespace 'team'; create it",
+            id="no key",
+        ),
+        pytest.param(
+            {"cache": {"persistentVolumeClaim": "models"}},
+            '0/1 nodes are available: persistentvolumeclaim "models" not found.',
+            "model.cache: PersistentVolumeClaim 'models' does not exist in namespace 'team'; create"
+            " it",
+            id="no cache",
         ),
         pytest.param(
             {"uri": "pvc://models/m"},
