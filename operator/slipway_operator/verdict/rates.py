@@ -7,7 +7,8 @@ Two questions are asked at once, each by an e-process over the whole rollout:
 
 Bad requests come in bursts, and one that hits a single revision looks like a bad revision: so what
 an interval can say against a candidate is bounded, and then divided by how much the stable one's
-bad requests burst (`dispersion.py`). Both keep the promise of alpha for independent requests.
+bad requests burst, and by more the more evenly the requests are shared (`dispersion.py`). Both keep
+the promise of alpha for independent requests.
 
 A Fail needs a rate above the floor, too: nobody goes back for 3 errors in a million. A Pass needs
 `min_requests`, a Fail does not: a model that fails at once is sent back at once. Where the stable
@@ -47,7 +48,8 @@ A smaller gain is still a fair one. Three intervals are enough for a Fail at the
 3 * 3 > ln(200) + ln(16), the latter because half of the money is spread over eight bets.
 """
 _NO_BURST: Final = 0.3
-"""Share of bad requests from which an interval speaks for itself: bursts seldom are that large."""
+"""Share of bad requests from which an interval speaks for itself, unless the stable revision's own
+bursts become that large: others seldom do."""
 _LARGEST_RATE: Final = 0.999
 _QUANTILE: Final = 2.33
 """Of the normal distribution at 99 %."""
@@ -100,8 +102,10 @@ class Rates:
         """Take an interval in, in which both revisions had requests or could have had them."""
         margin, detect = math.log1p(criteria.margin), math.log1p(criteria.detect)
         phi = self.dispersion.phi  # from the time before: else the evidence would choose its weight
-        most = _most(seen.candidate)
-        worse = [min(most, ratio_gain(seen, margin + d, margin)) / phi for d in _WORSE]
+        all_requests = seen.candidate.requests + seen.stable.requests
+        compared = self.dispersion.compared(seen.exposure, all_requests)
+        most = _most(seen.candidate, self.dispersion)
+        worse = [min(most, ratio_gain(seen, margin + d, margin)) / compared for d in _WORSE]
         better = [ratio_gain(seen, detect - d, detect) / phi for d in _BETTER]
         return Rates(
             self.worse.grown(worse),
@@ -117,7 +121,7 @@ class Rates:
         limit = min(_LARGEST_RATE, _at_most(self.stable) * (1 + criteria.margin))
         phi = self.dispersion.phi
         rates = [min(_LARGEST_RATE, limit * math.exp(d)) for d in _WORSE]
-        most = _most(seen)
+        most = _most(seen, self.dispersion)
         worse = [min(most, share_gain(seen, rate, limit)) / phi for rate in rates]
         below = _below_gains(seen, criteria.floor, phi)
         return replace(
@@ -178,8 +182,9 @@ def _below_gains(seen: Tally, floor: float, phi: float) -> list[float]:
     return [share_gain(seen, floor * math.exp(-d), floor) / phi for d in _BELOW]
 
 
-def _most(candidate: Tally) -> float:
-    return math.inf if candidate.rate >= _NO_BURST else _LARGEST_GAIN
+def _most(candidate: Tally, noise: Dispersion) -> float:
+    is_beyond = candidate.rate >= max(_NO_BURST, noise.burst)
+    return math.inf if is_beyond else _LARGEST_GAIN
 
 
 def _at_most(seen: Tally) -> float:

@@ -43,6 +43,29 @@ def test_phi(bad: tuple[float, ...], expected: float) -> None:
     assert of(*bad).phi == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("bad", "exposure", "expected"),
+    [
+        pytest.param((5, 6, 4, 5, 5, 7), 0.5, 1.0, id="chance alone"),
+        pytest.param((0, 10, 0, 10, 0, 10), 0.5, 4.0, id="bursts, at half and half"),
+        pytest.param((0, 10, 0, 10, 0, 10), 0.1, 2.1, id="bursts, at a tenth"),
+        pytest.param((0, 100, 0), 0.5, 1.0, id="three intervals are too few"),
+    ],
+)
+def test_a_comparison_at_half_and_half_is_disturbed_most(
+    bad: tuple[float, ...], exposure: float, expected: float
+) -> None:
+    known = of(*bad)
+    assert known.compared(exposure, 200) == pytest.approx(expected, rel=0.15)
+    assert known.compared(exposure, 200) >= known.phi
+
+
+def test_bursts_are_no_larger_than_they_were_wild() -> None:
+    calm, wild = of(*[5] * 20), of(*[0, 10] * 10)
+    assert calm.burst == pytest.approx(0.05)
+    assert 0.3 < wild.burst < 1
+
+
 def test_old_bursts_are_forgotten() -> None:
     bursts, calm = [0, 30] * 10, [5] * 200
     assert of(*bursts, *calm).phi < of(*bursts).phi
