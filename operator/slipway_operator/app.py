@@ -20,7 +20,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from slipway_operator.engine import analysing as analysis
-from slipway_operator.engine import preflight, querying
+from slipway_operator.engine import preflight, querying, templates
 from slipway_operator.engine.analysing import Analysing
 from slipway_operator.engine.bounded import BoundedClient
 from slipway_operator.engine.cache import Cache, ObjectKey
@@ -35,6 +35,7 @@ from slipway_operator.engine.querying import Queries
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.resync import Resync
 from slipway_operator.engine.scrape import Scraper
+from slipway_operator.engine.templates import Templates
 from slipway_operator.engine.watch import Sight, build_registry, kopf_settings, overlooked
 from slipway_operator.engine.workqueue import WorkQueue
 from slipway_operator.engine.writer import Writer
@@ -79,6 +80,7 @@ class App:
     analysing: Analysing
     preflights: Preflights
     queries: Queries
+    templates: Templates
     prometheus: Prometheus
     scraper: Scraper
     client: BoundedClient
@@ -116,15 +118,16 @@ def build(settings: Settings, connection: Connection) -> App:
     preflights = Preflights(cache, queue, kube, client, lambda: elector.is_leading)
     prometheus = _prometheus(settings)
     queries = Queries(cache, queue, prometheus, lambda: elector.is_leading)
+    jobs = Templates(cache, queue, kube, lambda: elector.is_leading)
     reconciler = Reconciler(
         cache, queue, Writer(cache, kube), elector, recorder, defaults,
         observe=metrics.reconciled, evidence=analysing.told, preflights=preflights.told,
-        answers=queries.told,
+        answers=queries.told, templates=jobs.told,
     )  # fmt: skip
     return App(
         settings, connection, metrics, kube, cache, queue, elector, recorder, resync,
-        Discovery(cache, queue, kube), metering, analysing, preflights, queries, prometheus,
-        scraper, client, reconciler,
+        Discovery(cache, queue, kube), metering, analysing, preflights, queries, jobs,
+        prometheus, scraper, client, reconciler,
     )  # fmt: skip
 
 
@@ -167,6 +170,7 @@ async def run(settings: Settings) -> None:
         tasks.append(asyncio.create_task(app.analysing.run(analysis.LOOK_S)))
         tasks.append(asyncio.create_task(app.preflights.run(preflight.LOOK_S)))
         tasks.append(asyncio.create_task(app.queries.run(querying.LOOK_S)))
+        tasks.append(asyncio.create_task(app.templates.run(templates.LOOK_S)))
         workers += [asyncio.create_task(app.reconciler.work()) for _ in range(settings.workers)]
         await _until_end(_watch(app), (*tasks, *workers))
     finally:

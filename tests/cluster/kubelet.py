@@ -123,7 +123,18 @@ class Crashing:
         }
 
 
-Play = Supplied | SupplyFails | Ready | Starting | Waiting | Crashing | None
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The pod of a check ends with a status."""
+
+    code: int
+
+    def status(self) -> Manifest:
+        """The pod's status."""
+        return _ended("main", self.code, "")
+
+
+Play = Supplied | SupplyFails | Ready | Starting | Waiting | Crashing | Ended | None
 """What becomes of a pod; None leaves it pending."""
 
 
@@ -135,11 +146,15 @@ class Script:
     serve: Play = field(default_factory=Ready)
     by_revision: dict[str, Play] = field(default_factory=dict)
     """What becomes of the serving pods of single revisions, by hash."""
+    check: Play = field(default_factory=Starting)
+    """What becomes of the pods of checks."""
 
     def play(self, labels: Manifest) -> Play:
         """Say what becomes of a pod."""
         if "slipway.dev/supply-for" in labels:
             return self.supply
+        if "slipway.dev/check-for" in labels:
+            return self.check
         return self.by_revision.get(labels.get("slipway.dev/revision", ""), self.serve)
 
 
@@ -215,11 +230,13 @@ class Kubelet:
             self._api.delete("Pod", meta["namespace"], meta["name"], grace=0)
             return
         script = self._scripts.get(meta["namespace"])
-        is_supply = "slipway.dev/supply-for" in meta.get("labels", {})
+        is_once = {"slipway.dev/supply-for", "slipway.dev/check-for"} & meta.get(
+            "labels", {}
+        ).keys()
         play = script.play(meta.get("labels", {})) if script else None
         if play is None or self._played.get(meta["uid"]) == play:
             return
-        if is_supply and pod["status"].get("phase") in ("Succeeded", "Failed"):
+        if is_once and pod["status"].get("phase") in ("Succeeded", "Failed"):
             return
         status = play.status()
         if isinstance(play, Ready):  # a pod without an address is in no EndpointSlice

@@ -12,6 +12,7 @@ import yaml
 from devcluster.addons import helm_program
 from devcluster.cluster import Cluster
 from tests.chart.rendering import CHART, NAMESPACE, Helm
+from tests.cluster.kubelet import SELECTOR, Ended, Script
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
 from tests.kubeapi import Api, Manifest, eventually
@@ -21,15 +22,18 @@ _RIGHTS: Final = ("Role", "RoleBinding", "ServiceAccount")
 
 
 def test_roles_in_the_namespace_are_enough(
-    models: Models, start: Callable[..., Operator], cluster: Cluster, tmp_path: Path
+    models: Models,
+    script: Script,
+    start: Callable[..., Operator],
+    cluster: Cluster,
+    tmp_path: Path,
 ) -> None:
     user = _install(models, tmp_path)
     mark = cluster.audit_log.stat().st_size
     operator = start(_kubeconfig(models.api, cluster, user, tmp_path)).until_ready()
     models.apply(replicas=2)
     first = models.until("Ready")["status"]["stable"]["name"]
-    models.apply(replicas=1, uri=SECOND)
-    models.until("Ready")
+    _judge_by_a_job(models, script)
     models.api.delete("Service", models.namespace, first)
     eventually(lambda: models.child("Service", first), "it is back")
     eventually(lambda: models.api.find("Event", models.namespace), "there are Events")
@@ -39,6 +43,28 @@ def test_roles_in_the_namespace_are_enough(
     asked = list(_asked(cluster.audit_log, mark, user))
     assert len(asked) > 30, "it was this account that did all that"
     assert [a for a in asked if a[1] == 403] == []
+
+
+def _judge_by_a_job(models: Models, script: Script) -> None:
+    """Roll a second revision out, with a Job as the judge."""
+    pod = {"nodeSelector": SELECTOR, "containers": [{"name": "main", "image": "judge"}]}
+    text = json.dumps({"spec": {"template": {"spec": pod}}})
+    metadata = {"name": "judge", "namespace": models.namespace}
+    models.api.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"job": text}}
+    )
+    script.check = Ended(0)
+    check = {"name": "j", "type": "Job", "configMap": {"name": "judge", "key": "job"}}
+    rollout = {
+        "steps": [{"weight": 50, "hold": "1s"}], "watch": "0s", "traffic": {"settle": "0s"},
+        "analysis": {"checks": [check]},
+    }  # fmt: skip
+    models.apply(replicas=1, uri=SECOND, rollout=rollout)
+    eventually(
+        lambda: models.get()["status"]["stable"]["revision"] == 2, "the Job lets it pass",
+        timeout_s=60, describe=lambda: str(models.get()["status"]),
+    )  # fmt: skip
+    models.until("Ready")
 
 
 def _install(models: Models, folder: Path) -> str:

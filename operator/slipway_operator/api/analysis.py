@@ -39,6 +39,23 @@ def _between(field: str, least: str, most: str) -> dict[str, Any]:
     return rules(rule(expression, f"rollout.analysis.{field}: expected {least} to {most}"))
 
 
+class TemplateKey(Block):
+    """A key of a ConfigMap in the resource's namespace."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="name of the ConfigMap. Required.",
+    )
+    key: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="key in its data. Required.",
+    )
+
+
 class Check(Block):
     """One question about the candidate."""
 
@@ -49,10 +66,11 @@ class Check(Block):
             " && (self.type == 'Latency' || !has(self.target))"
             " && (self.type in ['Restarts', 'PromQL'] || !has(self.max))"
             " && (self.type == 'PredictionDrift' || !has(self.threshold))"
-            " && (self.type == 'PromQL' || !has(self.query))",
+            " && (self.type == 'PromQL' || !has(self.query))"
+            " && (self.type == 'Job') == has(self.configMap)",
             "rollout.analysis.checks: marginPercent, floorPercent and detectPercent belong to"
             " ErrorRate and Latency, target to Latency, max to Restarts and PromQL, threshold to"
-            " PredictionDrift, query to PromQL",
+            " PredictionDrift, query to PromQL, configMap to Job, which needs it",
         ),
         rule(
             "self.type != 'PromQL' || (has(self.query) && has(self.max))",
@@ -76,8 +94,8 @@ class Check(Block):
         pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
         description="name of the check. Required.",
     )
-    type: Literal["ErrorRate", "Latency", "Restarts", "PredictionDrift", "PromQL"] = Field(
-        description="type: ErrorRate, Latency, Restarts, PredictionDrift or PromQL. Required."
+    type: Literal["ErrorRate", "Latency", "Restarts", "PredictionDrift", "PromQL", "Job"] = Field(
+        description="type: ErrorRate, Latency, Restarts, PredictionDrift, PromQL or Job. Required."
     )
     action: Literal["Abort", "Pause", "Warn"] | None = Field(
         default=None,
@@ -113,6 +131,11 @@ class Check(Block):
         max_length=2048,
         description="query of PromQL, whose answer is one number. {{stable}} and {{candidate}} "
         "stand for the hashes of the revisions, {{namespace}} and {{name}} for the resource's.",
+    )
+    config_map: TemplateKey | None = Field(
+        default=None,
+        description="configMap with the Job, in YAML, that runs once in each step. Its containers "
+        "get STABLE_URL and CANDIDATE_URL; exit status 0 is Pass, 1 Fail, 2 Inconclusive.",
     )
     threshold: Decimal | None = Field(
         default=None,

@@ -181,6 +181,13 @@ class Rollout(Block):
             "rollout.preflight.golden.compareTo: with the strategy Recreate the stable revision has"
             " no pod to compare with; choose Expected",
         ),
+        rule(
+            "!has(self.analysis) || !has(self.analysis.checks)"
+            " || !self.analysis.checks.exists(c, c.type == 'Job')"
+            " || (has(self.steps) ? self.steps.size() > 0"
+            " : !has(self.strategy) || self.strategy == 'Canary')",
+            "rollout.analysis.checks: Job runs in steps; use the strategy Canary, or a step",
+        ),
     )
 
     strategy: Literal["Canary", "BlueGreen", "Recreate"] | None = Field(

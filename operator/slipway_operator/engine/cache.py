@@ -32,7 +32,7 @@ from slipway_operator.kube.versions import UNKNOWN, is_newer, number, version_of
 from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.names import MODEL
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.workload import RuntimeDefaults, serving_owner, supply_owner
+from slipway_operator.plan.workload import RuntimeDefaults, check_owner, serving_owner, supply_owner
 
 Manifest = dict[str, Any]
 
@@ -253,7 +253,7 @@ class Cache:
             case v1alpha1.KIND:
                 return ObjectKey(namespace, manifest["metadata"]["name"])
             case "Pod":
-                name = serving_owner(manifest) or supply_owner(manifest)
+                name = serving_owner(manifest) or supply_owner(manifest) or check_owner(manifest)
                 return ObjectKey(namespace, name) if name else None
             case "EndpointSlice":
                 name = (manifest["metadata"].get("labels") or {}).get(MODEL)

@@ -32,9 +32,11 @@ from slipway_operator.plan import conditions
 from slipway_operator.plan.children import key as child_key
 from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.plan import Note, Plan, Problem, notes, plan, with_problems
+from slipway_operator.plan.policy import TemplateKey
 from slipway_operator.plan.preflight import Trial
 from slipway_operator.plan.queries import Answers
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
+from slipway_operator.plan.template import Template
 from slipway_operator.plan.workload import RuntimeDefaults
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,8 @@ class Reconciler:
     """What preflights came to."""
     answers: Mapping[ObjectKey, Answers] = field(default_factory=dict)
     """What a Prometheus has answered, as it was last told."""
+    templates: Mapping[ObjectKey, Mapping[TemplateKey, Template]] = field(default_factory=dict)
+    """The Jobs of checks, as they were last read."""
 
     async def work(self) -> None:
         """Reconcile one key after the other, for ever; a failing key delays no other."""
@@ -145,6 +149,7 @@ class Reconciler:
             evidence=self.evidence.get(key),
             preflight=self.preflights.get(key),
             answers=self.answers.get(key),
+            templates=self.templates.get(key, {}),
             contested=self.writer.contested(key.namespace, key.name),
         )
         decided = plan(snapshot)

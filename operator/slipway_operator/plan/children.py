@@ -15,6 +15,11 @@ from pydantic import ValidationError
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
 from slipway_operator.plan import conditions as c
 from slipway_operator.plan.autoscaler import HPA, SCALED_OBJECT, autoscaler, kind_of_scaler
+from slipway_operator.plan.evaluation import (
+    evaluation_drafts,
+    evaluation_jobs,
+    evaluations_kept,
+)
 from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.policy import policy_of
@@ -71,12 +76,13 @@ def children(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Children:
     once = [m for m in wanted if not _is_settled(snapshot, m)]
     keep = {key(m) for m in wanted} | {("Job", name) for name in _record_names(snapshot, rollout)}
     keep |= set(_lingering(snapshot, rollout))
+    keep |= set(evaluations_kept(snapshot, rollout.candidate, rollout.progress))
     keep |= {key(route) for route in live_routes(snapshot) if _is_kept(rollout)}
     if rollout.supply and rollout.supply.restart:
         keep.discard(("Job", revision_name(snapshot.owner.name, rollout.current.hash)))
     return Children(
         resize=tuple(_resizes(snapshot, rollout)),
-        judge=tuple(_judged(snapshot, spec, rollout)),
+        judge=(*_judged(snapshot, spec, rollout), *_drafts(snapshot, rollout)),
         apply=tuple(once),
         keep=frozenset(keep),
     )
@@ -90,6 +96,19 @@ def _judged(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
     for manifest in _workload(snapshot, spec, assumed, _size(snapshot, rollout, current)):
         if manifest["kind"] in _WITH_PASSTHROUGH:
             yield manifest
+
+
+def _drafts(snapshot: Snapshot, rollout: Rollout) -> Iterator[Manifest]:
+    """Jobs of checks: a mistake in one is better known before its step begins."""
+    if rollout.stable and rollout.candidate:
+        tracks = rollout.stable, rollout.candidate
+        yield from evaluation_drafts(snapshot, rollout.policy, *tracks, rollout.progress)
+
+
+def _evaluations(snapshot: Snapshot, rollout: Rollout) -> Iterator[Manifest]:
+    if rollout.stable and rollout.candidate:
+        tracks = rollout.stable, rollout.candidate
+        yield from evaluation_jobs(snapshot, rollout.policy, *tracks, rollout.progress)
 
 
 def _resizes(snapshot: Snapshot, rollout: Rollout) -> Iterator[Resize]:
@@ -136,6 +155,7 @@ def _wanted(snapshot: Snapshot, spec: Spec, rollout: Rollout) -> Iterator[Manife
     if _is_monitored(spec) and POD_MONITOR not in snapshot.missing_kinds:
         yield pod_monitor(owner)
     yield from _routes(snapshot, rollout)
+    yield from _evaluations(snapshot, rollout)
     is_shared = rollout.route is Route.SHARED and rollout.gate is None
     yield apex_service(owner, rollout.apex, spec.exposure, is_shared=is_shared)
 

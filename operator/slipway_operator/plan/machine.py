@@ -338,6 +338,8 @@ def _passes(progress: Progress, facts: Facts, policy: Policy) -> Progress | None
 
 def _undecided(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
     """What follows when the checks do not pass; None when the step may, all the same."""
+    if facts.is_awaited and not progress.is_over(progress.step_since, policy.max_step_s, facts.now):
+        return progress
     if facts.verdict is Verdict.NO_DATA:
         is_over = progress.is_over(progress.step_since, policy.max_step_s, facts.now)
         if policy.is_judged and not is_over:

@@ -5,6 +5,7 @@ Lives here: every name, label and annotation key, so that no two modules can spe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,11 @@ REVISION: Final = "slipway.dev/revision"
 SUPPLY_FOR: Final = "slipway.dev/supply-for"
 """Label of the supply step's pods. They never carry MODEL or REVISION, which Services select by."""
 SUPPLY_REVISION: Final = "slipway.dev/supply-revision"
+CHECK_FOR: Final = "slipway.dev/check-for"
+"""Label of the Job of a check, and of its pods, which never carry MODEL or REVISION either."""
+CHECK_REVISION: Final = "slipway.dev/check-revision"
+CHECK_STEP: Final = "slipway.dev/check-step"
+"""Numbers of attempt and step."""
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "slipway"
 
@@ -97,6 +103,17 @@ def child_labels(name: str, revision: str | None = None) -> dict[str, str]:
 def supply_labels(name: str, revision: str) -> dict[str, str]:
     """Label the supply step's pods."""
     return {MANAGED_BY: MANAGER, SUPPLY_FOR: name, SUPPLY_REVISION: revision}
+
+
+def check_labels(name: str, revision: str, step: str) -> dict[str, str]:
+    """Label the pods of a check's Job."""
+    return {MANAGED_BY: MANAGER, CHECK_FOR: name, CHECK_REVISION: revision, CHECK_STEP: step}
+
+
+def check_name(name: str, revision: str, check: str, step: str) -> str:
+    """Name of the Job of a check: at most 62 characters, and another one for each step."""
+    mark = hashlib.sha256(f"{check}\n{step}".encode()).hexdigest()[:10]
+    return f"{revision_name(name, revision)}-{mark}"
 
 
 def child(

@@ -69,6 +69,16 @@ class CheckType(StrEnum):
     RESTARTS = "Restarts"
     PREDICTION_DRIFT = "PredictionDrift"
     PROMQL = "PromQL"
+    JOB = "Job"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateKey:
+    """Where the Job of a check is written."""
+
+    name: str
+    """Of a ConfigMap."""
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Check:
     query: str = ""
     limit: float = 0.0
     """Largest answer to the query that is put up with."""
+    template: TemplateKey | None = None
 
 
 _LATENCY_FLOOR: Final = 0.05
@@ -224,6 +235,9 @@ def _check(wanted: CheckSpec) -> Check:
         threshold=float(wanted.threshold or "0.2"),
         query=wanted.query or "",
         limit=float(wanted.max or 0) if kind is CheckType.PROMQL else 0.0,
+        template=TemplateKey(wanted.config_map.name, wanted.config_map.key)
+        if wanted.config_map
+        else None,
     )
 
 

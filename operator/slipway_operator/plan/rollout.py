@@ -259,6 +259,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         preflight=trial_of(scene, present),
         finding=worst(found),
         verdict=together(found),
+        is_awaited=any(f.is_awaited for f in found),
         known=frozenset(served),
         is_listed=scene.gate is not None or seen.listed.candidate >= needed,
         **through,

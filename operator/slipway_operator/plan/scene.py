@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from slipway_operator.api.v1alpha1 import Spec
+from slipway_operator.plan.evaluation import evaluations
 from slipway_operator.plan.evidence import Evidence, identity, restored
 from slipway_operator.plan.gateways import Gate, gate_of
 from slipway_operator.plan.names import Manifest, revision_name
@@ -186,7 +187,12 @@ def findings_of(scene: Scene, seen: Tracks, progress: Progress) -> tuple[Finding
         for check in policy.of_type(CheckType.RESTARTS)
         if crashes  # without pods there is another way to fail
     ]
-    return (*known.findings(policy), *counted, *_answered(scene, seen.candidate.hash, progress))
+    return (
+        *known.findings(policy),
+        *counted,
+        *_answered(scene, seen.candidate.hash, progress),
+        *evaluations(snapshot, policy, seen.candidate.hash, progress),
+    )
 
 
 def _answered(scene: Scene, candidate: str, progress: Progress) -> list[Finding]:

@@ -11,8 +11,10 @@ from slipway_operator.plan.capacity import Capacity
 from slipway_operator.plan.evidence import Evidence
 from slipway_operator.plan.gateways import GatewayKey, KnownGateway
 from slipway_operator.plan.names import Manifest, Owner
+from slipway_operator.plan.policy import TemplateKey
 from slipway_operator.plan.preflight import Trial
 from slipway_operator.plan.queries import Answers
+from slipway_operator.plan.template import Template
 from slipway_operator.plan.workload import RuntimeDefaults
 
 ChildKey = tuple[str, str]
@@ -50,6 +52,8 @@ class Snapshot:
     """What the last preflight came to; None when none was made since the operator started."""
     answers: Answers | None = None
     """What a Prometheus has answered lately; None when it was not asked."""
+    templates: Mapping[TemplateKey, Template] = field(default_factory=dict)
+    """The Jobs of checks, as they were last read."""
 
     @property
     def owner(self) -> Owner:

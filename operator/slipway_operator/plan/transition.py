@@ -90,6 +90,8 @@ class Facts:
     """The check that stands in the way; None when all pass."""
     verdict: Verdict = Verdict.NO_DATA
     """What all checks together come to."""
+    is_awaited: bool = False
+    """One of them will come to something: a Job runs."""
     known: frozenset[str] = frozenset()
     """Hashes of the revisions that a rollback can go to."""
 

@@ -19,6 +19,7 @@ from slipway_operator.api.security import Authentication
 from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
 from slipway_operator.plan.names import (
     ADMIN_PORT,
+    CHECK_FOR,
     GRPC_PORT,
     HTTP_PORT,
     MANAGED_BY,
@@ -376,6 +377,12 @@ def supply_owner(pod: Mapping[str, Any]) -> str | None:
     """Name of the ModelDeployment a supply pod works for; None for other pods."""
     labels = pod["metadata"].get("labels") or {}
     name = labels.get(SUPPLY_FOR)
+    return name if isinstance(name, str) else None
+
+
+def check_owner(pod: Mapping[str, Any]) -> str | None:
+    """Name of the ModelDeployment whose candidate a pod checks; None for other pods."""
+    name = (pod["metadata"].get("labels") or {}).get(CHECK_FOR)
     return name if isinstance(name, str) else None
 
 

@@ -55,6 +55,8 @@ class Finding:
     evidence: Evidence | None = None
     state: str = ""
     action: Action = Action.ABORT
+    is_awaited: bool = False
+    """It will come to something: a step does not end before."""
 
     def acted(self, action: Action) -> Finding:
         """Say what a failure leads to; one that only warns does not fail."""
