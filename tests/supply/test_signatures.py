@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    SECP384R1,
-    EllipticCurvePrivateKey,
-    generate_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.stores.authority import Authority
+from tests.stores.cosign import Key, document, public, signature, signed
 from tests.stores.oci import Registry, registry
 from tests.supply.step import Ended, fetched
 from tests.unit.runtime import models
 
 HOST: Final = "127.0.0.2"
 MODEL: Final = models.affine().SerializeToString()
-PAYLOAD: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
-ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 VERIFY: Final = {"verify": {"cosignKey": {"configMap": {"name": "k", "key": "cosign.pub"}}}}
-Key = EllipticCurvePrivateKey | RSAPrivateKey | Ed25519PrivateKey
 OURS: Final = generate_private_key(SECP256R1())
 
 
@@ -56,42 +42,9 @@ def pushed(store: Registry, name: str) -> str:
     return store.push(name, [store.layer(name, "model.onnx", MODEL)])
 
 
-def document(digest: str, kind: str = "cosign container image signature") -> bytes:
-    """What cosign signs."""
-    critical = {
-        "identity": {"docker-reference": ""},
-        "image": {"docker-manifest-digest": digest},
-        "type": kind,
-    }
-    return json.dumps({"critical": critical, "optional": None}).encode()
-
-
-def signature(key: Key, content: bytes) -> bytes:
-    match key:
-        case EllipticCurvePrivateKey():
-            return key.sign(content, ECDSA(SHA256()))
-        case RSAPrivateKey():
-            return key.sign(content, PKCS1v15(), SHA256())
-        case _:
-            return key.sign(content)
-
-
-def signed(store: Registry, name: str, digest: str, *signatures: tuple[bytes, bytes]) -> None:
-    """Push signatures of a digest: pairs of document and signature."""
-    layers = [
-        {
-            **store.layer(name, "", content, PAYLOAD),
-            "annotations": {ANNOTATION: base64.b64encode(made).decode()},
-        }
-        for content, made in signatures
-    ]
-    store.push(name, layers, f"{digest.replace(':', '-')}.sig")
-
-
 def checked(folder: Path, store: Registry, authority: Authority, name: str, key: Key) -> Ended:
     """Fetch as the supply Job does, with a key."""
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return fetched_with(folder, store, authority, name, public)
+    return fetched_with(folder, store, authority, name, public(key))
 
 
 def fetched_with(
@@ -209,9 +162,7 @@ def test_a_folder_is_held_to_its_signature(
     tmp_path: Path, store: Registry, authority: Authority, name: str
 ) -> None:
     pushed(store, name)
-    (tmp_path / "cosign.pub").write_bytes(
-        OURS.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
+    (tmp_path / "cosign.pub").write_bytes(public(OURS))
     done = fetched(
         tmp_path, store.folder_uri(name), secret=store.secret(), ca=authority.file, model=VERIFY,
         cosign_key=tmp_path / "cosign.pub",

@@ -1,8 +1,9 @@
-"""Every hostile case of custom resource and operator (A1 to A70) has a test with its number."""
+"""Every hostile case has a test with its number: A1 to A70 of the operator, C1 to C28 of models."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.unit.repository.files import REPOSITORY
 
 _FOLDERS: Final = ("tests/cluster", "tests/e2e", "tests/unit/operator")
+_MODELS: Final = ("tests/unit/runtime", "tests/supply", "tests/e2e", "tests/convert")
+_MODEL_NUMBER: Final = re.compile(r"\bdef test_c(\d+)_|[\"(]C(\d+) ")
 _NUMBER: Final = re.compile(r"\bdef test_a(\d+)_|\bid=f?\"A(\d+)\b")
 
 _TRAFFIC: Final = "comes with steps of traffic"
@@ -17,14 +20,19 @@ OPEN: Final = dict.fromkeys((11, 26, 28, 65), _TRAFFIC)
 """Cases of features that do not exist yet."""
 
 
-def _numbers() -> set[int]:
+def _numbers(folders: Iterable[str], number: re.Pattern[str]) -> set[int]:
     """Cases that a test names."""
     text = "".join(
-        path.read_text() for folder in _FOLDERS for path in (REPOSITORY / folder).rglob("test_*.py")
+        path.read_text() for folder in folders for path in (REPOSITORY / folder).rglob("test_*.py")
     )
-    return {int(one or other) for one, other in _NUMBER.findall(text)}
+    return {int(one or other) for one, other in number.findall(text)}
 
 
 @pytest.mark.parametrize("case", [n for n in range(1, 71) if n not in OPEN])
 def test_the_case_has_a_test(case: int) -> None:
-    assert case in _numbers(), f"A{case}: no test bears this number"
+    assert case in _numbers(_FOLDERS, _NUMBER), f"A{case}: no test bears this number"
+
+
+@pytest.mark.parametrize("case", range(1, 29))
+def test_the_case_of_a_model_has_a_test(case: int) -> None:
+    assert case in _numbers(_MODELS, _MODEL_NUMBER), f"C{case}: no test bears this number"

@@ -74,7 +74,7 @@ def test_the_model_says_where_it_comes_from(folder: Path) -> None:
     assert made.source_digest in shown
 
 
-def test_other_answers_than_the_original_ones_are_refused(folder: Path, model: Any) -> None:
+def test_c20_other_answers_than_the_original_ones_are_refused(folder: Path, model: Any) -> None:
     """A tolerance that no 32-bit number can keep stands for a converter that is wrong."""
     target = folder / "refused.onnx"
     done = runtime(
@@ -100,6 +100,17 @@ def test_a_missing_framework_is_named(tmp_path: Path) -> None:
     done = runtime("convert", tmp_path / "model.txt", "-o", tmp_path / "model.onnx")
     assert done.returncode == 3
     assert "module 'lightgbm' is missing" in done.stderr
+
+
+def test_c21_a_smaller_model_that_agrees_too_little_is_refused(folder: Path) -> None:
+    """More than all labels cannot agree: it stands for a model that has lost its precision."""
+    target = folder / "lossy.onnx"
+    done = runtime(
+        *("optimize", folder / "once.onnx", "-o", target),
+        *("--quantization", "Float16", "--samples", folder / "rows.npy", "--min-agreement", "101"),
+    )
+    assert done.returncode != 0
+    assert not target.exists()
 
 
 def test_a_converted_model_shrinks_and_still_agrees(folder: Path) -> None:

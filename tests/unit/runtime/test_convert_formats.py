@@ -106,6 +106,27 @@ def test_what_is_no_model_is_named(
         recognise(model)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            '<!DOCTYPE PMML [<!ENTITY x SYSTEM "file:///etc/passwd">]><PMML>&x;</PMML>',
+            id="C19 a file",
+        ),
+        pytest.param(
+            '<!DOCTYPE P [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><P>&b;</P>', id="C19 a bomb"
+        ),
+        pytest.param("<PMML>\0</PMML>", id="C19 another encoding"),
+    ],
+)
+def test_a_document_with_entities_is_refused(text: str, tmp_path: Path) -> None:
+    model = tmp_path / "model.pmml"
+    model.write_text(text)
+    done = runtime("convert", model, "-o", tmp_path / "model.onnx", "--format", "PMML")
+    assert done.returncode == 10, done.stderr
+    assert "declares a document type or entities" in done.stderr
+
+
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="cannot be read"):
         recognise(tmp_path / "none")

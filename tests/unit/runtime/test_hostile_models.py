@@ -1,18 +1,17 @@
 """The hostile model files of the project's list (C1 to C28), as far as loading and serving goes.
 
 Every file goes two ways: through the supply step's look into it, which must refuse it by name, and
-straight into `serve`, as on a laptop, which must end with exit code 10 or serve on. What belongs to
-fetching is in `ELSEWHERE`.
+straight into `serve`, as on a laptop, which must end with exit code 10 or serve on. The others are
+where their code is; `tests/unit/repository/test_hostile_cases.py` counts all of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,17 +24,6 @@ from slipway_runtime.supply.validate import inspected
 from tests.unit.runtime import models
 from tests.unit.runtime.hostile import asked, bomb, echo, echoes, request
 from tests.unit.runtime.processes import infer_body, runtime, serving
-
-ELSEWHERE: Final = {
-    "C12": "no message above 2 GiB can be written; test_validate.py has the limit on the size",
-    "C13 C14": "supply/test_fetch.py, test_download.py, test_digest.py",
-    "C15 C16 C17": "archives are not unpacked by this release",
-    "C18": "a pickle is recognised and refused (C2 here); conversion is a part of its own",
-    "C19 C20 C21": "conversion is a part of its own",
-    "C22 C23 C25": "one ONNX file from oci, https and ConfigMaps; no listing, no hub yet",
-    "C24": "supply/test_oci.py and test_oci_registry.py",
-    "C26 C27 C28": "supply/test_fetch.py, as far as this release has volumes",
-}
 
 
 def with_external(path: Path, location: str, **entries: int) -> None:
@@ -299,9 +287,3 @@ def test_a_model_that_breaks_warm_up_only_is_told(tmp_path: Path) -> None:
     done = runtime("serve", path, http_port=0, admin_port=0, grpc_port=0)
     assert done.returncode == 10
     assert "warm-up on zeros failed" in done.stderr
-
-
-def test_every_case_of_the_list_is_here_or_accounted_for() -> None:
-    named = re.findall(r"test_c(\d+)_", " ".join(globals()))
-    listed = re.findall(r"C(\d+)", " ".join((*(row[0] for row in FILES), *ELSEWHERE)))
-    assert {int(number) for number in (*named, *listed)} == set(range(1, 29))
