@@ -18,7 +18,8 @@ import yaml
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.unit.runtime.processes import Serving, runtime, serving
+from tests.unit.runtime import models
+from tests.unit.runtime.processes import Serving, runtime, serving, serving_document
 
 SIZE = 8
 CLASSES = ["red", "green", "blue"]
@@ -229,6 +230,29 @@ def test_fetch_makes_one_file_of_both_and_tells_what_clients_send(tmp_path: Path
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "model.onnx", ".fused.onnx", "model.json",
     }  # fmt: skip
+
+
+def test_a_pipeline_goes_with_a_model_of_several_files(tmp_path: Path) -> None:
+    """It names its data as before, and so has to lie where the model does."""
+    folder, message = tmp_path / "source" / "v1" / "onnx", tmp_path / "message"
+    models.with_data(folder)
+    pipeline = {"preprocess": [{"scale": {"factor": 2}}], "postprocess": [{"softmax": {}}]}
+    document = serving_document("pvc://models/v1/", pipeline=pipeline)
+    (tmp_path / "job.json").write_text(json.dumps(document))
+    arguments = ("--into", tmp_path / "out", "--source-dir", tmp_path / "source",
+                 "--termination-message", message)  # fmt: skip
+    ended = runtime("fetch", "--config", tmp_path / "job.json", *arguments, "--resolve")
+    assert ended.returncode == 0, ended.stderr
+    document["digest"] = json.loads(message.read_text())["result"]["digest"]
+    (tmp_path / "serving.json").write_text(json.dumps(document))
+    with serving("--config", tmp_path / "serving.json", "--model-dir", tmp_path / "out") as server:
+        server.wait_for("ready")
+        rows = [[0.5, -1.0, 2.0, 0.25]]
+        found = ask(f"{server.url}/v1/models/digits:predict", json={"instances": rows})
+    session = ort.InferenceSession(models.affine().SerializeToString())
+    [scores] = session.run(None, {"x": 2 * np.array(rows, np.float32)})
+    grown = np.exp(scores[0] - scores[0].max())
+    assert np.allclose(found["predictions"][0], grown / grown.sum(), atol=1e-6)
 
 
 def test_a_pipeline_that_does_not_fit_is_terminal_and_named(tmp_path: Path) -> None:
