@@ -182,6 +182,16 @@ class Rollout(Block):
             " no pod to compare with; choose Expected",
         ),
         rule(
+            "!has(self.onAbort) || self.onAbort != 'Keep'"
+            " || !has(self.strategy) || self.strategy != 'Recreate'",
+            "rollout.onAbort: with the strategy Recreate the stable revision needs the room; choose"
+            " ScaleDown",
+        ),
+        rule(
+            "!has(self.abortKeep) || (has(self.onAbort) && self.onAbort == 'Keep')",
+            "rollout.abortKeep: it needs onAbort Keep",
+        ),
+        rule(
             "!has(self.analysis) || !has(self.analysis.checks)"
             " || !self.analysis.checks.exists(c, c.type == 'Job')"
             " || (has(self.steps) ? self.steps.size() > 0"
@@ -279,6 +289,21 @@ class Rollout(Block):
         description="whenStableUnavailable says what happens when no pod of the stable revision "
         "is ready: FixForward, the candidate takes over with what it has, or Hold. Default "
         "FixForward. Live.",
+    )
+    on_abort: Literal["ScaleDown", "Keep"] | None = Field(
+        default=None,
+        description="onAbort is what happens to the pods of an aborted candidate, which have no "
+        "traffic: ScaleDown, or Keep, for looking at. Default ScaleDown. Live.",
+    )
+    abort_keep: Duration | None = Field(
+        default=None,
+        description="abortKeep is how long onAbort Keep keeps them, 1m to 168h. Default 1h. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('1m') && duration(self) <= duration('168h')",
+                "rollout.abortKeep: expected 1m to 168h",
+            )
+        ),
     )
     preflight: Preflight | None = Field(
         default=None,

@@ -216,6 +216,9 @@ class Rollout(Block):
         le=100,
         description="verifiedWeight was confirmed last.",
     )
+    kept_until: str = Field(
+        default="", description="keptUntil is when the pods of an aborted candidate end."
+    )
     route: RouteGenerations | None = Field(default=None, description="route tells generations.")
     weight: Weight | None = Field(default=None, description="weight of the candidate.")
     exposed: bool | None = Field(

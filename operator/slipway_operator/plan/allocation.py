@@ -20,7 +20,7 @@ from slipway_operator.plan.scene import Scene, Tracks, is_complete, recreates
 from slipway_operator.plan.sizing import Size, desired_replicas
 from slipway_operator.plan.tracks import workload_of
 from slipway_operator.plan.traffic import Route, Strength, wanted_percent, wanted_route
-from slipway_operator.plan.transition import is_step, step_of
+from slipway_operator.plan.transition import is_step, kept_until, step_of
 
 _UNTOUCHED: Final = (State.PREPARING, State.PREFLIGHT)
 """States in which no request has come to the candidate."""
@@ -33,7 +33,7 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
         return full
     match progress.state:
         case State.FAILED:
-            return Size(0 if seen.live is Route.STABLE else live)
+            return Size(live if seen.live is not Route.STABLE or _is_kept(scene, progress) else 0)
         case State.ABORTING if not recreates(scene):
             return Size(live)  # it gets no new ones, and keeps its own while they are used
         case State.ABORTING:
@@ -51,6 +51,12 @@ def candidate_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:
     if scene.gate is not None and full.is_floor:  # beside the stable revision's, not by its load
         return Size(min(wanted, full.replicas), True)
     return Size(wanted)
+
+
+def _is_kept(scene: Scene, progress: Progress) -> bool:
+    """Whether the pods of an aborted candidate may still be looked at."""
+    until = kept_until(progress, scene.policy)
+    return until is not None and scene.snapshot.now < until and not recreates(scene)
 
 
 def stable_size(scene: Scene, seen: Tracks, progress: Progress) -> Size:

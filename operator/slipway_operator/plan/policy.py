@@ -136,6 +136,8 @@ class Policy:
     watch_s: float = 0.0
     rolls_back_fast: bool = True
     fixes_forward: bool = True
+    abort_keep_s: float = 0.0
+    """How long the pods of an aborted candidate stay."""
     settle_s: float = 0.0
     verify_timeout_s: float = 120.0
     """How long a Gateway may take to confirm a weight."""
@@ -180,6 +182,7 @@ def policy_of(spec: Spec) -> Policy:
         watch_s=seconds(wanted.watch or "5m"),
         rolls_back_fast=wanted.rollback != "Canary",
         fixes_forward=wanted.when_stable_unavailable != "Hold",
+        abort_keep_s=seconds(wanted.abort_keep or "1h") if wanted.on_abort == "Keep" else 0.0,
         settle_s=seconds(traffic.settle or "5s"),
         verify_timeout_s=seconds(traffic.verify_timeout or "120s"),
         tolerance_percent=_or(ratio.tolerance_percent, 15),

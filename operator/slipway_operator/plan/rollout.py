@@ -422,6 +422,7 @@ def wakes_at(rollout: Rollout) -> list[datetime]:
             (progress.since, policy.progress_deadline_s), *_moving(progress, policy),
         ],
         State.WATCHING: [(progress.since, policy.watch_s)],
+        State.FAILED: [(progress.since, policy.abort_keep_s)] if policy.abort_keep_s else [],
         State.ABORTING: [
             (progress.routed_at, policy.settle_s + policy.scale_down_delay_s),
             (progress.told_at, policy.verify_timeout_s),

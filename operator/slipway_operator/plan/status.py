@@ -38,6 +38,7 @@ from slipway_operator.plan.story import (
     weight_of,
 )
 from slipway_operator.plan.tracks import available
+from slipway_operator.plan.transition import kept_until
 from slipway_operator.plan.view import View, label
 
 _RESTING: Final = frozenset({State.IDLE, State.PREFLIGHT, *STEPPING})
@@ -252,7 +253,15 @@ def _aborted_text(seen: View) -> str:
         cause += ", and its deadline has passed"
     stable = label(rollout.stable) if rollout.stable else "none"
     pods = available(seen.stable)
-    return f"{cause}; revision {stable} goes on serving with {pods} ready pods"
+    text = f"{cause}; revision {stable} goes on serving with {pods} ready pods"
+    until = _kept_until(seen)
+    return f"{text}; the pods of the aborted one are kept until {until}" if until else text
+
+
+def _kept_until(seen: View) -> str:
+    """When the pods of an aborted candidate end that are kept; empty when there are none."""
+    until = kept_until(seen.rollout.progress, seen.rollout.policy)
+    return timestamp(until) if until and seen.rollout.sizes.candidate.replicas else ""
 
 
 def _off_text(seen: View) -> str:
@@ -364,6 +373,8 @@ def _rollout(seen: View) -> dict[str, Any]:
         report["promotedAt"] = rollout.stable.promoted_at
     if floors := _floors(seen):
         report["capacityFloor"] = floors
+    if until := _kept_until(seen):
+        report["keptUntil"] = until
     return report
 
 

@@ -150,6 +150,13 @@ def next_step(progress: Progress, facts: Facts, policy: Policy) -> Progress:
     return promoting(progress, facts, skipped)
 
 
+def kept_until(progress: Progress, policy: Policy) -> datetime | None:
+    """When the pods of an aborted candidate end that are kept to be looked at; None: at once."""
+    if progress.state is not State.FAILED or not policy.abort_keep_s:
+        return None
+    return progress.until(progress.since, policy.abort_keep_s)
+
+
 def is_step(number: int, policy: Policy) -> bool:
     """Tell whether there is a step of that number."""
     return 0 < number <= len(policy.steps)

@@ -15,10 +15,6 @@ _MODELS: Final = ("tests/unit/runtime", "tests/supply", "tests/e2e", "tests/conv
 _MODEL_NUMBER: Final = re.compile(r"\bdef test_c(\d+)_|[\"(]C(\d+) ")
 _NUMBER: Final = re.compile(r"\bdef test_a(\d+)_|\bid=f?\"A(\d+)\b")
 
-_TRAFFIC: Final = "comes with steps of traffic"
-OPEN: Final = dict.fromkeys((11, 26, 28, 65), _TRAFFIC)
-"""Cases of features that do not exist yet."""
-
 
 def _numbers(folders: Iterable[str], number: re.Pattern[str]) -> set[int]:
     """Cases that a test names."""
@@ -28,7 +24,7 @@ def _numbers(folders: Iterable[str], number: re.Pattern[str]) -> set[int]:
     return {int(one or other) for one, other in number.findall(text)}
 
 
-@pytest.mark.parametrize("case", [n for n in range(1, 71) if n not in OPEN])
+@pytest.mark.parametrize("case", range(1, 71))
 def test_the_case_has_a_test(case: int) -> None:
     assert case in _numbers(_FOLDERS, _NUMBER), f"A{case}: no test bears this number"
 

@@ -318,6 +318,7 @@ class Canaries(RuleBasedStateMachine):
     @rule(changes=st.sampled_from([
         {}, {"paused": True}, {"strategy": "BlueGreen", "steps": None}, {"rollback": "Canary"},
         {"steps": [{**STEPS[0], "approval": "Manual"}, STEPS[1]]}, {"watch": "0s"},
+        {"onAbort": "Keep", "abortKeep": "1m"},
         {"preflight": {"golden": {}}}, {"preflight": {"golden": {}}, "strategy": "BlueGreen",
         "steps": None},
     ]))  # fmt: skip

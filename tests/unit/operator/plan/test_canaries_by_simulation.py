@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -14,6 +15,7 @@ from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.plan import allocation, machine, rollout, scene
 from slipway_operator.plan.allocation import candidate_size, stable_size
 from slipway_operator.plan.autoscaler import HPA
+from slipway_operator.plan.clock import parse
 from slipway_operator.plan.evidence import Evidence, Sample, identity
 from slipway_operator.plan.names import REVISION
 from slipway_operator.plan.plan import Plan, plan
@@ -236,6 +238,46 @@ def test_an_abort_of_a_conserving_rollout_brings_the_pods_back_before_the_traffi
             break
         world.tick(1)
     assert _pods(world)["1"] == (4, 4)
+
+
+def test_the_pods_of_an_aborted_candidate_are_kept_as_long_as_was_said() -> None:
+    world = _begun(onAbort="Keep", abortKeep="10m")
+    _until(world, "Baking")
+    kept = _pods(world)["2"][0]
+    world.act("abort", 1)
+    _until(world, "Failed")
+    told = world.mdep["status"]["rollout"]["keptUntil"]
+    until = world.now + timedelta(minutes=10)
+    assert abs((parse(told) or world.now) - until) < timedelta(seconds=30)
+    assert told in world.mdep["status"]["message"]
+    while world.now < until - timedelta(minutes=1):
+        world.tick(30)
+        world.reconcile()
+        assert _pods(world) == {"1": (4, 4), "2": (kept, kept)}
+        assert world.selected() == world.stable
+    world.settle(100)
+    assert _pods(world)["2"] == (0, 0)
+    assert "keptUntil" not in world.mdep["status"]["rollout"]
+    assert "kept" not in world.mdep["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"rollout": {**ROLLOUT, "onAbort": "ScaleDown"}}, id="ScaleDown again"),
+        pytest.param({"model": {"uri": URIS[2]}}, id="another revision"),
+        pytest.param({"replicas": 0}, id="no pods at all"),
+    ],
+)
+def test_kept_pods_end_sooner_when_nobody_wants_them(change: dict[str, Any]) -> None:
+    world = _begun(onAbort="Keep", abortKeep="168h")
+    _until(world, "Baking")
+    world.act("abort", 1)
+    _until(world, "Failed")
+    assert _pods(world)["2"][0]
+    world.change({**world.mdep["spec"], **change})
+    world.settle(150)
+    assert _pods(world).get("2", (0, 0)) == (0, 0)
 
 
 def test_recreating_never_has_pods_of_both() -> None:
