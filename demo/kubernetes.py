@@ -42,6 +42,7 @@ class Kubernetes:
         values = {
             **_image("image", images["operator"]),
             **_image("runtimeImage", images["runtime"]),
+            "converterImage.repository": "",
         }
         settings = [f"{k}={v}" for k, v in values.items()]
         shown = f"helm upgrade --install slipway {CHART} -n {SYSTEM} --create-namespace --wait …"

@@ -49,7 +49,9 @@ from slipway_operator.plan.workload import (
 
 NOW: Final = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 LONG_AGO: Final = "2026-11-20T08:00:00Z"
-DEFAULTS: Final = RuntimeDefaults("registry.test/slipway-runtime:1")
+DEFAULTS: Final = RuntimeDefaults(
+    "registry.test/slipway-runtime:1", converter_image="registry.test/slipway-converter:1"
+)
 URI: Final = "https://models.test/digits.onnx"
 OTHER_URI: Final = "https://models.test/digits-2.onnx"
 

@@ -37,7 +37,7 @@ PYTEST: Final = {
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
     "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],
     "ui": ["tests/ui"],
-    "convert": ["tests/convert"],
+    "convert": ["-s", "tests/convert", "tests/e2e/long/test_conversion.py"],
 }
 ON_A_CLUSTER: Final = ("cluster", "e2e")
 """Kinds of short tests beside processes of others, each with clocks of its own: what fails there is
@@ -113,7 +113,7 @@ def set_up(kinds: Sequence[str]) -> None:
         run(python("-m", "tests.clients.environments"))
     if "convert" in kinds:
         run(python("-m", "tests.convert.environment"))
-    if list(kinds) in (["clients"], ["convert"]):
+    if list(kinds) == ["clients"]:
         return
     if list(kinds) == ["ui"]:
         run(python("-m", "devcluster", "packages", "--also", *_BROWSER))
@@ -121,6 +121,8 @@ def set_up(kinds: Sequence[str]) -> None:
     run(python("-m", "devcluster", "packages", "--also", *_STORES, *_CLOCKS))
     run(python("-m", "devcluster", "tools"))
     run(python("-m", "devcluster", "images"))
+    if "convert" in kinds:
+        run(python("-m", "devcluster", "images", "--only", "converter"))
 
 
 def static() -> None:
@@ -252,9 +254,9 @@ def main(arguments: Sequence[str]) -> int:
             return suite(ALL, with_static=True, with_cluster=True)
         case ["static"]:
             return _static_only()
-        case ["unit" | "clients" | "convert" as kind]:
+        case ["unit" | "clients" as kind]:
             return suite([kind], with_static=False, with_cluster=False)
-        case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" | "ui" as kind]:
+        case ["cluster" | "e2e" | "autoscaling" | "faults" | "supply" | "ui" | "convert" as kind]:
             return suite([kind], with_static=False, with_cluster=True)
     print(f"usage: python -m tests.run all|static|{'|'.join(PYTEST)}")
     return 2

@@ -110,8 +110,9 @@ def build(settings: Settings, connection: Connection) -> App:
     recorder = EventRecorder(kube, settings.identity)
     resync = Resync(cache, queue, kube, settings.watch_namespaces, metrics.drifted)
     defaults = RuntimeDefaults(
-        settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries
-    )
+        settings.runtime_image, settings.runtime_image_pull_policy, settings.insecure_registries,
+        settings.converter_image,
+    )  # fmt: skip
     scraper, client = Scraper(), BoundedClient()
     metering = Metering(cache, queue, scraper, lambda: elector.is_leading)
     analysing = Analysing(cache, queue, scraper, lambda: elector.is_leading)

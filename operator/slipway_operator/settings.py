@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     """
     runtime_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """Pull policy for revisions whose spec names none."""
+    converter_image: str = ""
+    """Image that converts models of other formats than ONNX; empty: they are refused.
+
+    A revision keeps the image it was made with.
+    """
     insecure_registries: str = ""
     """OCI registries that models may come from without TLS, `host:port`, comma separated."""
     lease_namespace: str = "slipway-system"

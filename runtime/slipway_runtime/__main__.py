@@ -1,4 +1,4 @@
-"""The `slipway-runtime` command: `serve`, `fetch`, `inspect`, `convert`, `optimize`.
+"""The `slipway-runtime` command: verbs for people, and the steps of pods.
 
 Exit codes: 0 done, or drained after a signal · 1 a defect of ours · 2 wrong arguments, settings or
 configuration · 3 the extra `slipway[runtime]` is not installed · 10 no model, and only another spec
@@ -46,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspect(verbs.add_parser("inspect", help="tell a model's signature and digest"))
     _add_convert(verbs.add_parser("convert", help="turn a model of another format into ONNX"))
     _add_optimize(verbs.add_parser("optimize", help="make an ONNX model smaller or faster"))
+    supplied = "in pods: convert what fetch --as-is has brought"
+    _add_convert_supplied(verbs.add_parser("convert-supplied", help=supplied))
+    _add_admit(verbs.add_parser("admit", help="in pods: verify and take over what was converted"))
     return parser
 
 
@@ -162,13 +165,66 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-file", action="store_true", help="allow file:// URIs")
     parser.add_argument(
+        "--as-is",
+        action="store_true",
+        help="keep a model of another format as it is, for convert-supplied",
+    )
+    _add_message(parser)
+    parser.set_defaults(run=_fetch)
+
+
+def _add_handed_on(parser: argparse.ArgumentParser) -> None:
+    """Options of the steps that follow `fetch --as-is`."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="serving.json; default SLIPWAY_RUNTIME_CONFIG_JSON",
+    )
+    parser.add_argument(
+        "--original",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where `fetch --as-is` has put the model",
+    )
+    _add_message(parser)
+
+
+def _add_convert_supplied(parser: argparse.ArgumentParser) -> None:
+    _add_handed_on(parser)
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="gets the ONNX model and a report"
+    )
+    parser.set_defaults(run=_convert_supplied)
+
+
+def _add_admit(parser: argparse.ArgumentParser) -> None:
+    _add_handed_on(parser)
+    parser.add_argument(
+        "--converted",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where convert-supplied has put the ONNX model",
+    )
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="gets model.onnx and model.json"
+    )
+    parser.add_argument(
+        "--resolve", action="store_true", help="also validate the model and tell its signature"
+    )
+    parser.set_defaults(run=_admit)
+
+
+def _add_message(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--termination-message",
         type=Path,
         default=Path("/dev/termination-log"),
         metavar="FILE",
         help="where the end is reported (%(default)s)",
     )
-    parser.set_defaults(run=_fetch)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +245,18 @@ def _fetch(args: argparse.Namespace) -> int:
     from slipway_runtime.verbs import run_fetch
 
     return run_fetch(args)
+
+
+def _convert_supplied(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_convert_supplied
+
+    return run_convert_supplied(args)
+
+
+def _admit(args: argparse.Namespace) -> int:
+    from slipway_runtime.verbs import run_admit
+
+    return run_admit(args)
 
 
 def _convert(args: argparse.Namespace) -> int:

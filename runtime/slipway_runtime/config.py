@@ -123,6 +123,7 @@ Protocols = Annotated[
     AfterValidator(_distinct),
 ]
 ExecutionProvider = Literal["CPU", "CUDA", "OpenVINO"]
+Size = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -185,6 +186,15 @@ class CacheBlock(_Block):
     persistent_volume_claim: Name
 
 
+class InputBlock(_Block):
+    """One input of a model whose file does not say it."""
+
+    name: str = Field(min_length=1, max_length=256)
+    datatype: Literal["FP16", "FP32", "FP64", "INT8", "UINT8", "INT32", "INT64", "BOOL", "BYTES"]
+    shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=8)]
+    """-1 where any size will do."""
+
+
 class ModelBlock(_Block):
     """The spec's `model`: where the bytes come from."""
 
@@ -192,8 +202,14 @@ class ModelBlock(_Block):
     """Source of the model; `supply/uri.py` has the grammar."""
     digest: Digest | None = None
     """What the model file's bytes must hash to."""
-    format: Literal["Auto", "ONNX"] = "Auto"
-    """`Auto` accepts what this release can serve, which is ONNX."""
+    format: Literal[
+        "Auto", "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TFLite", "TorchScript", "PMML"
+    ] = "Auto"
+    """`Auto` tells it by the content; whatever is not ONNX is converted before it is served."""
+    allow_pickle: bool = False
+    """Load files that run what their author wrote."""
+    inputs: Annotated[tuple[InputBlock, ...], Field(max_length=16)] = ()
+    """Those of a TorchScript model, whose file does not say them."""
     version: Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)] | None = None
     """Label for people, and what V1 knows as the model's label; a value of a Kubernetes label."""
     samples: SamplesBlock | None = None
@@ -293,6 +309,8 @@ class ServingConfig(_Block):
     """What the supply step resolved; absent only while it is resolving."""
     source: Annotated[str, Field(max_length=2048, pattern=r"^(oci|hf)://")] | None = None
     """Where it was found, by a name that does not move; absent where `model.uri` is all we have."""
+    source_digest: Digest | None = None
+    """Of a converted model: what the file must hash to before it is converted."""
     model: ModelBlock
     pipeline: Pipeline = Pipeline()
     serving: ServingBlock = ServingBlock()

@@ -8,6 +8,8 @@
     │   ├── DigestMismatch        the bytes are not the promised ones
     │   ├── SignatureMismatch     nobody whom the spec trusts has signed the artifact
     │   ├── Unsupported           a scheme, layout, format or datatype this release does not serve
+    │   │   └── Foreign           a model that has to be converted first
+    │   ├── PickleNotAllowed      loading the file would run what its author wrote
     │   ├── InvalidModel          the bytes are no model that can be run
     │   ├── ConversionMismatch    what was converted answers otherwise than the original
     │   ├── InvalidConfig         the spec asks for something impossible
@@ -86,6 +88,24 @@ class Unsupported(SupplyError):
     """A scheme, layout, format or datatype that this release does not serve."""
 
     reason = "Unsupported"
+
+
+class Foreign(Unsupported):
+    """A model of another format than ONNX, where a step that converts may go on."""
+
+    def __init__(self, format_: str) -> None:
+        super().__init__(
+            f"model: a model of the format {format_}, expected ONNX; convert it with "
+            "`slipway-runtime convert`, or give the operator a converter "
+            "(chart value converterImage)"
+        )
+        self.format: Final = format_
+
+
+class PickleNotAllowed(SupplyError):
+    """Loading the file runs what its author wrote, and the spec does not allow that."""
+
+    reason = "PickleNotAllowed"
 
 
 class InvalidModel(SupplyError):

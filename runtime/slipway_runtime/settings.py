@@ -115,6 +115,8 @@ class Settings(BaseModel):
     """Attempts in a row without progress before the supply step gives up."""
     validate_timeout_s: float = Field(default=300.0, gt=0, le=7200)
     """How long checking, loading and warming a model may take in the supply step."""
+    convert_timeout_s: float = Field(default=900.0, gt=0, le=86_400)
+    """How long converting a model of another format may take."""
     config_json: str | None = None
     """serving.json itself, for the supply step, which has no ConfigMap yet."""
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -38,9 +39,42 @@ EXIT_MISSING_EXTRA: Final = 3
 
 
 def run_fetch(args: Namespace) -> int:
-    """Fetch the model of a revision; wrong settings, too, end in a termination message."""
+    """Fetch the model of a revision."""
     # Late, as all of them: serving needs no HTTP client, and pays for what is imported.
-    from slipway_runtime.supply.step import end_in, run_step
+    from slipway_runtime.supply.step import run_step
+
+    return _in_container(args, lambda settings: run_step(args, settings))
+
+
+def run_convert_supplied(args: Namespace) -> int:
+    """Convert what `fetch --as-is` has left, in a container without credentials."""
+    from slipway_runtime.convert.supplied import convert_supplied
+    from slipway_runtime.supply.step import asked_for, told
+
+    def convert(settings: Settings) -> int:
+        def converted() -> None:
+            convert_supplied(
+                asked_for(args.config, settings),
+                original=args.original,
+                into=args.into,
+                timeout_s=settings.convert_timeout_s,
+            )
+
+        return told(converted, args.termination_message)
+
+    return _in_container(args, convert)
+
+
+def run_admit(args: Namespace) -> int:
+    """Take over what was converted."""
+    from slipway_runtime.supply.step import run_admit
+
+    return _in_container(args, lambda settings: run_admit(args, settings))
+
+
+def _in_container(args: Namespace, step: Callable[[Settings], int]) -> int:
+    """Run a step of a pod; wrong settings, too, end in a termination message."""
+    from slipway_runtime.supply.step import end_in
 
     # Process 1 of a container has no default action for it: without this, SIGTERM is ignored.
     signal.signal(signal.SIGTERM, _end)
@@ -50,7 +84,7 @@ def run_fetch(args: Namespace) -> int:
     except ConfigError as err:
         return end_in(InvalidConfig(str(err)), args.termination_message)
     configure_logging(settings.log_level)
-    return run_step(args, settings)
+    return step(settings)
 
 
 def run_inspect(args: Namespace) -> int:

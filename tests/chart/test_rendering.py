@@ -163,6 +163,11 @@ def test_an_image_reference_is_built_from_its_parts(
     )
 
 
+def test_without_a_converter_nothing_is_converted(helm: Helm, chart: Path) -> None:
+    rendering = helm.template(chart, values={"converterImage": {"repository": ""}})
+    assert "SLIPWAY_OPERATOR_CONVERTER_IMAGE" not in rendering.environment
+
+
 def test_the_environment_is_the_operators_settings(default: Rendering) -> None:
     assert default.environment == {
         "SLIPWAY_OPERATOR_IDENTITY": {"fieldRef": {"fieldPath": "metadata.name"}},
@@ -174,6 +179,7 @@ def test_the_environment_is_the_operators_settings(default: Rendering) -> None:
         "SLIPWAY_OPERATOR_WATCH_NAMESPACES": "",
         "SLIPWAY_OPERATOR_RUNTIME_IMAGE": "slipway-runtime:0.1.0",
         "SLIPWAY_OPERATOR_RUNTIME_IMAGE_PULL_POLICY": "IfNotPresent",
+        "SLIPWAY_OPERATOR_CONVERTER_IMAGE": "slipway-converter:0.1.0",
         "SLIPWAY_OPERATOR_WORKERS": "8",
         "SLIPWAY_OPERATOR_API_QPS": "50",
         "SLIPWAY_OPERATOR_API_BURST": "100",

@@ -36,7 +36,9 @@ HERE: Final = Path(__file__).parent
 SERVING: Final = json.loads((HERE / "serving.schema.json").read_text())
 TERMINATION: Final = json.loads((HERE / "termination.schema.json").read_text())
 OWNER: Final = Owner("digits", "team", "uid-1")
-DEFAULTS: Final = RuntimeDefaults("runtime:1", insecure_registries="localhost:5000")
+DEFAULTS: Final = RuntimeDefaults(
+    "runtime:1", insecure_registries="localhost:5000", converter_image="converter:1"
+)
 DIGEST: Final = "sha256:" + "ab" * 32
 MINIMAL: Final[dict[str, Any]] = {"model": {"uri": "configmap://digits/model.onnx"}}
 FULL: Final[dict[str, Any]] = {
@@ -62,7 +64,25 @@ FULL: Final[dict[str, Any]] = {
     },
     "runtime": {"drain": "10s"},
 }
-SPECS: Final = [pytest.param(MINIMAL, id="minimal"), pytest.param(FULL, id="every field")]
+FOREIGN: Final[dict[str, Any]] = {
+    "model": {
+        "uri": "https://models.example/digits.pt",
+        "format": "TorchScript",
+        "credentials": {"secretName": "login"},
+        "caBundle": {"configMap": {"name": "ca", "key": "ca.crt"}},
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}],
+    },
+}
+PICKLE: Final[dict[str, Any]] = {
+    "model": {"uri": "pvc://models/digits.pkl", "format": "Sklearn", "allowPickle": True},
+    "runtime": {"env": [{"name": "SLIPWAY_RUNTIME_CONVERT_TIMEOUT_S", "value": "60"}]},
+}
+SPECS: Final = [
+    pytest.param(MINIMAL, id="minimal"),
+    pytest.param(FULL, id="every field"),
+    pytest.param(FOREIGN, id="converted"),
+    pytest.param(PICKLE, id="a pickle"),
+]
 
 
 def revision(spec: dict[str, Any], *, resolved: bool) -> Revision:
@@ -100,6 +120,7 @@ CRD: Final = yaml.safe_load((REPOSITORY / "crds/slipway.dev_modeldeployments.yam
 SHARED: Final = ("model", "serving")
 OTHERWISE: Final = {
     "model.uri": {"minLength", "maxLength"},  # the grammar: CEL here, supply/uri.py there
+    "model.inputs": {"type", "maxItems"},  # its items are a definition of their own there
     "model.digest": set[str](),  # a pattern there, in CEL here, for the sake of its message
     "serving.maxRequestBytes": set[str](),  # a quantity: int-or-string is written differently
     "serving.maxJSONBytes": set[str](),
@@ -145,7 +166,21 @@ def test_both_halves_have_the_same_bounds(path: str, ours: Any, theirs: Any) -> 
     }
 
 
-def test_the_operator_reads_what_the_supply_step_tells() -> None:
+CONVERSION: Final = {
+    "sourceDigest": DIGEST,
+    "framework": "scikit-learn 1.9.1",
+    "parity": {"rows": 1280, "maxAbsDiff": "2.4e-06", "labelAgreementPercent": 100},
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="ONNX"),
+        pytest.param({"format": "Sklearn", "conversion": CONVERSION}, id="converted"),
+    ],
+)
+def test_the_operator_reads_what_the_supply_step_tells(more: dict[str, Any]) -> None:
     tensor = {"name": "X", "datatype": "FP32", "shape": [-1, 64]}
     result = {
         "digest": DIGEST,
@@ -153,6 +188,7 @@ def test_the_operator_reads_what_the_supply_step_tells() -> None:
         "sizeBytes": 4416,
         "signature": {"inputs": [tensor], "outputs": [tensor], "truncated": True},
         "source": f"oci://registry.example/models/digits@{DIGEST}",
+        **more,
     }
     jsonschema.validate({"result": result}, TERMINATION)
     read = SupplyResult.parse(result)

@@ -94,7 +94,7 @@ def test_schema_and_types_accept_the_same(document: dict[str, Any]) -> None:
         pytest.param({**LEAST, "model": {**LEAST["model"], "version": "a b"}}, id="no label"),
         pytest.param({**LEAST, "revision": "12"}, id="a short revision"),
         pytest.param(
-            {**LEAST, "model": {"uri": "oci://a/b", "format": "Sklearn"}}, id="a format to come"
+            {**LEAST, "model": {"uri": "oci://a/b", "format": "MOJO"}}, id="an unknown format"
         ),
     ],
 )

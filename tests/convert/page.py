@@ -16,6 +16,7 @@ from benchmarks.markers import replaced
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "guides" / "formats.md"
 RESULTS: Final = Path(__file__).resolve().parent / "results.json"
+SERVED: Final = Path(__file__).resolve().parent / "served.json"
 _PROGRAM: Final = "tests.convert.page"
 _NONE: Final = "No run is committed yet."
 
@@ -28,30 +29,45 @@ def publish(rows: Sequence[Row], facts: Mapping[str, str]) -> None:
     main([])
 
 
-def told(run: Mapping[str, Any] | None) -> str:
-    """What the page tells about a run."""
+def publish_served(differences: Mapping[str, float]) -> None:
+    """Let the page tell what pods of a real cluster have answered, by the model's file."""
+    SERVED.write_text(json.dumps(dict(differences), indent=2, sort_keys=True) + "\n", "utf-8")
+    main([])
+
+
+def told(run: Mapping[str, Any] | None, served: Mapping[str, float]) -> str:
+    """What the page tells about a run, and about pods' answers."""
     if run is None:
         return _NONE
     head = f"Taken on {run['date']}, {run['where']}.\n"
-    return "\n".join([head, *_table(run["rows"])])
+    return "\n".join([head, *_table(run["rows"], served)])
 
 
-def _table(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| Format | File | Read by | Rows | Labels | Largest difference | Conversion |"
-    yield "|---|---|---|---|---|---|---|"
+def _table(rows: Sequence[Row], served: Mapping[str, float]) -> Iterator[str]:
+    yield (
+        "| Format | File | Read by | Rows | Labels | Largest difference | Served by a pod |"
+        " Conversion |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
     for row in rows:
         labels = "" if row["labels"] is None else f"{row['labels']:g} %"
         yield (
             f"| {row['format']} | {row['file']} | {row['framework']} | {row['rows']} | {labels} |"
-            f" {row['difference']:.1e} | {row['seconds']:.1f} s |"
+            f" {row['difference']:.1e} | {_difference(served.get(row['file']))} |"
+            f" {row['seconds']:.1f} s |"
         )
+
+
+def _difference(found: float | None) -> str:
+    return "" if found is None else f"{found:.1e}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or with `--check` return 1 where it differs."""
     before = PAGE.read_text("utf-8")
     run = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else None
-    after = replaced(before, "conversions", told(run), program=_PROGRAM)
+    served = json.loads(SERVED.read_text("utf-8")) if SERVED.exists() else {}
+    after = replaced(before, "conversions", told(run, served), program=_PROGRAM)
     if "--check" in arguments:
         if before != after:
             sys.stderr.write(f"{PAGE.name}: differs from its run; python -m {_PROGRAM}\n")

@@ -32,6 +32,7 @@ class Installation:
             **_image("image", images["operator"]),
             **_image("runtimeImage", images["runtime"]),
             "insecureRegistries": f"{{{registry}}}",
+            **_image("converterImage", images.get("converter", ":")),
         }
 
     def upgrade(self) -> None:

@@ -81,6 +81,15 @@ class Signature(Block):
     )
 
 
+class Parity(Block):
+    """How far a converted model is from the original."""
+
+    max_abs_diff: str = Field(description="maxAbsDiff is the largest difference of a number.")
+    label_agreement_percent: int | None = Field(
+        default=None, description="labelAgreementPercent of the rows that were compared."
+    )
+
+
 class SuppliedModel(Block):
     """The model that serves."""
 
@@ -94,6 +103,15 @@ class SuppliedModel(Block):
         json_schema_extra={"format": "int64"},
     )
     version: str = Field(default="", description="version is the label given in the spec.")
+    source_digest: str | None = Field(
+        default=None, description="sourceDigest of the file at uri, where it was converted."
+    )
+    framework: str | None = Field(
+        default=None, description="framework that read the file, where it was converted."
+    )
+    parity: Parity | None = Field(
+        default=None, description="parity of the converted model with the original."
+    )
 
 
 class Endpoint(Block):

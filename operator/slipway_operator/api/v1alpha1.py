@@ -111,6 +111,19 @@ class Cache(Block):
     )
 
 
+class Input(Block):
+    """One input of a model."""
+
+    name: str = Field(min_length=1, max_length=256, description="name of the input. Required.")
+    datatype: Literal[
+        "FP16", "FP32", "FP64", "INT8", "UINT8", "INT32", "INT64", "BOOL", "BYTES"
+    ] = Field(description="datatype of its elements. Required.")
+    shape: Annotated[
+        list[Annotated[int, Field(ge=-1, le=2**31 - 1)]],
+        Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(description="shape, with -1 for any size. Required.")
+
+
 class Model(Block):
     """Which model is served, and how its bytes are checked."""
 
@@ -165,6 +178,15 @@ class Model(Block):
             "!has(self.verify) || self.uri.startsWith('oci://')",
             "model.verify: only artifacts of a registry are signed; give an oci:// URI",
         ),
+        rule(
+            "!has(self.allowPickle) || !self.allowPickle || !has(self.format)"
+            " || self.format in ['Auto', 'Sklearn']",
+            "model.allowPickle: only Sklearn models are pickles; remove it, or correct format",
+        ),
+        rule(
+            "!has(self.inputs) || !has(self.format) || self.format in ['Auto', 'TorchScript']",
+            "model.inputs: only TorchScript models need them; remove them, or correct format",
+        ),
     )
 
     uri: str = Field(
@@ -213,11 +235,33 @@ class Model(Block):
             )
         ),
     )
-    format: Literal["Auto", "ONNX"] | None = Field(
+    format: (
+        Literal[
+            "Auto", "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TFLite", "TorchScript",
+            "PMML",
+        ]
+        | None
+    ) = Field(
         default=None,
         description="format of the model file. Default Auto, which recognises it by its "
-        "content. Revisioned. A file of another format is refused with reason "
-        "Unsupported.",
+        "content. Revisioned. What is not ONNX is converted, and compared with the original's own "
+        "predictions; each pod converts it again and checks the digest.",
+    )  # fmt: skip
+    allow_pickle: bool | None = Field(
+        default=None,
+        description="allowPickle lets Python pickles be loaded, which run what their author wrote, "
+        "in a container without credentials. Default false: refused with reason "
+        "PickleNotAllowed. Revisioned.",
+    )
+    inputs: (
+        Annotated[
+            list[Input],
+            Field(max_length=16, json_schema_extra=LIST_BY_NAME),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="inputs of a TorchScript model, whose file does not say them. Revisioned.",
     )
     version: str | None = Field(
         default=None,

@@ -95,6 +95,8 @@ ACCESS_DENIED: Final = "AccessDenied"
 DIGEST_MISMATCH: Final = "DigestMismatch"
 SIGNATURE_MISMATCH: Final = "SignatureMismatch"
 UNSUPPORTED: Final = "Unsupported"
+PICKLE_NOT_ALLOWED: Final = "PickleNotAllowed"
+CONVERSION_MISMATCH: Final = "ConversionMismatch"
 INVALID_MODEL: Final = "InvalidModel"
 INVALID_CONFIG: Final = "InvalidConfig"
 UNTRUSTED: Final = "Untrusted"
@@ -180,6 +182,9 @@ REASONS: Final[Mapping[str, str]] = {
     DIGEST_MISMATCH: "The bytes are not those that `model.digest` names.",
     SIGNATURE_MISMATCH: "The artifact is not signed with the key of `model.verify`.",
     UNSUPPORTED: "The format of the model is not one that can be served.",
+    PICKLE_NOT_ALLOWED: "The model is a pickle, which runs code, and `model.allowPickle` is not"
+    " true.",
+    CONVERSION_MISMATCH: "The converted model does not answer as the original does.",
     INVALID_MODEL: "The model does not pass its checks.",
     INVALID_CONFIG: "The runtime does not understand what the spec tells it.",
     UNTRUSTED: "The store of the model shows a certificate of an authority that is not trusted.",

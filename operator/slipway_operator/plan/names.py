@@ -32,6 +32,9 @@ MANAGER: Final = "slipway"
 
 MODEL_DIGEST: Final = "slipway.dev/model-digest"
 SUPPLY_RESULT: Final = "slipway.dev/supply-result"
+CONVERTING_TEMPLATE: Final = "slipway.dev/converting-template"
+"""Annotation of a revision's record: its pod template since its model is known to need a
+conversion."""
 PROMOTED_AT: Final = "slipway.dev/promoted-at"
 REVISION_NUMBER: Final = "slipway.dev/revision-number"
 

@@ -7,6 +7,7 @@ the record comes back with the same number and digest, and no pod restarts.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from slipway_operator.plan.names import (
     Manifest,
     revision_name,
 )
-from slipway_operator.plan.revision import Revision, SupplyResult, revisioned
+from slipway_operator.plan.revision import Conversion, Revision, SupplyResult, revisioned
 from slipway_operator.plan.security import unsecured
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.supply import result_of_pods
@@ -112,7 +113,13 @@ def _result(snapshot: Snapshot, revision: str, digest: str) -> SupplyResult:
         str(model.get("format", "ONNX")),
         int(model.get("sizeBytes", 0)),
         snapshot.status.get("signature") or {},
+        conversion=_conversion(model),
     )
+
+
+def _conversion(model: Mapping[str, Any]) -> Conversion | None:
+    parity = {"rows": 0, **(model.get("parity") or {})}
+    return Conversion.parse({**model, "parity": parity})
 
 
 def promoted_at(snapshot: Snapshot, revision: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from slipway_operator.api.v1alpha1 import REVISIONED
 from slipway_operator.plan.names import (
+    CONVERTING_TEMPLATE,
     MODEL_DIGEST,
     PROMOTED_AT,
     SUPPLY_RESULT,
@@ -32,6 +33,7 @@ HASH_LENGTH: Final = 10
 RENDER_VERSION: Final = 1
 _LIVE_IN_MODEL: Final = "poll"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_NUMBER: Final = re.compile(r"[0-9.]{1,16}(e[+-][0-9]{1,3})?")
 _SOURCE: Final = re.compile(r"(oci|hf)://[!-~]{1,2000}")
 
 
@@ -66,6 +68,48 @@ def _without_empty(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a model was before it became ONNX."""
+
+    source_digest: str
+    framework: str
+    rows: int
+    max_abs_diff: str
+    label_agreement_percent: int | None = None
+    """None where the model gives no labels."""
+
+    @classmethod
+    def parse(cls, raw: Any) -> Conversion | None:
+        """Read the `conversion` of a result; None when it is not one."""
+        match raw:
+            case {
+                "sourceDigest": str(digest),
+                "framework": str(framework),
+                "parity": {"rows": int(rows), "maxAbsDiff": str(difference), **rest},
+            } if _DIGEST.fullmatch(digest) and _NUMBER.fullmatch(difference):
+                agreement = rest.get("labelAgreementPercent")
+                labels = agreement if isinstance(agreement, int) else None
+                return cls(digest, framework[:100], rows, difference, labels)
+        return None
+
+    def manifest(self) -> Manifest:
+        """Write it in the termination message's terms."""
+        return {
+            "sourceDigest": self.source_digest,
+            "framework": self.framework,
+            "parity": {"rows": self.rows, **self.parity()},
+        }
+
+    def parity(self) -> Manifest:
+        """How far the converted model is from the original, as the status has it."""
+        labels = self.label_agreement_percent
+        return {
+            "maxAbsDiff": self.max_abs_diff,
+            **({} if labels is None else {"labelAgreementPercent": labels}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class SupplyResult:
     """What the supply step found out about a model."""
 
@@ -75,6 +119,8 @@ class SupplyResult:
     signature: Mapping[str, Any]
     source: str = ""
     """Where the bytes can be had again though `model.uri` came to mean others; empty: nowhere."""
+    conversion: Conversion | None = None
+    """Of a model that was not ONNX."""
 
     @classmethod
     def parse(cls, raw: Any) -> SupplyResult | None:
@@ -87,7 +133,9 @@ class SupplyResult:
                 **rest,
             } if _DIGEST.fullmatch(digest):
                 signature = _signature(rest.get("signature"))
-                return cls(digest, format_, size, signature, _source(rest.get("source")))
+                source = _source(rest.get("source"))
+                converted = Conversion.parse(rest.get("conversion"))
+                return cls(digest, format_, size, signature, source, converted)
         return None
 
     def manifest(self) -> Manifest:
@@ -98,6 +146,7 @@ class SupplyResult:
             "sizeBytes": self.size_bytes,
             "signature": dict(self.signature),
             **({"source": self.source} if self.source else {}),
+            **({"conversion": self.conversion.manifest()} if self.conversion else {}),
         }
 
 
@@ -145,6 +194,13 @@ class Revision:
     result: SupplyResult | None = None
     promoted_at: str = ""
     """When it became stable, RFC 3339; empty when it never did."""
+    converting_template: Mapping[str, Any] | None = None
+    """As rendered when its model was found to need a conversion, in place of `pod_template`."""
+
+    @property
+    def template(self) -> Mapping[str, Any]:
+        """What its pods are made of."""
+        return self.converting_template or self.pod_template
 
     @property
     def version(self) -> str:
@@ -165,6 +221,10 @@ class Revision:
         """Record what the supply step found out."""
         return replace(self, result=result)
 
+    def converting(self, template: Mapping[str, Any]) -> Revision:
+        """Record that its model has to be converted."""
+        return replace(self, converting_template=template)
+
     def promoted(self, at: str) -> Revision:
         """Record that it became stable."""
         return replace(self, promoted_at=at)
@@ -176,6 +236,9 @@ def record(owner: Owner, revision: Revision) -> Manifest:
     if revision.result is not None:
         annotations[MODEL_DIGEST] = revision.result.digest
         annotations[SUPPLY_RESULT] = json.dumps(revision.result.manifest(), sort_keys=True)
+    if revision.converting_template is not None:
+        template = json.dumps(revision.converting_template, sort_keys=True, separators=(",", ":"))
+        annotations[CONVERTING_TEMPLATE] = template
     if revision.promoted_at:
         annotations[PROMOTED_AT] = revision.promoted_at
     name = revision_name(owner.name, revision.hash)
@@ -213,6 +276,7 @@ def read(controller_revision: Mapping[str, Any]) -> Revision | None:
                 pod_template=template,
                 result=_stored_result(annotations.get(SUPPLY_RESULT)),
                 promoted_at=annotations.get(PROMOTED_AT, ""),
+                converting_template=_stored_template(annotations.get(CONVERTING_TEMPLATE)),
             )
     return None
 
@@ -222,6 +286,14 @@ def _stored_result(text: str | None) -> SupplyResult | None:
         return SupplyResult.parse(json.loads(text)) if text else None
     except ValueError:
         return None
+
+
+def _stored_template(text: str | None) -> dict[str, Any] | None:
+    try:
+        read = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def next_number(known: Iterable[int]) -> int:

@@ -51,7 +51,7 @@ from slipway_operator.plan.scene import (
 )
 from slipway_operator.plan.sizing import Size, Sizes, desired_replicas
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.supply import Supply, supply
+from slipway_operator.plan.supply import Supply, learnt, supply
 from slipway_operator.plan.tracks import (
     Records,
     others,
@@ -337,7 +337,7 @@ def _decision(
     stable, candidate, checked = scene.stable, seen.candidate, seen.supply
     if candidate is None and stable is not None:
         checked = supply(scene.snapshot, stable)
-        stable = stable.resolved(checked.result) if checked.result else stable
+        stable = learnt(stable, checked, scene.snapshot.defaults)
     past = before or lost
     announced = past if past and past.candidate == after.candidate else after
     # What was not announced does not move, not even back: a crash would forget that it had.

@@ -19,7 +19,7 @@ from slipway_operator.plan.revision import Revision
 from slipway_operator.plan.routes import routed_percent
 from slipway_operator.plan.sizing import Size, Sizes, desired_replicas, sizes
 from slipway_operator.plan.snapshot import Snapshot
-from slipway_operator.plan.supply import Supply, supply
+from slipway_operator.plan.supply import Supply, learnt, supply
 from slipway_operator.plan.tracks import Records, available, new_revision, workload_of
 from slipway_operator.plan.traffic import Listed, Route, listed, live_route
 from slipway_operator.plan.transition import Trouble
@@ -85,8 +85,8 @@ def see(scene: Scene, candidate_hash: str) -> Tracks:
     snapshot, stable = scene.snapshot, scene.stable
     candidate = _candidate(scene, candidate_hash)
     checked = supply(snapshot, candidate) if candidate else None
-    if candidate and checked and checked.result is not None:
-        candidate = candidate.resolved(checked.result)
+    if candidate and checked:
+        candidate = learnt(candidate, checked, snapshot.defaults)
     is_gated = scene.gate is not None
     full = sizes(snapshot, scene.spec, stable, candidate, is_gated=is_gated)
     workload = workload_of(snapshot, candidate) if candidate else None

@@ -27,6 +27,8 @@ def serving_document(owner: Owner, revision: Revision) -> Manifest:
         document["digest"] = revision.result.digest
         if revision.result.source:
             document["source"] = revision.result.source
+        if revision.result.conversion:
+            document["sourceDigest"] = revision.result.conversion.source_digest
     return document | {k: revision.spec[k] for k in _BLOCKS if revision.spec.get(k)}
 
 

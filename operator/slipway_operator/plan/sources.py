@@ -16,6 +16,8 @@ from slipway_operator.plan.names import Manifest
 
 _CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
 _CLAIM_URI: Final = re.compile(r"pvc://([^/]+)/.*")
+MOUNTS: Final = frozenset({"source", "credentials", "ca", "cosign", "cache"})
+"""Names of the volumes."""
 _SOURCE_DIR: Final = "/source"
 _CACHE_DIR: Final = "/cache"
 _CREDENTIALS_DIR: Final = "/var/run/slipway/credentials"

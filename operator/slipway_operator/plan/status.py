@@ -353,6 +353,10 @@ def _model(stable: Revision) -> dict[str, Any]:
     }
     if stable.version:
         model["version"] = stable.version
+    if conversion := stable.result.conversion:
+        model["sourceDigest"] = conversion.source_digest
+        model["framework"] = conversion.framework
+        model["parity"] = conversion.parity()
     report: dict[str, Any] = {"model": model}
     if stable.result.signature:
         report["signature"] = dict(stable.result.signature)

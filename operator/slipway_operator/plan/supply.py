@@ -24,12 +24,14 @@ from slipway_operator.plan.conditions import (
     UNSCHEDULABLE,
     VERIFIED,
 )
+from slipway_operator.plan.conversion import ADMIT, CONVERT, is_converting
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.revision import Revision, SupplyResult
 from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.sources import missing
-from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH
+from slipway_operator.plan.workload import EXIT_TERMINAL, FETCH, RuntimeDefaults, convertible
 
+_STEPS: Final = frozenset({FETCH, CONVERT, ADMIT})
 _REASON: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
 RETRY_AFTER_S: Final = 60
 """Pause before a Job that gave up on a transient cause is started anew."""
@@ -46,6 +48,8 @@ class Supply:
     """Only a new spec (or deleting the Job) helps."""
     restart: bool = False
     """The Job has to go, so that a new one can start."""
+    is_foreign: bool = False
+    """The model has to be converted, which its revision does not know yet."""
     retry_at: datetime | None = None
 
     @property
@@ -62,6 +66,9 @@ def supply(snapshot: Snapshot, revision: Revision) -> Supply:
     job = snapshot.child("Job", name)
     if job is None:
         return Supply(FETCHING, f"the model is going to be fetched from {revision.uri}")
+    if is_converting(revision.template) and not is_converting(_template(job)):
+        # The Job that found out what the model is goes before the one that converts it can come.
+        return Supply(FETCHING, "the model is going to be converted", restart=True)
     uid = job["metadata"]["uid"]  # not those of a Job before this one
     mine = [p for p in pods.supply_pods(snapshot, revision.hash) if _is_of(p, uid)]
     return _of_pods(snapshot, revision, job, mine)
@@ -76,6 +83,17 @@ def result_of_pods(snapshot: Snapshot, revision: str) -> SupplyResult | None:
     return None
 
 
+def learnt(revision: Revision, found: Supply, defaults: RuntimeDefaults) -> Revision:
+    """Give a revision what its supply step has found out."""
+    if found.result is not None:
+        return revision.resolved(found.result)
+    return convertible(revision, defaults) if found.is_foreign else revision
+
+
+def _template(job: Manifest) -> Mapping[str, Any]:
+    return (job.get("spec") or {}).get("template") or {}
+
+
 def _verified(result: SupplyResult) -> Supply:
     text = f"{result.format} model of {result.size_bytes} bytes, {result.digest}"
     return Supply(VERIFIED, text, result=result)
@@ -84,9 +102,10 @@ def _verified(result: SupplyResult) -> Supply:
 def _compared(revision: Revision, result: SupplyResult) -> Supply:
     """Hold the step to the digest of the spec: its image may be of the user's own making."""
     wanted = (revision.spec.get("model") or {}).get("digest")
-    if wanted in (None, result.digest):
+    found = result.conversion.source_digest if result.conversion else result.digest
+    if wanted in (None, found):
         return _verified(result)
-    text = f"model.digest: got {result.digest}, expected {wanted}; correct the digest or the model"
+    text = f"model.digest: got {found}, expected {wanted}; correct the digest or the model"
     return Supply(DIGEST_MISMATCH, text, is_terminal=True)
 
 
@@ -96,7 +115,7 @@ def _of_pods(snapshot: Snapshot, revision: Revision, job: Manifest, mine: list[M
         if end.get("exitCode") == 0 and (result := _result(end)):
             return _compared(revision, result)
         if end.get("exitCode") == EXIT_TERMINAL:
-            return _terminal(job, end)
+            return _converted(snapshot, revision, end) or _terminal(job, end)
     finished = _finished(job)
     if finished is None:
         return _running(snapshot, revision, mine, ended)
@@ -108,10 +127,32 @@ def _is_of(pod: Manifest, job_uid: str) -> bool:
 
 
 def _ended(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for container in (pod.get("status") or {}).get("containerStatuses") or ():
-        if container.get("name") == FETCH:
-            ended: Mapping[str, Any] | None = (container.get("state") or {}).get("terminated")
-            return ended
+    """How a pod's steps ended: as the first that failed, or else as the last."""
+    status = pod.get("status") or {}
+    for container in status.get("initContainerStatuses") or ():
+        end = _end_of(container)
+        if end is not None and end.get("exitCode"):
+            return end
+    ends = map(_end_of, status.get("containerStatuses") or ())
+    return next((end for end in ends if end is not None), None)
+
+
+def _end_of(container: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if container.get("name") not in _STEPS:
+        return None
+    ended: Mapping[str, Any] | None = (container.get("state") or {}).get("terminated")
+    return ended
+
+
+def _converted(snapshot: Snapshot, revision: Revision, end: Mapping[str, Any]) -> Supply | None:
+    """Go on with a conversion where that is all that is missing; None where it is not."""
+    message = pods.parse_termination(str(end.get("message") or "")) or {}
+    match message.get("failure"):
+        case {"format": str(format_)} if snapshot.defaults.converter_image and not is_converting(
+            revision.template
+        ):
+            text = f"the model is of the format {format_}, and is going to be converted"
+            return Supply(FETCHING, text, restart=True, is_foreign=True)
     return None
 
 
@@ -155,7 +196,8 @@ def _running(
     if ended:
         reason, text = _failure(ended[-1][1])
         return Supply(reason, f"{text}; attempt {len(ended)} failed, trying again")
-    return Supply(FETCHING, f"the model is being fetched from {revision.uri}")
+    verb = "fetched and converted" if is_converting(revision.template) else "fetched"
+    return Supply(FETCHING, f"the model is being {verb} from {revision.uri}")
 
 
 def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from slipway_operator.api.fields import seconds
 from slipway_operator.api.security import Authentication
 from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
+from slipway_operator.plan.conversion import CONVERT, converting, is_converting
 from slipway_operator.plan.names import (
     ADMIN_PORT,
     CHECK_FOR,
@@ -77,6 +78,8 @@ class RuntimeDefaults:
     image_pull_policy: str = "IfNotPresent"
     insecure_registries: str = ""
     """Registries reached without TLS, comma separated; for clusters of developers."""
+    converter_image: str = ""
+    """What converts models of other formats; empty: nothing does."""
 
 
 def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefaults) -> Manifest:
@@ -108,7 +111,26 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
             *_data_volumes(spec, resolving=False),
         ],
     }
-    return {"metadata": metadata, "spec": pod}
+    template = {"metadata": metadata, "spec": pod}
+    foreign = spec.model.format not in (None, "Auto", "ONNX")
+    if foreign and defaults.converter_image:
+        return _converting(template, defaults, has_resources=bool(runtime.supply_resources))
+    return template
+
+
+def convertible(revision: Revision, defaults: RuntimeDefaults) -> Revision:
+    """Let the pods of a revision convert their model, which turned out to be of another format."""
+    resources = (revision.spec.get("runtime") or {}).get("supplyResources")
+    template = _converting(revision.pod_template, defaults, has_resources=bool(resources))
+    return revision.converting(template)
+
+
+def _converting(
+    template: Mapping[str, Any], defaults: RuntimeDefaults, *, has_resources: bool
+) -> Manifest:
+    image = defaults.converter_image
+    pod = converting(template["spec"], "initContainers", image, has_resources=has_resources)
+    return {**template, "spec": pod}
 
 
 def deployment(
@@ -137,7 +159,7 @@ def deployment(
     manifest = child(
         "apps/v1", "Deployment", owner, name, revision=revision.hash, annotations=notes
     )
-    template = secured(revision.pod_template, authentication)
+    template = secured(revision.template, authentication)
     metadata = dict(template.get("metadata") or {})
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **notes}
     manifest["spec"] = {
@@ -171,20 +193,18 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
         "containers": [fetch],
         "volumes": _data_volumes(spec, resolving=True),
     }
+    terminal: Manifest = {"containerName": FETCH, "operator": "In", "values": [EXIT_TERMINAL]}
+    if is_converting(revision.template):
+        image, has_resources = _converter_image(revision), bool(runtime.supply_resources)
+        pod = converting(pod, "containers", image, has_resources=has_resources)
+        del terminal["containerName"]  # whichever step it is
     name = revision_name(owner.name, revision.hash)
     manifest = child("batch/v1", "Job", owner, name, revision=revision.hash)
     manifest["spec"] = {
         "backoffLimit": _SUPPLY_RETRIES,
         "podFailurePolicy": {
             "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": FETCH,
-                        "operator": "In",
-                        "values": [EXIT_TERMINAL],
-                    },
-                },
+                {"action": "FailJob", "onExitCodes": terminal},
                 {
                     "action": "Ignore",
                     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
@@ -197,6 +217,12 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
         },
     }
     return manifest
+
+
+def _converter_image(revision: Revision) -> str:
+    """The image that its pods have: what the Job finds out must hold for them."""
+    steps = revision.template["spec"]["initContainers"]
+    return str(next(step["image"] for step in steps if step["name"] == CONVERT))
 
 
 def disruption_budget(owner: Owner, revision: str) -> Manifest:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from slipway_runtime.convert.formats import FORMATS
+from slipway_runtime.formats import FORMATS
 
 _TOLERANCE: Final = 1e-4
 _TIMEOUT_S: Final = 900.0

@@ -10,10 +10,10 @@ from typing import Final, get_args
 
 from pydantic import ValidationError
 
-from slipway_runtime.convert.formats import recognise, refuse_pickle
 from slipway_runtime.convert.jail import converted
 from slipway_runtime.convert.task import InputSpec, Report, Task
 from slipway_runtime.errors import ConfigError, NotFound, Unsupported, shown
+from slipway_runtime.formats import recognise, refuse_pickle
 from slipway_runtime.supply.termination import SignatureSummary
 from slipway_runtime.supply.validate import validated
 

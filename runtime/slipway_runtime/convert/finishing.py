@@ -12,9 +12,9 @@ from typing import Any, Final
 import onnx
 
 from slipway_runtime.convert.canonical import canonical
-from slipway_runtime.convert.formats import Format
 from slipway_runtime.convert.original import Original
 from slipway_runtime.errors import ConversionMismatch, InvalidModel, Unsupported, clipped
+from slipway_runtime.formats import Format
 from slipway_runtime.provenance import CONVERSION, Conversion
 
 _MAX_PROTOBUF_BYTES: Final = 2**31 - 1

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from slipway_runtime.convert.formats import refuse_pickle
 from slipway_runtime.convert.original import LABEL, SCORES, VALUE, Array, Column, Feeds, Original
 from slipway_runtime.convert.tabular import declared, initial_types
 from slipway_runtime.convert.task import Task
 from slipway_runtime.convert.thresholds import rounded_down
 from slipway_runtime.errors import InvalidConfig, InvalidModel, Unsupported, clipped, shown
+from slipway_runtime.formats import refuse_pickle
 
 OPSET: Final = 18
 _THRESHOLD: Final = 7

@@ -11,12 +11,12 @@ from time import monotonic
 from typing import Any, Final
 
 from slipway_runtime.convert.finishing import finished, versions, write
-from slipway_runtime.convert.formats import Format
 from slipway_runtime.convert.original import Feeds, Original
 from slipway_runtime.convert.parity import Difference, Incomparable, difference
 from slipway_runtime.convert.samples import generated, given
 from slipway_runtime.convert.task import Parity, Report, Task
 from slipway_runtime.errors import ConversionMismatch, InferenceFailed, InvalidModel, InvalidTensor
+from slipway_runtime.formats import Format
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.provenance import Conversion
 from slipway_runtime.supply.digest import file_digest

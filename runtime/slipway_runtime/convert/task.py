@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from slipway_runtime.convert.formats import Format
+from slipway_runtime.formats import Format
 
 
 class _Message(BaseModel):

@@ -1,19 +1,23 @@
 """Fetch one model: from its URI to `model.onnx`, or a folder with it, and `model.json`.
 
-Lives here: the order of the steps. Which module serves which scheme: `sources.py`, `folders.py`.
+Lives here: the order of the steps. Which module serves which scheme: `sources.py`, `folders.py`. A
+model of another format is only brought here (`fetch_original`); what converts it, and what takes
+the result over (`admit.py`), are processes of their own.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from slipway_runtime.config import ModelBlock, ServingConfig
-from slipway_runtime.errors import InvalidConfig, InvalidModel
+from slipway_runtime.errors import Foreign, InvalidConfig, InvalidModel, SupplyError, Unsupported
+from slipway_runtime.formats import Format, recognise, refuse_pickle
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.cache import Cache
@@ -26,6 +30,8 @@ from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE, fused_file, wr
 from slipway_runtime.supply.folders import fetch_remote_folder
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file
+from slipway_runtime.supply.original import MODEL as ORIGINAL
+from slipway_runtime.supply.original import Original, write_original
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route
 from slipway_runtime.supply.sources import Remote, Stores, fetch_remote
@@ -75,8 +81,48 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     """
     # First: what a failure leaves behind must not describe another model.
     (options.into / FACTS_FILE).unlink(missing_ok=True)
-    found = _present(config, options) or _fetched(config, options)
-    result, model = found.result, found.model
+    found = _present(config, options) or _fetched(config, options, partial(_brought, config))
+    if options.resolve:
+        _refuse_foreign(found.model, config.model)
+    return finished(found.result, found.model, config, options)
+
+
+def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
+    """Bring a model of another format into a folder as it is, to be converted by another process.
+
+    Returns:
+        What was found; also in a file beside the model.
+
+    Raises:
+        SupplyError: why there is none, or why it is not going to be converted.
+    """
+    if is_folder(config.model.uri):
+        raise Unsupported(
+            "model.uri: a folder is served as ONNX only, expected the one file of a model of "
+            "another format; convert it with `slipway-runtime convert`, and publish the ONNX model"
+        )
+    model = options.into / ORIGINAL
+    # The digest of a revision is that of the converted model; here it is the original's.
+    asked = config.model_copy(update={"digest": config.source_digest})
+    bring = partial(_file, asked, target=model)
+    found = _present_file(model, asked.digest) or _fetched(asked, options, bring)
+    format_ = _format(model, config.model)
+    if format_ == "ONNX":
+        raise Unsupported(
+            "model: it is ONNX, expected the other format that was found before; it has been "
+            "replaced meanwhile, so give model.digest, or a name that does not move"
+        )
+    refuse_pickle(model, format_, allowed=config.model.allow_pickle)
+    result = found.result
+    original = Original(format=format_, digest=result.digest, source=result.source)
+    write_original(options.into, original)
+    return original
+
+
+def finished(
+    result: SupplyResult, model: Path, config: ServingConfig, options: SupplyOptions
+) -> SupplyResult:
+    """Look into a model that is there, if asked to, add its pipeline, and write the facts down."""
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
     if config.pipeline.has_steps:
@@ -99,19 +145,35 @@ class _Found(NamedTuple):
 
 def _present(config: ServingConfig, options: SupplyOptions) -> _Found | None:
     """A container that starts again finds its model; it is hashed, not believed."""
-    if config.digest is None:
-        return None
-    file, folder = options.into / MODEL_FILE, options.into / FOLDER
-    if is_folder(config.model.uri):
-        if not folder.is_dir() or folder_digest(folder) != config.digest:
-            return None
-        found = _of_folder(folder, config.digest)
-    elif file.is_file() and file_digest(file) == config.digest:
-        found = _of_file(file, config.digest)
-    else:
+    folder = options.into / FOLDER
+    if not is_folder(config.model.uri):
+        return _present_file(options.into / MODEL_FILE, config.digest)
+    if config.digest is None or not folder.is_dir() or folder_digest(folder) != config.digest:
         return None
     log.info("model is already there", extra={"digest": config.digest})
-    return found
+    return _of_folder(folder, config.digest)
+
+
+def _present_file(file: Path, digest: str | None) -> _Found | None:
+    if digest is None or not file.is_file() or file_digest(file) != digest:
+        return None
+    log.info("model is already there", extra={"digest": digest})
+    return _of_file(file, digest)
+
+
+def _format(model: Path, asked: ModelBlock) -> Format:
+    return recognise(model) if asked.format == "Auto" else asked.format
+
+
+def _refuse_foreign(model: Path, asked: ModelBlock) -> None:
+    """Say so where a model would have to be converted; what nobody knows, the checks judge."""
+    try:
+        format_ = _format(model, asked)
+    except SupplyError:
+        return
+    if format_ != "ONNX":
+        refuse_pickle(model, format_, allowed=asked.allow_pickle)
+        raise Foreign(format_)
 
 
 def _of_file(file: Path, digest: str, source: str | None = None) -> _Found:
@@ -126,18 +188,25 @@ def _of_folder(folder: Path, digest: str, source: str | None = None) -> _Found:
     return _Found(SupplyResult(digest=digest, size_bytes=max(1, size_bytes), source=source), model)
 
 
-def _fetched(config: ServingConfig, options: SupplyOptions) -> _Found:
+def _fetched(
+    config: ServingConfig,
+    options: SupplyOptions,
+    bring: Callable[[SupplyOptions, Cache | None], _Found],
+) -> _Found:
     log.info("fetching", extra={"uri": redacted(config.model.uri)})
     cache = _cache(config, options)
     with cache.turn(_wanted(config)) if cache else nullcontext():
-        if is_folder(config.model.uri):
-            found = _cached_folder(config, options, cache) or _folder(config, options, cache)
-        elif is_archive(config.model.uri):
-            found = _archive(config, options, cache)
-        else:
-            found = _file(config, options, cache)
+        found = bring(options, cache)
     log.info("fetched", extra={"bytes": found.result.size_bytes, "digest": found.result.digest})
     return found
+
+
+def _brought(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
+    if is_folder(config.model.uri):
+        return _cached_folder(config, options, cache) or _folder(config, options, cache)
+    if is_archive(config.model.uri):
+        return _archive(config, options, cache)
+    return _file(config, options, cache, target=options.into / MODEL_FILE)
 
 
 def _signed_by(config: ServingConfig, options: SupplyOptions) -> Path | None:
@@ -169,8 +238,9 @@ def _wanted(config: ServingConfig) -> str | None:
     return config.digest or config.model.digest
 
 
-def _file(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
-    target = options.into / MODEL_FILE
+def _file(
+    config: ServingConfig, options: SupplyOptions, cache: Cache | None, *, target: Path
+) -> _Found:
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
         source = _bytes(config, writer, options, cache)
         if not writer.size_bytes:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from slipway_runtime.config import ServingConfig, load_config, read_config
 from slipway_runtime.errors import ConfigError, InvalidConfig, SupplyError, Unavailable
 from slipway_runtime.settings import Settings
-from slipway_runtime.supply.fetch import SupplyOptions, supply
+from slipway_runtime.supply.admit import admit
+from slipway_runtime.supply.fetch import SupplyOptions, fetch_original, supply
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.s3 import S3Place
 from slipway_runtime.supply.sources import Stores
 from slipway_runtime.supply.termination import (
     EXIT_OK,
+    SupplyResult,
     exit_code,
     failure_text,
     success_text,
@@ -28,19 +31,49 @@ log: Final = logging.getLogger(__name__)
 
 def run_step(args: Namespace, settings: Settings) -> int:
     """Run the verb `fetch`; whatever happens, the message says so."""
+
+    def fetched() -> SupplyResult | None:
+        config, options = asked_for(args.config, settings), _options(args, settings)
+        if not args.as_is:
+            return supply(config, options)
+        fetch_original(config, options)
+        return None
+
+    return told(fetched, args.termination_message)
+
+
+def run_admit(args: Namespace, settings: Settings) -> int:
+    """Run the verb `admit`, in the same way."""
+
+    def admitted() -> SupplyResult:
+        options = SupplyOptions(
+            into=args.into,
+            max_bytes=settings.max_model_bytes,
+            resolve=args.resolve,
+            validate_timeout_s=settings.validate_timeout_s,
+        )
+        config = asked_for(args.config, settings)
+        return admit(config, options, original=args.original, converted=args.converted)
+
+    return told(admitted, args.termination_message)
+
+
+def told(step: Callable[[], SupplyResult | None], message: Path) -> int:
+    """Run a step, and tell its end; a step that others follow has no result to tell."""
     try:
-        result = supply(_config(args.config, settings), _options(args, settings))
+        result = step()
     except SupplyError as err:
-        return end_in(err, args.termination_message)
+        return end_in(err, message)
     except ConfigError as err:
-        return end_in(InvalidConfig(str(err)), args.termination_message)
+        return end_in(InvalidConfig(str(err)), message)
     except Exception as err:
         log.exception("supply step broke")
         return end_in(
             Unavailable(f"internal error ({type(err).__name__}); the step's log has the cause"),
-            args.termination_message,
+            message,
         )
-    _tell(args.termination_message, success_text(result))
+    if result is not None:
+        _tell(message, success_text(result))
     return EXIT_OK
 
 
@@ -79,7 +112,8 @@ def _tell(path: Path, text: str) -> None:
         sys.stdout.write(text + "\n")
 
 
-def _config(path: Path | None, settings: Settings) -> ServingConfig:
+def asked_for(path: Path | None, settings: Settings) -> ServingConfig:
+    """Read what the revision asks for, from a file or from the environment."""
     if path is not None:
         return load_config(path)
     if settings.config_json is None:

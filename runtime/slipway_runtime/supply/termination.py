@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from slipway_runtime.errors import SupplyError, clipped
+from slipway_runtime.errors import Foreign, SupplyError, clipped
+from slipway_runtime.formats import Format
 from slipway_runtime.schema import schema_main
 
 MAX_BYTES: Final = 4096
@@ -33,12 +34,17 @@ Reason = Literal[
     "DigestMismatch",
     "SignatureMismatch",
     "Unsupported",
+    "PickleNotAllowed",
     "InvalidModel",
+    "ConversionMismatch",
     "InvalidConfig",
     "Untrusted",
     "DiskFull",
     "Unavailable",
 ]
+
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class _Message(BaseModel):
@@ -64,11 +70,32 @@ class SignatureSummary(_Message):
     """True when tensors are missing; the runtime's metadata has them all."""
 
 
+class ParitySummary(_Message):
+    """How far a converted model is from the original."""
+
+    rows: int = Field(ge=1)
+    max_abs_diff: Annotated[str, Field(pattern=r"^[0-9.]{1,16}(e[+-][0-9]{1,3})?$")]
+    """Largest difference of a number; text, because statuses hold no fractions."""
+    label_agreement_percent: int | None = Field(default=None, ge=0, le=100)
+    """None where the model gives no labels."""
+
+
+class ConversionSummary(_Message):
+    """What a model was before it became ONNX, by the word of the process that loaded it."""
+
+    source_digest: Digest
+    framework: Annotated[str, Field(max_length=100)]
+    """Name and version of the library that read it."""
+    parity: ParitySummary
+
+
 class SupplyResult(_Message):
     """What the supply step found."""
 
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-    format: Literal["ONNX"] = "ONNX"
+    digest: Digest
+    """Of the ONNX model."""
+    format: Format = "ONNX"
+    """What lies at `model.uri`."""
     size_bytes: int = Field(ge=1)
     signature: SignatureSummary | None = None
     """Only the resolving Job looks into the model."""
@@ -76,6 +103,8 @@ class SupplyResult(_Message):
     """URI by which the same bytes can be had again, where `model.uri` may come to mean others."""
     framework: str | None = None
     """Name of the program that exported the model, in its own words."""
+    conversion: ConversionSummary | None = None
+    """Of a model that was not ONNX."""
 
 
 class SupplyFailure(_Message):
@@ -85,6 +114,8 @@ class SupplyFailure(_Message):
     terminal: bool
     """Whether only another spec can help."""
     message: str
+    format: Format | None = None
+    """Where converting the model is all that is missing: what it is."""
 
 
 class Succeeded(_Message):
@@ -131,6 +162,7 @@ def _failure(error: SupplyError, limit_bytes: int) -> str:
                 reason=error.reason,
                 terminal=error.terminal,
                 message=message,
+                format=cast("Format", error.format) if isinstance(error, Foreign) else None,
             )
         )
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway_runtime.convert.formats import recognise, refuse_pickle
-from slipway_runtime.errors import InvalidConfig, InvalidModel, NotFound, Unsupported
+from slipway_runtime.errors import InvalidModel, NotFound, PickleNotAllowed, Unsupported
+from slipway_runtime.formats import recognise, refuse_pickle
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import runtime
 
@@ -136,7 +136,7 @@ def test_a_pickle_needs_a_word_of_consent(tmp_path: Path) -> None:
     model = tmp_path / "model.pkl"
     model.write_bytes(b"(dp0\n.")  # protocol 0 has no mark
     refuse_pickle(model, "Sklearn", allowed=True)
-    with pytest.raises(InvalidConfig, match=r"set model\.allowPickle: true"):
+    with pytest.raises(PickleNotAllowed, match=r"set model\.allowPickle: true"):
         refuse_pickle(model, "Sklearn", allowed=False)
 
 

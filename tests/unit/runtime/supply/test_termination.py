@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway_runtime.errors import ConversionMismatch, InvalidModel, SupplyError, Unavailable
+from slipway_runtime.errors import Foreign, InvalidModel, SupplyError, Unavailable
 from slipway_runtime.supply.termination import (
     MAX_BYTES,
     Reason,
@@ -24,8 +24,8 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def kinds() -> Iterator[type[SupplyError]]:
-    """What the supply step can end with; models are converted before it, on a laptop or in CI."""
-    yield from (kind for kind in SupplyError.__subclasses__() if kind is not ConversionMismatch)
+    """What the supply step can end with."""
+    yield from SupplyError.__subclasses__()
 
 
 def signature(count: int, name: str = "tensor") -> SignatureSummary:
@@ -57,6 +57,11 @@ def test_every_supply_error_has_a_reason_of_the_contract(kind: type[SupplyError]
     assert json.loads(failure_text(kind("why"))) == {
         "failure": {"reason": kind.reason, "terminal": kind.terminal, "message": "why"}
     }
+
+
+def test_a_model_that_could_be_converted_is_told_with_its_format() -> None:
+    told = json.loads(failure_text(Foreign("Sklearn")))["failure"]
+    assert (told["reason"], told["terminal"], told["format"]) == ("Unsupported", True, "Sklearn")
 
 
 def test_the_contract_has_no_reason_that_nothing_raises() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from slipway_runtime.errors import InvalidConfig, InvalidModel, NotFound, Unsupported, shown
+from slipway_runtime.errors import InvalidModel, NotFound, PickleNotAllowed, Unsupported, shown
 from slipway_runtime.supply.digest import looks_like
 
 Format = Literal[
@@ -96,11 +96,11 @@ def refuse_pickle(model: Path, format_: Format, *, allowed: bool) -> None:
     Everything that is given as scikit-learn's and is no archive of skops is loaded as a pickle.
 
     Raises:
-        InvalidConfig: it is a pickle, and pickles are not allowed.
+        PickleNotAllowed: it is a pickle.
     """
     if allowed or format_ != "Sklearn" or zipfile.is_zipfile(model):
         return
-    raise InvalidConfig(
+    raise PickleNotAllowed(
         f"model.allowPickle: false, but {shown(model.name)} is a Python pickle, which runs what "
         "its author wrote when it is loaded; set model.allowPickle: true (--allow-pickle) where "
         "you trust the author, or save the model with skops.io.dump"

@@ -1,0 +1,200 @@
+"""Models of other formats, converted in the cluster: what pods answer, what a hostile one reaches.
+
+The frameworks' own predictions are those of `tests/convert/programs`, on rows that no model has
+seen. Minutes, and an image of 2 GB: a part of `make test-convert`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from devcluster import images as builder
+from devcluster.cluster import Cluster
+from tests.convert.environment import trained_models
+from tests.convert.page import publish_served
+from tests.e2e.audit import Audit
+from tests.e2e.installation import Installation
+from tests.e2e.models import Models, namespace_with_models
+from tests.e2e.registry import Registry
+from tests.kubeapi import Api, Manifest, condition, eventually
+
+_TOLERANCE: Final = 1e-4
+_READY_S: Final = 240.0
+_PICKLE: Final = {"allowPickle": True}
+_CASES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
+    ("digits.joblib", "Sklearn", _PICKLE),
+    ("cancer.pkl", "Sklearn", {**_PICKLE, "format": "Sklearn"}),
+    ("wine.skops", "Sklearn", {}),
+    ("digits.ubj", "XGBoost", {}),
+    ("cancer.json", "XGBoost", {"format": "XGBoost"}),
+    ("wine.txt", "LightGBM", {}),
+    ("digits.keras", "Keras", {}),
+    ("digits.tflite", "TFLite", {"format": "TFLite"}),
+    ("iris.pmml", "PMML", {}),
+)
+_SUPPLY: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
+
+
+@pytest.fixture(scope="module")
+def models(
+    cluster: Cluster, api: Api, audit: Audit, images: dict[str, str], registry: Registry
+) -> Iterator[Models]:
+    """A namespace, under an operator that has a converter."""
+    converter = builder.build(builder.CONVERTER)
+    cluster.load_image(converter)
+    both = {**images, builder.CONVERTER: converter}
+    installed = Installation(cluster.kubeconfig, api, both, registry.address)
+    installed.upgrade()
+    with namespace_with_models(api, cluster.kubeconfig) as made:
+        yield made
+    installed.uninstall()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[dict[str, float]]:
+    """Largest difference by file, kept for the page when all of them are there."""
+    found: dict[str, float] = {}
+    yield found
+    if len(found) == len(_CASES):
+        publish_served(found)
+
+
+def apply(models: Models, name: str, data: bytes, **model: Any) -> str:
+    """Publish a file and ask for it; tell the name of the resource."""
+    resource = name.replace(".", "-")
+    uri = models.publish(resource, data, name)
+    models.apply(resource, uri=uri, model=model, runtime={"supplyResources": _SUPPLY})
+    return resource
+
+
+def verdict(models: Models, name: str) -> Manifest | None:
+    """Why a model is not served, once that is certain."""
+    found = condition(models.get(name), "Stalled")
+    return found if found and found["status"] == "True" else None
+
+
+def until_refused(models: Models, name: str) -> Manifest:
+    """Wait for the verdict."""
+    return eventually(
+        lambda: verdict(models, name), f"{name} is refused", timeout_s=_READY_S,
+        describe=lambda: models.get(name).get("status"),
+    )  # fmt: skip
+
+
+def differences(answer: Manifest, expected: Mapping[str, Any]) -> tuple[float | None, float]:
+    """Agreement of labels in percent, and the largest difference, relative above 1."""
+    got = {o["name"]: np.array(o["data"]).reshape(o["shape"]) for o in answer["outputs"]}
+    scores = next(value for name, value in got.items() if name != "label")
+    want = expected["scores"].reshape(scores.shape)
+    gap = np.abs(want - scores) / np.maximum(1.0, np.abs(want))
+    labels = None
+    if "label" in expected:
+        same = got["label"].astype(str) == expected["label"].astype(str)
+        labels = 100.0 * float(np.mean(same))
+    elif scores.ndim == 2 and scores.shape[1] > 1:
+        labels = 100.0 * float(np.mean(np.argmax(scores, axis=1) == np.argmax(want, axis=1)))
+    return labels, float(gap.max())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("file", "format_", "model"), _CASES, ids=[f"{f} {n}" for n, f, _ in _CASES]
+)
+def test_a_pod_answers_what_the_framework_predicts(
+    models: Models, served: dict[str, float], file: str, format_: str, model: dict[str, Any]
+) -> None:
+    folder = trained_models()
+    began_s = time.monotonic()
+    name = apply(models, file, (folder / file).read_bytes(), **model)
+    status = models.until("Ready", name, timeout_s=_READY_S)["status"]
+    took_s = time.monotonic() - began_s
+    told = status["model"]
+    assert (told["format"], told["uri"]) == (format_, f"configmap://{name}/{file}")
+    assert told["sourceDigest"] != told["digest"]
+    assert told["parity"].get("labelAgreementPercent") in (None, 100)
+    answers = np.load(folder / f"{file}.npz", allow_pickle=False)
+    (spec,) = status["signature"]["inputs"]
+    rows = answers["x"]
+    tensor = {"name": spec["name"], "datatype": spec["datatype"], "shape": list(rows.shape)}
+    body = {"inputs": [{**tensor, "data": rows.ravel().tolist()}]}
+    answer = models.infer(body, name).raise_for_status().json()
+    labels, difference = differences(answer, answers)
+    print(f"{format_:9} {file:14} ready in {took_s:.0f} s, {len(rows)} rows, labels {labels},"
+          f" largest difference {difference:.1e}")  # fmt: skip
+    assert labels in (None, 100.0)
+    assert difference <= _TOLERANCE
+    served[file] = difference
+    models.api.send("DELETE", models.api.path("ModelDeployment", models.namespace, name))
+
+
+def test_a_second_pod_converts_to_the_same_bytes(models: Models) -> None:
+    name = apply(models, "wine.txt", (trained_models() / "wine.txt").read_bytes())
+    models.until("Ready", name, timeout_s=_READY_S)
+    models.kubectl("scale", "mdep", name, "--replicas=2")
+    eventually(
+        lambda: models.get(name)["status"].get("summary", {}).get("replicas") == "2/2",
+        "two pods serve", timeout_s=_READY_S, describe=lambda: models.get(name)["status"],
+    )  # fmt: skip
+
+
+def test_a_pickle_is_not_loaded_unless_allowed(models: Models) -> None:
+    name = apply(models, "refused.pkl", (trained_models() / "cancer.pkl").read_bytes())
+    found = until_refused(models, name)
+    assert found["reason"] == "PickleNotAllowed"
+    assert "model.allowPickle" in found["message"]
+    assert not models.pods(name)
+
+
+def test_a_conversion_that_answers_otherwise_is_not_served(models: Models) -> None:
+    """Its numbers are beyond those of 32 bits, which ONNX has."""
+    name = apply(models, "mismatch.pkl", _too_large(), allowPickle=True, format="Sklearn")
+    found = until_refused(models, name)
+    assert found["reason"] == "ConversionMismatch"
+    assert not models.pods(name)
+
+
+def _too_large() -> bytes:
+    from sklearn.linear_model import LinearRegression
+
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    model = LinearRegression().fit(rows, rows @ [1.0, 2.0, 3.0])
+    model.coef_ = np.array([1e39, 0.0, 1.0])
+    return pickle.dumps(model)
+
+
+_SPY: Final = """
+import os, pathlib, socket
+seen = []
+for root in ("/var/run/slipway", "/run/secrets", "/var/run/secrets", "/source", "/models"):
+    if os.path.exists(root):
+        seen.append(root)
+seen += sorted(n for n in os.environ if "KUBERNETES" in n or "SLIPWAY" in n or "SECRET" in n)
+for path in ("/opt/slipway/x", "/original/x", "/x"):
+    try:
+        pathlib.Path(path).write_text("x")
+        seen.append("wrote " + path)
+    except OSError:
+        pass
+seen.append("user " + str(os.getuid()))
+raise RuntimeError("seen: " + ", ".join(seen))
+"""
+
+
+class _Spy:
+    """Unpickling it runs a program, which tells what it has found."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (_SPY,)
+
+
+def test_code_of_a_model_finds_no_credentials_and_nothing_to_write_to(models: Models) -> None:
+    name = apply(models, "spy.pkl", pickle.dumps(_Spy()), allowPickle=True)
+    found = until_refused(models, name)
+    assert found["reason"] == "InvalidModel"
+    assert "(RuntimeError: seen: user 65532)" in found["message"]
