@@ -17,6 +17,7 @@ import warnings
 from time import monotonic
 from typing import Any, Final, TextIO
 
+from slipway_runtime.convert.network import cut_off
 from slipway_runtime.convert.steps import convert
 from slipway_runtime.convert.task import Task
 from slipway_runtime.errors import InvalidModel, SupplyError, clipped
@@ -31,13 +32,15 @@ _MAX_FILE_BYTES: Final = 32 * 2**30
 def main() -> int:
     """Do one task; print its steps and its end."""
     task = Task.model_validate_json(sys.stdin.read())
-    _restrict()
+    open_network = _restrict()
     with _own_output() as output:
 
         def tell(message: dict[str, Any]) -> None:
             output.write(json.dumps(message) + "\n")
             output.flush()
 
+        if open_network:
+            tell({"step": f"not cut off the network ({open_network})"})
         start_s = monotonic()
         tell(_end(task, lambda step: tell({"step": f"{monotonic() - start_s:5.1f} s  {step}"})))
     return 0
@@ -74,8 +77,11 @@ def _own_output() -> Any:
         yield mine
 
 
-def _restrict() -> None:
-    """No core dumps, no endless file, no more rights than now, no more memory than there is."""
+def _restrict() -> str:
+    """No core dumps, no endless file, no more rights than now, no more memory than there is.
+
+    And no network; returns why there is one, where it cannot be taken away.
+    """
     warnings.simplefilter("default")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -85,6 +91,7 @@ def _restrict() -> None:
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     cap_memory()
+    return cut_off()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Run the converting process: its own session, few rights, no environment, a time limit.
 
-It shares the network with its parent, and the file system as far as permissions go; what it must
-not have (credentials, a token), the parent must not have either.
+It has no network (`network.py`). It shares the file system with its parent as far as permissions
+go; what it must not have (credentials, a token), the parent must not have either.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from slipway_runtime.convert.network import shut_off
 from slipway_runtime.convert.task import Report, Task
 from slipway_runtime.errors import SUPPLY_ERRORS, InvalidModel, clipped
 
@@ -40,6 +41,7 @@ def converted(task: Task, *, timeout_s: float, progress: Progress) -> Report:
 
 def _run(task: Task, folder: Path, timeout_s: float, progress: Progress) -> Report:
     errors = folder / "stderr"
+    shut_off()
     with errors.open("wb") as stderr:
         child = subprocess.Popen(  # noqa: S603  # our own module
             [sys.executable, "-P", "-m", CHILD],
