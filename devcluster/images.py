@@ -106,9 +106,10 @@ def build(half: str) -> str:
     """Build an image and its archive unless they exist, and return its reference."""
     image = reference(half)
     archive = folder("images") / f"{half}-{image.rpartition(':')[2]}.tar"
+    if _is_kept(archive):  # before the lock, which another's build may hold for minutes
+        return image
     with file_lock("images"):
-        if archive.exists():
-            archive.touch()  # the newest are kept
+        if _is_kept(archive):
             return image
         base = _ensure_base()
         with _context(half) as context:
@@ -118,6 +119,15 @@ def build(half: str) -> str:
             _forget(f"localhost/slipway-{half}:{old.stem.removeprefix(f'{half}-')}")
         _prune()
     return image
+
+
+def _is_kept(archive: Path) -> bool:
+    """Whether an archive is there; it is then among the newest, which are kept."""
+    try:
+        os.utime(archive)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def push(image: str, registry: str) -> str:
