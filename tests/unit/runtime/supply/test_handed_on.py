@@ -116,7 +116,7 @@ def test_a_pod_takes_over_only_the_bytes_that_were_checked(way: Way) -> None:
 def test_another_original_than_was_checked_is_refused(way: Way) -> None:
     code, told = way.fetch(sourceDigest="sha256:" + "0" * 64)
     assert (code, told["failure"]["reason"]) == (10, "DigestMismatch")
-    assert told["failure"]["message"].startswith("sourceDigest: got sha256:")
+    assert told["failure"]["message"].startswith("digest: got sha256:")
 
 
 def test_a_pickle_that_nobody_allowed_ends_where_it_is_fetched(way: Way) -> None:
