@@ -40,7 +40,7 @@ INFERENCE: Final = {
     "/predict": {"inputs": [[1, 1, 1, 1]]},
     "/predictions/digits": [[1, 1, 1, 1]],
 }
-_RELOADED_S: Final = 15.0
+_RELOADED_S: Final = 30.0
 
 
 @dataclass(frozen=True)
