@@ -159,12 +159,11 @@ def test_a65_a_prometheus_without_an_answer_is_no_data(
 
 
 @pytest.mark.usefixtures("operator")
-def test_a65_where_nobody_listens_onnodata_decides(
+def test_a65_where_nobody_listens_it_is_told(
     models: Models, script: Script, prometheus: Prometheus
 ) -> None:
     prometheus.close()
-    wanted = _queried(prometheus, maxStepDuration="1m", onNoData="Abort")
-    _begin(models, script, wanted, steps=[{"weight": 50, "hold": "1s"}])
+    _begin(models, script, _queried(prometheus))
     _until(models, "Baking")
     assert "Cannot connect" in _check(models, "NoData")["message"]
 
