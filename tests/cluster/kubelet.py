@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,6 +21,8 @@ from tests.kubeapi import Api, Manifest, Refused
 NODE: Final = "played"
 SELECTOR: Final = {"slipway.dev/test-node": NODE}
 _LOOK_S: Final = 0.05
+_HEARTBEAT_S: Final = 5.0
+"""By time, not by looks: 40 s without one, and the pods of the node are taken for lost."""
 DIGEST: Final = "sha256:" + "ab" * 32
 
 
@@ -165,6 +168,8 @@ class Kubelet:
         self._api, self._address = api, address
         self._scripts: dict[str, Script] = {}
         self._played: dict[str, Play] = {}
+        self._told_at = 0.0
+        """When the node's status was last written."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.problem: BaseException | None = None
@@ -188,17 +193,15 @@ class Kubelet:
             raise self.problem
 
     def _run(self) -> None:
-        turns = 0
         try:
             while not self._over.wait(_LOOK_S):
-                turns += 1
-                self._turn(turns)
+                self._turn()
         except BaseException as problem:  # noqa: BLE001 - told by __exit__, in the test's thread
             self.problem = problem
 
-    def _turn(self, number: int) -> None:
+    def _turn(self) -> None:
         try:
-            if number % 200 == 0:
+            if time.monotonic() >= self._told_at + _HEARTBEAT_S:
                 self._ready()
             self._look()
         except httpx.TransportError:
@@ -213,6 +216,7 @@ class Kubelet:
         capacity = {"cpu": "6400", "memory": "256Ti", "pods": "10000"}
         node = {"conditions": [status], "capacity": capacity, "allocatable": capacity}
         self._api.merge("Node", None, NODE, {"status": node}, sub="status")
+        self._told_at = time.monotonic()
 
     def _look(self) -> None:
         query = {"fieldSelector": f"spec.nodeName={NODE}"}
@@ -234,7 +238,7 @@ class Kubelet:
             "labels", {}
         ).keys()
         play = script.play(meta.get("labels", {})) if script else None
-        if play is None or self._played.get(meta["uid"]) == play:
+        if play is None or (self._played.get(meta["uid"]) == play and not _is_doubted(pod, play)):
             return
         if is_once and pod["status"].get("phase") in ("Succeeded", "Failed"):
             return
@@ -243,6 +247,12 @@ class Kubelet:
             status = {"podIP": self._address, "podIPs": [{"ip": self._address}], **status}
         self._api.merge("Pod", meta["namespace"], meta["name"], {"status": status}, "status")
         self._played[meta["uid"]] = play
+
+
+def _is_doubted(pod: Manifest, play: Play) -> bool:
+    """Whether a controller has taken a pod of ours for lost: its node was not heard of in time."""
+    told = {c["type"]: c["status"] for c in pod["status"].get("conditions") or ()}
+    return isinstance(play, Ready) and told.get("Ready") != "True"
 
 
 def _node() -> Manifest:
