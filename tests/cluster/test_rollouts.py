@@ -44,7 +44,7 @@ def _until(models: Models, state: str, step: int | None = None) -> Manifest:
         return status if same else None
 
     return eventually(
-        reached, f"{state} {step or ''}", timeout_s=30, describe=lambda: str(models.get()["status"])
+        reached, f"{state} {step or ''}", timeout_s=60, describe=lambda: str(models.get()["status"])
     )
 
 
