@@ -14,6 +14,27 @@ from tests.cluster.operators import ROOT
 from tests.kubeapi import Api, Manifest, Refused
 
 GOOD = "https://models.example/1.onnx"
+KEY = {"configMap": {"name": "signers", "key": "cosign.pub"}}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://models/",
+        "s3://models/v1/",
+        "gs://models/v1/",
+        "hf://team/digits/",
+        "hf://team/digits@v1.0/onnx/",
+        "pvc://models/",
+        "oci://registry.example:5000/models/digits:2/",
+        f"oci://registry.example/digits@sha256:{'0' * 64}/",
+        "https://models.example/digits.tar.gz",
+    ],
+)
+def test_a_folder_and_an_archive_are_taken(models: Models, uri: str) -> None:
+    verify = {"verify": {"cosignKey": KEY}} if uri.startswith("oci") else {}
+    model = {"uri": uri, **verify, "cache": {"persistentVolumeClaim": "models"}}
+    models.api.create(_manifest(models.namespace, {"model": model}))
 
 
 def _asking(**authentication: Any) -> dict[str, Any]:
@@ -35,6 +56,20 @@ def _asking(**authentication: Any) -> dict[str, Any]:
         pytest.param({"model": {"uri": "file:///m.onnx"}}, "only on a laptop", id="A2 file"),
         pytest.param({"model": {"uri": "configmap://a"}}, "configmap://NAME/KEY", id="no key"),
         pytest.param({"model": {"uri": "oci://host"}}, "HOST/REPOSITORY", id="no repository"),
+        pytest.param({"model": {"uri": "s3://models"}}, "s3://BUCKET/KEY", id="no key in a bucket"),
+        pytest.param({"model": {"uri": "s3://m1/../x"}}, "'.' and '..'", id="C23 a step up"),
+        pytest.param({"model": {"uri": "hf://team/digits"}}, "hf://ORG/REPO", id="no path"),
+        pytest.param(
+            {"model": {"uri": GOOD, "verify": {"cosignKey": KEY}}}, "give an oci://", id="unsigned"
+        ),
+        pytest.param(
+            {"model": {"uri": "oci://h/r", "verify": {"cosignKey": {}}}},
+            "one of configMap and secret",
+            id="no key to verify with",
+        ),
+        pytest.param(
+            {"model": {"uri": GOOD, "cache": {}}}, "persistentVolumeClaim", id="a cache nowhere"
+        ),
         pytest.param({"model": {"uri": "https://u:p@h/m"}}, "password", id="A2 credentials"),
         pytest.param({"model": {"uri": GOOD, "digest": "abc"}}, "64 lower-case", id="digest"),
         pytest.param({"model": {"uri": GOOD, "format": "Pickle"}}, "ONNX", id="format"),

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from devcluster.cluster import Cluster
 from tests.e2e.conftest import Place
@@ -24,13 +26,14 @@ from tests.e2e.files import direct, in_two_files, multiplier, padded, request
 from tests.e2e.models import Models
 from tests.kubeapi import Manifest, condition, eventually
 from tests.stores.authority import Authority
+from tests.stores.cosign import document, public, signature, signed
 from tests.stores.gcs import gcs
 from tests.stores.hub_double import hub_double
 from tests.stores.minio import minio
-from tests.stores.oci import registry
+from tests.stores.oci import Registry, registry
 from tests.stores.relay import relay
 from tests.stores.source import Secret, Source
-from tests.stores.web import web
+from tests.stores.web import Web, web
 
 SCHEMES: Final = ("https", "s3", "gs", "oci", "hf")
 CA: Final = {"configMap": {"name": "authority", "key": "ca.crt"}}
@@ -195,6 +198,51 @@ def test_c14_a_line_that_breaks_costs_nothing_but_time(stage: Stage) -> None:
         assert line.connections > 2
 
 
+def test_a_signed_artifact_is_served_and_another_is_told_soon(stage: Stage) -> None:
+    oci, key = stage.sources["oci"], generate_private_key(SECP256R1())
+    assert isinstance(oci, Registry)
+    stage.models.publish("signers", public(key), "cosign.pub")
+    verify = {"cosignKey": {"configMap": {"name": "signers", "key": "cosign.pub"}}}
+    for name, factor in (("unsigned", 12), ("signed", 13)):
+        digest = oci.push(name, [oci.layer(name, "model.onnx", multiplier(factor))])
+        if name == "signed":
+            content = document(digest)
+            signed(oci, name, digest, (content, signature(key, content)))
+        stage.apply(name, "oci", f"{name}.onnx", verify=verify)
+        begun = time.monotonic()
+        found = eventually(partial(stage.told, name), "the cause is told", timeout_s=60)
+        took_s = time.monotonic() - begun
+        print(f"\n{name}: {found['reason']} after {took_s:.1f} s")
+        assert took_s < _TOLD_WITHIN_S
+        assert found["reason"] == ("Verified" if name == "signed" else "SignatureMismatch"), found
+    stage.models.until("Ready", "signed", timeout_s=120)
+
+
+def test_c28_pods_start_from_the_cache_while_the_store_is_away(
+    stage: Stage, tmp_path: Path
+) -> None:
+    store = stage.sources["https"]
+    assert isinstance(store, Web)
+    store.put("cached.onnx", multiplier(14))
+    tmp_path.chmod(0o777)
+    _make_claim(stage, "cache", tmp_path)
+    stage.apply("cached", "https", "cached.onnx", cache={"persistentVolumeClaim": "cache"})
+    stage.models.until("Ready", "cached", timeout_s=120)
+    digest = stage.models.get("cached")["status"]["model"]["digest"]
+    assert (tmp_path / digest.replace(":", "-")).read_bytes() == multiplier(14)
+    del store.files["/cached.onnx"]
+    pod = stage.models.pods("cached")[0]["metadata"]
+    stage.models.api.delete("Pod", stage.models.namespace, pod["name"])
+    eventually(
+        lambda: pod["uid"] not in {p["metadata"]["uid"] for p in stage.models.pods("cached")},
+        "the pod is gone",
+        timeout_s=120,
+    )
+    stage.models.until("Ready", "cached", timeout_s=120)
+    answer = stage.models.infer(request(_ROWS), "cached").raise_for_status().json()
+    assert answer["outputs"][0]["data"] == direct(multiplier(14), _ROWS)["y"].ravel().tolist()
+
+
 def test_a_model_comes_from_a_claim(stage: Stage) -> None:
     """Of a volume that lies on this machine, which is the node."""
     stage.folder.chmod(0o755)
@@ -205,15 +253,15 @@ def test_a_model_comes_from_a_claim(stage: Stage) -> None:
     assert (found["reason"], "PersistentVolumeClaim 'models' does not" in found["message"]) == (
         "NotFound", True,
     )  # fmt: skip
-    _make_claim(stage)
+    _make_claim(stage, "models", stage.folder)
     stage.models.until("Ready", "claim", timeout_s=120)
     answer = stage.models.infer(request(_ROWS), "claim").raise_for_status().json()
     assert answer["outputs"][0]["data"] == direct(multiplier(9), _ROWS)["y"].ravel().tolist()
 
 
-def _make_claim(stage: Stage) -> None:
+def _make_claim(stage: Stage, name: str, folder: Path) -> None:
     size, modes = {"storage": "1Gi"}, ["ReadWriteMany"]
-    volume = f"{stage.models.namespace}-models"
+    volume = f"{stage.models.namespace}-{name}"
     stage.models.api.create(
         {
             "apiVersion": "v1",
@@ -224,7 +272,7 @@ def _make_claim(stage: Stage) -> None:
                 "accessModes": modes,
                 "storageClassName": "",
                 "persistentVolumeReclaimPolicy": "Delete",
-                "hostPath": {"path": str(stage.folder)},
+                "hostPath": {"path": str(folder)},
             },
         }
     )
@@ -232,7 +280,7 @@ def _make_claim(stage: Stage) -> None:
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "models", "namespace": stage.models.namespace},
+            "metadata": {"name": name, "namespace": stage.models.namespace},
             "spec": {
                 "accessModes": modes,
                 "storageClassName": "",
