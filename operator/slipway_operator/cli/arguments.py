@@ -9,6 +9,7 @@ from typing import Any, Final
 from slipway_operator import __version__
 
 _IMAGE: Final = f"slipway-runtime:{__version__}"
+_CONVERTER: Final = f"slipway-converter:{__version__}"
 
 ACTIONS: Final = {
     "promote": "skip all steps that are left",
@@ -59,6 +60,10 @@ def _add_plan(verbs: Any) -> None:
     plan.add_argument(
         "--runtime-image", default=_IMAGE,
         help="image of revisions whose spec names none; give what your operator was installed with",
+    )  # fmt: skip
+    plan.add_argument(
+        "--converter-image", default=_CONVERTER,
+        help="image that converts models whose spec names a format other than ONNX",
     )  # fmt: skip
     _add_cluster(plan)
 

@@ -109,7 +109,8 @@ def _planned(document: dict[str, Any], chosen: argparse.Namespace) -> str:
 
 
 def _snapshot(document: dict[str, Any], chosen: argparse.Namespace) -> Snapshot:
-    now, defaults = datetime.now(UTC), RuntimeDefaults(chosen.runtime_image)
+    images = RuntimeDefaults(chosen.runtime_image, converter_image=chosen.converter_image)
+    now, defaults = datetime.now(UTC), images
     if chosen.diff:
         place = (chosen.kubeconfig, chosen.context)
         return asyncio.run(live_snapshot(document, now, defaults, unborn(document), place))

@@ -60,6 +60,20 @@ def test_the_objects_can_be_read_as_yaml_and_each_comes_once() -> None:
     assert {"ControllerRevision", "Job", "Deployment", "Service"} <= {kind for kind, _ in names}
 
 
+def test_a_format_that_is_named_is_planned_with_the_steps_that_convert_it(tmp_path: Path) -> None:
+    spec = {"model": {"uri": "https://models.test/digits.ubj", "format": "XGBoost"}}
+    document = {"apiVersion": "slipway.dev/v1alpha1", "kind": "ModelDeployment",
+                "metadata": {"name": "digits"}, "spec": spec}  # fmt: skip
+    file = tmp_path / "digits.yaml"
+    file.write_text(yaml.safe_dump(document))
+    done = slipway("plan", "-f", str(file), "-o", "yaml", "--converter-image", "own:1")
+    (pod,) = [o["spec"]["template"]["spec"] for o in yaml.safe_load_all(done.stdout)
+              if o["kind"] == "Deployment"]  # fmt: skip
+    steps = {c["name"]: c["image"] for c in pod["initContainers"]}
+    assert list(steps) == ["fetch", "convert", "admit"]
+    assert steps["convert"] == "own:1"
+
+
 def test_json_has_stages_with_reasons() -> None:
     told = json.loads(slipway("plan", "-f", EXAMPLE, "-o", "json").stdout)
     assert [stage["ready"] for stage in told["stages"]] == [False, False, True]
