@@ -134,7 +134,7 @@ def test_a_pod_answers_what_the_framework_predicts(
 
 
 def test_a_second_pod_converts_to_the_same_bytes(models: Models) -> None:
-    name = apply(models, "wine.txt", (trained_models() / "wine.txt").read_bytes())
+    name = apply(models, "diabetes.ubj", (trained_models() / "diabetes.ubj").read_bytes())
     models.until("Ready", name, timeout_s=_READY_S)
     models.kubectl("scale", "mdep", name, "--replicas=2")
     eventually(
