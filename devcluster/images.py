@@ -218,6 +218,8 @@ def _export(image: str, archive: Path) -> None:
 def _prune() -> None:
     """Drop unnamed layers once they are many; each is a cached step, so not after every build."""
     if len(run([*_buildah(), "images", "--all", "--quiet"]).split()) > KEPT_LAYERS:
+        # A build that was cut off leaves containers; we hold the lock, so no other build is on.
+        run([*_buildah(), "rm", "--all"], timeout_s=300)
         run([*_buildah(), "rmi", "--prune"], timeout_s=300)
 
 
