@@ -110,6 +110,7 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Read what has come."""
         if self.is_over:
+            self.has_more = False  # or its owner would ask for ever
             return
         self._reading += 1
         try:

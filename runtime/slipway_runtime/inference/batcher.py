@@ -1,11 +1,9 @@
 """The life of a batch: a bounded queue, one place that computes, futures that are answered once.
 
-What takes long is computed in a thread. What is known to be quick (`quick_rows`) is computed on the
-event loop itself: handing it to a thread and back would cost more than the model, and what came
-meanwhile waits in the sockets, which is a queue too. Quick are microseconds, and milliseconds where
-the container has one CPU: loop and thread cannot compute at the same time there. Should such a run
-take long after all, a guard stops it; the thread computes it again, and everything else from then
-on.
+What takes long is computed in a thread. What is known to take microseconds (`quick_rows`) is
+computed on the event loop itself: handing it to a thread and back would cost more than the model,
+and what came meanwhile waits in the sockets, which is a queue too. Should such a run take long
+after all, a guard stops it; the thread computes it again, and everything else from then on.
 
 The event loop owns every future and every count. The thread only computes; what both touch (who
 waits, who runs) is under one lock, held for microseconds. Each caller makes its own future and

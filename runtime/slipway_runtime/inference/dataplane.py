@@ -217,7 +217,7 @@ class DataPlane:
         session = Session(model, threads=self.threads, provider=serving.execution_provider)
         zeros_s = warm_up(session, serving.warmup.requests)
         verdict = decide(session, serving.batching)
-        return session, verdict, quick_rows(session, auto_threads(), zeros_s)
+        return session, verdict, quick_rows(session, zeros_s)
 
     def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
         batcher = Batcher(

@@ -36,10 +36,7 @@ _BUDGET_S: Final = 2.0
 _TIMED_RUNS: Final = 7
 _ENOUGH_S: Final = 0.05
 _QUICK_S: Final = 0.0002
-"""What handing a run to a thread and back costs, where loop and thread have a core each."""
-_QUICK_ALONE_S: Final = 0.015
-"""The same where they share one: there is nothing to win, and each takes the core from the other
-many times while a large body comes in. Everything else on the loop waits for so long."""
+"""What handing a run to a thread and back costs."""
 _SLOW_ROW_S: Final = 0.004
 """A row that takes longer is looked at in less company first: eight would take long."""
 _GLANCED_ROWS: Final = 4
@@ -59,14 +56,13 @@ class Verdict:
     gain: float | None = None
 
 
-def quick_rows(session: Session, cpus: int, zeros_s: float | None = None) -> int:
+def quick_rows(session: Session, zeros_s: float | None = None) -> int:
     """How many rows take so little time that handing them to a thread would cost more; 0 for none.
 
     `zeros_s` is the time of a run that was seen, if there was one. Asked only where rows alone
     tell the work: sizes of text and of other free dimensions differ from request to request.
     """
-    quick_s = _QUICK_S if cpus > 1 else _QUICK_ALONE_S
-    if zeros_s is not None and zeros_s > max(quick_s, _SLOW_ROW_S):
+    if zeros_s is not None and zeros_s > _SLOW_ROW_S:
         return 0
     specs = session.signature.inputs
     is_batch = has_batch_dimension(session.signature)
@@ -75,17 +71,15 @@ def quick_rows(session: Session, cpus: int, zeros_s: float | None = None) -> int
         return 0
     if any(spec.datatype == "BYTES" for spec in specs):
         return 0
-    if zeros_s is not None and zeros_s > _SLOW_ROW_S:
-        return 1  # more would take long to find out
     shapes = [(_ROWS, *shape) if is_batch else shape for shape in known]
     feeds = {spec.name: _filled(spec, shape) for spec, shape in zip(specs, shapes, strict=True)}
     with _bounded() as cancellation:
         one_s = _fastest(session, _row(feeds, 0) if is_batch else feeds, cancellation)
-        if one_s > quick_s:
+        if one_s > _QUICK_S:
             return 0
         eight_s = _fastest(session, feeds, cancellation) if is_batch else inf
     row_s = max((eight_s - one_s) / (_ROWS - 1), one_s / _MOST_QUICK_ROWS)
-    return max(1, min(_MOST_QUICK_ROWS, int((quick_s - one_s) / row_s)))
+    return max(1, min(_MOST_QUICK_ROWS, int((_QUICK_S - one_s) / row_s)))
 
 
 @contextmanager

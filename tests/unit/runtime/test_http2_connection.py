@@ -72,7 +72,7 @@ class Server:
     def said(self, data: bytes) -> list[tuple[int, int, int, bytes]]:
         """The frames that answer these bytes: kind, flags, stream, payload."""
         self.connection.receive(data)
-        while self.connection.has_more and not self.is_over():
+        while self.connection.has_more:
             self.connection.receive(b"")
         return frames_of(self.connection.take())
 
@@ -287,6 +287,24 @@ def test_a_flood_is_read_in_turns() -> None:
     assert len(frames_of(server.connection.take())) == 60
     server.connection.receive(b"")
     assert not server.connection.has_more
+
+
+def test_what_a_peer_that_is_gone_had_still_to_say_is_forgotten() -> None:
+    server = greeted()
+    server.connection.receive(frame(77, 0, 0, b"") * 100)
+    assert server.connection.has_more
+    server.connection.lost()
+    server.connection.receive(b"")
+    assert not server.connection.has_more
+
+
+def test_small_requests_of_one_connection_are_answered_in_turns() -> None:
+    server, encoder = greeted(), Encoder()
+    server.connection.receive(b"".join(head(encoder, n) + body(n, b"") for n in range(1, 41, 2)))
+    assert 0 < len(server.calls) < 20
+    assert server.connection.has_more
+    server.said(b"")
+    assert len(server.calls) == 20
 
 
 def test_requests_given_up_before_they_are_complete_are_few() -> None:
