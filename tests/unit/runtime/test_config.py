@@ -90,15 +90,15 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
             id="deep inside too",
         ),
         pytest.param(
-            serving_document(model={"uri": "oci://a/b", "allowPickle": True}),
-            "model.allowPickle: unknown key, expected one of uri, digest, format, version, "
-            "samples, credentials, caBundle, proxy",
+            serving_document(model={"uri": "oci://a/b", "poll": {"every": "5m"}}),
+            "model.poll: unknown key, expected one of uri, digest, format, allowPickle, inputs, "
+            "version, samples, credentials, caBundle, proxy, cache, verify",
             id="a field of a later release",
         ),
         pytest.param(
             {**serving_document(), "revision_number": 7},
             "revision_number: unknown key, expected one of name, namespace, revision, "
-            "revisionNumber, digest, source, model, pipeline, serving",
+            "revisionNumber, digest, source, sourceDigest, model, pipeline, serving",
             id="Python's spelling is none of ours",
         ),
         pytest.param(
