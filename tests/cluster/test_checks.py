@@ -10,6 +10,9 @@ from typing import Any, Final
 
 import pytest
 
+from devcluster.cluster import Cluster
+from tests.cluster.counters import PORT
+from tests.cluster.gateways import addresses
 from tests.cluster.kubelet import SELECTOR, Ended, Ready, Script, Starting, Supplied
 from tests.cluster.models import Models
 from tests.kubeapi import Manifest, eventually, told
@@ -25,13 +28,13 @@ ROLLOUT: Final = {
 
 
 class Prometheus:
-    """Answers queries with what the test says."""
+    """Answers queries with what the test says; pods without sense do the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.body = b""
         self.asked: list[str] = []
         self._over = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer((host, port), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -82,12 +85,19 @@ def prometheus() -> Iterator[Prometheus]:
     running.close()
 
 
-def _begin(models: Models, script: Script, analysis: Manifest, **changes: Any) -> Manifest:
+def _begin(
+    models: Models,
+    script: Script,
+    analysis: Manifest,
+    second: Ready | None = None,
+    **changes: Any,
+) -> Manifest:
     """Serve a first revision, and ask for a second one that is judged."""
     rollout = {**ROLLOUT, "analysis": {"interval": "5s", **analysis}, **changes}
     models.apply(replicas=1, rollout=rollout)
     first: Manifest = models.until("Ready")["status"]["stable"]
-    script.supply = Supplied(OTHER)
+    script.by_revision[first["hash"]] = script.serve
+    script.serve, script.supply = second or script.serve, Supplied(OTHER)
     models.apply(replicas=1, rollout=rollout, uri=SECOND)
     return first
 
@@ -166,6 +176,40 @@ def test_a65_where_nobody_listens_it_is_told(
     _begin(models, script, _queried(prometheus))
     _until(models, "Baking")
     assert "Cannot connect" in _check(models, "NoData")["message"]
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<html>sign in</html>", id="HTML"),
+        pytest.param(b'slipway_requests_total{code="200",protocol="rest"} NaN\n', id="NaN"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"# a comment\n" * (200 << 10), id="2 MB"),
+        pytest.param(b"hang", id="hangs"),
+    ],
+)
+def test_a65_pods_whose_counters_cannot_be_read_are_no_data(
+    models: Models, script: Script, cluster: Cluster, body: bytes
+) -> None:
+    old, new = addresses(cluster)  # of loopback there are no EndpointSlices
+    pods = [Prometheus(host, PORT) for host in (old, new)]
+    for pod in pods:
+        pod.body = body
+    script.serve = Ready(address=old)
+    checks = [{"name": "errors", "type": "ErrorRate"}]
+    try:
+        _begin(models, script, {"checks": checks}, second=Ready(address=new))
+        _until(models, "Baking")
+        _check(models, "NoData")
+        before = len(pods[1].asked)
+        eventually(lambda: len(pods[1].asked) >= before + 2, "it is read again", timeout_s=40)
+        status = models.get()["status"]
+        assert status["rollout"]["state"] == "Baking", "neither passed nor sent back"
+        assert status["analysis"][0]["verdict"] == "NoData"
+    finally:
+        for pod in pods:
+            pod.close()
 
 
 JOB: Final = """\
