@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -228,7 +229,11 @@ def test_grpc_has_a_route_and_hostnames_of_its_own(
 def test_a26_of_two_models_the_older_has_the_hostname(gated: Cluster, models: Models) -> None:
     gateway(models.api, models.namespace)
     models.apply("older", exposure=exposed(models))
-    models.until("Ready", "older")
+    created = datetime.fromisoformat(
+        models.until("Ready", "older")["metadata"]["creationTimestamp"]
+    )
+    # Kubernetes counts an age in whole seconds; of one second the uid decides.
+    eventually(lambda: datetime.now(UTC) >= created + timedelta(seconds=1), "a second is over")
     models.apply("younger", exposure=exposed(models))
     eventually(
         lambda: (
