@@ -19,6 +19,8 @@ from tests.kubeapi import Manifest, eventually, told
 
 SECOND: Final = "https://models.example/2.onnx"
 OTHER: Final = "sha256:" + "cd" * 32
+_LONG: Final = pytest.mark.long
+"""Of the kinds of nonsense, two are enough for each change; `make test-faults` tries them all."""
 ROLLOUT: Final = {
     "steps": [{"weight": 50, "hold": "2s"}],
     "watch": "0s",
@@ -141,7 +143,10 @@ def test_a_query_above_its_maximum_sends_a_candidate_back(
 
 
 @pytest.mark.usefixtures("operator")
-@pytest.mark.parametrize("answer", ["nan", "empty", "several", "html", "hang", "huge"])
+@pytest.mark.parametrize(
+    "answer",
+    ["nan", "hang", *(pytest.param(a, marks=_LONG) for a in ("empty", "several", "html", "huge"))],
+)
 def test_a65_a_prometheus_without_an_answer_is_no_data(
     models: Models, script: Script, prometheus: Prometheus, answer: str
 ) -> None:
@@ -183,9 +188,11 @@ def test_a65_where_nobody_listens_it_is_told(
     "body",
     [
         pytest.param(b"<html>sign in</html>", id="HTML"),
-        pytest.param(b'slipway_requests_total{code="200",protocol="rest"} NaN\n', id="NaN"),
-        pytest.param(b"", id="empty"),
-        pytest.param(b"# a comment\n" * (200 << 10), id="2 MB"),
+        pytest.param(
+            b'slipway_requests_total{code="200",protocol="rest"} NaN\n', id="NaN", marks=_LONG
+        ),
+        pytest.param(b"", id="empty", marks=_LONG),
+        pytest.param(b"# a comment\n" * (200 << 10), id="2 MB", marks=_LONG),
         pytest.param(b"hang", id="hangs"),
     ],
 )
