@@ -115,13 +115,17 @@ def _add_authentication(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_fetch(parser: argparse.ArgumentParser) -> None:
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="serving.json; default SLIPWAY_RUNTIME_CONFIG_JSON",
     )
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
     parser.add_argument(
         "--into", type=Path, required=True, metavar="DIR", help="gets model.onnx and model.json"
     )
@@ -175,12 +179,7 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
 
 def _add_handed_on(parser: argparse.ArgumentParser) -> None:
     """Options of the steps that follow `fetch --as-is`."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="serving.json; default SLIPWAY_RUNTIME_CONFIG_JSON",
-    )
+    _add_config(parser)
     parser.add_argument(
         "--original",
         type=Path,
