@@ -39,13 +39,12 @@ PYTEST: Final = {
     "ui": ["tests/ui"],
     "convert": ["-s", "tests/convert", "tests/e2e/long/test_conversion.py"],
 }
-ON_A_CLUSTER: Final = ("cluster", "e2e")
-"""Kinds of short tests beside processes of others, each with clocks of its own: what fails there is
-tried once more alone, and told. What fails twice has failed."""
+ALL: Final = ("unit", "cluster", "e2e")
+"""What `make test` runs; the others are longer, and have targets of their own. They run beside
+processes with clocks of their own: what fails in them is tried once more alone, and told. What
+fails twice has failed."""
 MOST_RETRIED: Final = 5
 """More than these are no accident."""
-ALL: Final = ("unit", "cluster", "e2e")
-"""What `make test` runs; the others are longer, and have targets of their own."""
 _SOURCES: Final = [
     "operator",
     "runtime",
@@ -153,7 +152,7 @@ def cluster_down() -> None:
 def tests(kind: str) -> Count:
     """Run the tests of one kind and count them; failures are counted, not raised."""
     first, failed = attempt(PYTEST[kind])
-    if kind not in ON_A_CLUSTER or not 0 < len(failed) <= MOST_RETRIED:
+    if kind not in ALL or not 0 < len(failed) <= MOST_RETRIED:
         return first
     print(f"── {len(failed)} failed; once more, alone: {' '.join(failed)}", flush=True)
     second, _ = attempt(failed)
@@ -190,7 +189,15 @@ def _failures(suite: ET.Element | None) -> list[str]:
     """Ids as pytest takes them; a test that fails and whose clearing up fails, too, stands once."""
     cases = suite.iter("testcase") if suite is not None else ()
     failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
-    return list(dict.fromkeys(f"{c.get('file')}::{c.get('name')}" for c in failed))
+    return list(dict.fromkeys(_id_of(case) for case in failed))
+
+
+def _id_of(case: ET.Element) -> str:
+    """`tests/test_a.py::TestClass::test_b`; the report joins module and class by a dot."""
+    file = case.get("file", "")
+    module = file.removesuffix(".py").replace("/", ".")
+    classes = [c for c in case.get("classname", "").removeprefix(module).split(".") if c]
+    return "::".join([file, *classes, case.get("name", "")])
 
 
 def timed(name: str, stage: Callable[[], object]) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
@@ -312,9 +313,10 @@ def _listening_ports(pid: int) -> set[int]:
     """The TCP ports that a process listens on, as the kernel tells."""
     inodes = set()
     for file in Path(f"/proc/{pid}/fd").iterdir():
-        found = re.fullmatch(r"socket:\[(\d+)\]", str(file.readlink()))
-        if found:
-            inodes.add(found[1])
+        with suppress(FileNotFoundError):  # closed since it was listed
+            found = re.fullmatch(r"socket:\[(\d+)\]", str(file.readlink()))
+            if found:
+                inodes.add(found[1])
     ports = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
