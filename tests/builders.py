@@ -184,6 +184,7 @@ class Scene:
             "uid": f"uid-{stored['kind']}-{name}",
             "resourceVersion": "1",
             "generation": 1,
+            "creationTimestamp": LONG_AGO,
         }
         if status is not None:
             stored["status"] = dict(status)

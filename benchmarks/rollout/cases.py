@@ -93,7 +93,7 @@ CASES: Final = (
          rollout={"preflight": {"golden": {"compareTo": "Stable"}, "warmupRequests": 20}},
          reason="PreflightFailed"),
     Case("never ready", "v3", SENT_BACK, rollout={"progressDeadline": "15s"},
-         runtime={"nodeSelector": {"slipway.dev/accelerator": "none-here"}},
+         runtime={"resources": {"requests": {"cpu": "500"}}},
          reason="ProgressDeadline"),
 )  # fmt: skip
 

@@ -69,7 +69,7 @@ def _begins(progress: Progress, facts: Facts, policy: Policy) -> Progress | None
         return progress.at_rest(facts.now) if progress.state is State.FAILED else None
     is_same = progress.state is State.FAILED and facts.desired == progress.candidate
     # Of a model that could not be had the Job is deleted to try it again.
-    is_cured = not facts.is_deployed and facts.trouble is None and progress.reason not in _OURS
+    is_cured = not facts.deployed_at and facts.trouble is None and progress.reason not in _OURS
     return None if is_same and not is_cured else prepared(progress, facts, policy)
 
 
@@ -119,9 +119,10 @@ def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress 
         return None
     if facts.trouble is not None and facts.candidate_pods < facts.needed:
         return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
-    if not facts.is_deployed:
+    if not facts.deployed_at:
         return None
-    is_over = progress.is_over(progress.since, policy.progress_deadline_s, facts.now)
+    since = max(progress.since, facts.deployed_at)  # a model may have taken long to come
+    is_over = progress.is_over(since, policy.progress_deadline_s, facts.now)
     if facts.is_late or is_over:
         text = f"{facts.candidate_pods} of {facts.needed} pods were ready in time"
         return aborting(progress, facts, c.PROGRESS_DEADLINE, text)

@@ -39,6 +39,7 @@ from slipway_operator.plan.routes import Split, is_as_wanted, live_routes, route
 from slipway_operator.plan.scene import (
     Scene,
     Tracks,
+    created_at,
     deadline_exceeded,
     evidence_of,
     findings_of,
@@ -103,6 +104,8 @@ class Rollout:
     """What their routes send to the candidate now."""
     listed: Listed = field(default_factory=Listed)
     """Endpoints behind the apex Service, where both tracks share it."""
+    deployed_at: str = ""
+    """When the candidate got its Deployment; empty: it has none."""
     standing: Standing | None = None
     """Whether they do what the routes are to say."""
     findings: tuple[Finding, ...] = ()
@@ -250,7 +253,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         is_complete=workload is not None and is_complete(workload, seen.full.candidate),
         is_off=seen.full.candidate.is_off,
         is_late=workload is not None and deadline_exceeded(workload),
-        is_deployed=workload is not None,
+        deployed_at=created_at(workload),
         is_supplied=bool(seen.supply and seen.supply.result),
         trouble=trouble_of(scene.snapshot, seen),
         returns=desired in served,
@@ -362,6 +365,7 @@ def _decision(
         split=split_of(scene, seen, told, route) if scene.gate else None,
         percent=seen.percent,
         listed=seen.listed,
+        deployed_at=created_at(seen.workload),
         standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
         observed=_observed(evidence_of(scene.snapshot, candidate, after)) if candidate else None,
@@ -409,9 +413,10 @@ def wakes_at(rollout: Rollout) -> list[datetime]:
     """When a stretch of time that the present state waits for is over."""
     progress, policy = rollout.progress, rollout.policy
     held = step_of(progress, policy).hold_s
-    is_timed = rollout.stable and rollout.candidate and rollout.candidate.result
+    is_timed = rollout.stable and rollout.deployed_at
+    deployed = max(progress.since, rollout.deployed_at)
     waits = {
-        State.PREPARING: [(progress.since, policy.progress_deadline_s)] if is_timed else [],
+        State.PREPARING: [(deployed, policy.progress_deadline_s)] if is_timed else [],
         State.PREFLIGHT: [(progress.since, policy.progress_deadline_s)],
         State.SHIFTING: [
             (progress.since, policy.progress_deadline_s), *_moving(progress, policy),

@@ -243,6 +243,11 @@ def is_complete(workload: Manifest, size: Size) -> bool:
     )
 
 
+def created_at(workload: Manifest | None) -> str:
+    """When a Deployment was made, as the API server says it; empty where there is none."""
+    return str(workload["metadata"].get("creationTimestamp") or "") if workload else ""
+
+
 def deadline_exceeded(workload: Manifest) -> bool:
     """Tell whether Kubernetes has given the Deployment up."""
     return any(

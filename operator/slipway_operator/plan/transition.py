@@ -49,8 +49,8 @@ class Facts:
     """Suspended, or no pods wanted."""
     is_late: bool = False
     """Kubernetes has given the candidate's Deployment up."""
-    is_deployed: bool = False
-    """The candidate has a Deployment: only then its deadline runs."""
+    deployed_at: str = ""
+    """When the candidate got its Deployment, from which its deadline runs; empty: it has none."""
     is_supplied: bool = False
     """The candidate's model has verified."""
     trouble: Trouble | None = None

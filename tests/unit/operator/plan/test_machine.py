@@ -37,7 +37,8 @@ def facts(**more: Any) -> Facts:
     """Four pods serve, and another revision is asked for."""
     seen = Facts(
         now=NOW, desired=NEW, written=NEW, stable=OLD, stable_pods=4, stable_size=4,
-        candidate_pods=1, shares=(1, 4), is_supplied=True, is_deployed=True,
+        candidate_pods=1, shares=(1, 4), is_supplied=True,
+        deployed_at=ago(9999),
     )  # fmt: skip
     return replace(seen, **more)
 
@@ -307,12 +308,12 @@ def test_steps_beside_the_weight(
             id="Failed: the stable one is asked for",
         ),
         pytest.param(
-            at(State.FAILED, reason="NotFound"), facts(is_deployed=False), POLICY,
+            at(State.FAILED, reason="NotFound"), facts(deployed_at=""), POLICY,
             ("Preparing", ""), id="Failed: the model can be had now",
         ),
         pytest.param(
             at(State.FAILED, reason="NotFound"),
-            facts(is_deployed=False, trouble=Trouble("NotFound", "404")), POLICY, None,
+            facts(deployed_at="", trouble=Trouble("NotFound", "404")), POLICY, None,
             id="Failed: it still cannot",
         ),
         pytest.param(
@@ -350,8 +351,16 @@ def test_steps_beside_the_weight(
             id="Preparing: a first revision goes on trying",
         ),
         pytest.param(
-            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, is_deployed=False),
+            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, deployed_at=""),
+            POLICY, None, id="Preparing: the deadline does not run before there are pods",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, deployed_at=ago(1799)),
             POLICY, None, id="Preparing: the deadline begins with the pods",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, deployed_at=ago(1800)),
+            POLICY, ("Aborting", "ProgressDeadline"), id="Preparing: and then it runs",
         ),
         pytest.param(
             at(State.PREPARING), facts(stable_pods=0), POLICY, ("Promoting", ""),

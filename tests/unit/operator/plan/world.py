@@ -119,6 +119,7 @@ class World:
         meta = stored["metadata"]
         before = known["metadata"] if known else {}
         meta["uid"] = before.get("uid", f"uid-{self._version}")
+        meta["creationTimestamp"] = before.get("creationTimestamp", timestamp(self.now))
         same = known is not None and known.get("spec") == stored.get("spec")
         meta["generation"] = before.get("generation", 0) + (not same)
         meta["resourceVersion"] = self._next_version()
