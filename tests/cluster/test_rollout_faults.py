@@ -56,7 +56,8 @@ class Stage:
     def begin(self) -> None:
         """Serve a first revision, and ask for a second one."""
         self.models.apply(replicas=REPLICAS, rollout=ROLLOUT)
-        self.first = self.models.until("Ready")["status"]["stable"]
+        # The controllers may still be coming back from the test before.
+        self.first = self.models.until("Ready", timeout_s=120)["status"]["stable"]
         self.script.supply = Supplied(OTHER)
         self.models.apply(replicas=REPLICAS, rollout=ROLLOUT, uri=SECOND)
 
@@ -175,6 +176,6 @@ def test_a_rollout_ends_well(stage: Stage, fault: str, state: str) -> None:
         assert not promoted
         assert status["rollout"]["state"] == "Failed"
     elif fault != "pods":
-        assert promoted
+        assert promoted, status["rollout"]
     if status["rollout"]["state"] == "Failed":
         assert status["stable"]["available"] == REPLICAS
