@@ -203,7 +203,16 @@ class ModelBlock(_Block):
     digest: Digest | None = None
     """What the model file's bytes must hash to."""
     format: Literal[
-        "Auto", "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TFLite", "TorchScript", "PMML"
+        "Auto",
+        "ONNX",
+        "Sklearn",
+        "XGBoost",
+        "LightGBM",
+        "Keras",
+        "TensorFlow",
+        "TFLite",
+        "TorchScript",
+        "PMML",
     ] = "Auto"
     """`Auto` tells it by the content; whatever is not ONNX is converted before it is served."""
     allow_pickle: bool = False

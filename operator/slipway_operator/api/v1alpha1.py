@@ -237,8 +237,8 @@ class Model(Block):
     )
     format: (
         Literal[
-            "Auto", "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TFLite", "TorchScript",
-            "PMML",
+            "Auto", "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TensorFlow", "TFLite",
+            "TorchScript", "PMML",
         ]
         | None
     ) = Field(

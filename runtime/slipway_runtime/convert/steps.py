@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -20,6 +19,7 @@ from slipway_runtime.formats import Format
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.provenance import Conversion
 from slipway_runtime.supply.digest import file_digest
+from slipway_runtime.supply.tree import folder_digest, walked
 
 Progress = Callable[[str], object]
 
@@ -55,7 +55,8 @@ def convert(task: Task, progress: Progress) -> Report:
     times.append(monotonic())
     progress("comparing with the original's own answers")
     parity = _compared(proto, original, target, task)
-    claim = _claim(original, task, source_digest(source), parity)
+    digest = folder_digest(source) if source.is_dir() else file_digest(source)
+    claim = _claim(original, task, digest, parity)
     write(proto, claim, target)
     times.append(monotonic())
     return Report(
@@ -73,17 +74,8 @@ def convert(task: Task, progress: Progress) -> Report:
     )
 
 
-def source_digest(source: Path) -> str:
-    """SHA-256 of a file; of a folder, that of its files' names and digests, sorted by name."""
-    if source.is_file():
-        return file_digest(source)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(source).as_posix()} {file_digest(path)}\n" for path in files)
-    return f"sha256:{sha256(''.join(lines).encode()).hexdigest()}"
-
-
 def _size(source: Path) -> int:
-    paths = [source] if source.is_file() else [p for p in source.rglob("*") if p.is_file()]
+    paths = [source / name for name in walked(source)] if source.is_dir() else [source]
     return sum(path.stat().st_size for path in paths)
 
 

@@ -17,7 +17,6 @@ from slipway_runtime.formats import refuse_pickle
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.original import (
     CONVERTED,
-    MODEL,
     Original,
     Report,
     read_original,
@@ -40,8 +39,9 @@ def convert_supplied(
     if config.digest and target.is_file() and file_digest(target) == config.digest:
         log.info("model is already converted", extra={"digest": config.digest})
         return
-    refuse_pickle(original / MODEL, facts.format, allowed=config.model.allow_pickle)
-    asked = _task(config, facts, original / MODEL, target)
+    source = original / facts.path
+    refuse_pickle(source, facts.format, allowed=config.model.allow_pickle)
+    asked = _task(config, facts, source, target)
     try:
         report = converted(asked, timeout_s=timeout_s, progress=log.info)
     except ModuleNotFoundError as err:

@@ -1,8 +1,8 @@
 """Fetch one model: from its URI to `model.onnx`, or a folder with it, and `model.json`.
 
 Lives here: the order of the steps. Which module serves which scheme: `sources.py`, `folders.py`. A
-model of another format is only brought here (`fetch_original`); what converts it, and what takes
-the result over (`admit.py`), are processes of their own.
+model of another format, a file or TensorFlow's folder, is only brought here (`fetch_original`);
+what converts it, and what takes the result over (`admit.py`), are processes of their own.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     # First: what a failure leaves behind must not describe another model.
     (options.into / FACTS_FILE).unlink(missing_ok=True)
     found = _present(config, options) or _fetched(config, options, partial(_brought, config))
-    if options.resolve:
+    if options.resolve or found.model.is_dir():
         _refuse_foreign(found.model, config.model)
     return finished(found.result, found.model, config, options)
 
@@ -96,27 +96,52 @@ def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
     Raises:
         SupplyError: why there is none, or why it is not going to be converted.
     """
-    if is_folder(config.model.uri):
-        raise Unsupported(
-            "model.uri: a folder is served as ONNX only, expected the one file of a model of "
-            "another format; convert it with `slipway-runtime convert`, and publish the ONNX model"
-        )
-    model = options.into / ORIGINAL
     # The digest of a revision is that of the converted model; here it is the original's.
     asked = config.model_copy(update={"digest": config.source_digest})
-    bring = partial(_file, asked, target=model)
-    found = _present_file(model, asked.digest) or _fetched(asked, options, bring)
-    format_ = _format(model, config.model)
+    found = _original_folder(asked, options) if _many(asked.model) else _original(asked, options)
+    format_ = _format(found.model, config.model)
     if format_ == "ONNX":
         raise Unsupported(
             "model: it is ONNX, expected the other format that was found before; it has been "
             "replaced meanwhile, so give model.digest, or a name that does not move"
         )
-    refuse_pickle(model, format_, allowed=config.model.allow_pickle)
-    result = found.result
-    original = Original(format=format_, digest=result.digest, source=result.source)
+    refuse_pickle(found.model, format_, allowed=config.model.allow_pickle)
+    result, path = found.result, found.model.relative_to(options.into).as_posix()
+    original = Original(format=format_, digest=result.digest, source=result.source, path=path)
     write_original(options.into, original)
     return original
+
+
+def _many(asked: ModelBlock) -> bool:
+    """Whether a model of another format is several files: TensorFlow's is, and no other.
+
+    Raises:
+        Unsupported: the URI leads to one file where it should be several, or the other way.
+    """
+    is_saved_model = asked.format in ("Auto", "TensorFlow")
+    if is_folder(asked.uri) and not is_saved_model:
+        raise Unsupported(
+            f"model.uri: {redacted(asked.uri)!r} is a folder, expected the one file of a model of "
+            f"the format {asked.format}; name the file"
+        )
+    many = is_folder(asked.uri) or (is_archive(asked.uri) and is_saved_model)
+    if asked.format == "TensorFlow" and not many:
+        raise Unsupported(
+            f"model.uri: {redacted(asked.uri)!r} is one file, expected the folder of a SavedModel; "
+            "end the URI in a slash, or publish the folder as an archive (.zip, .tar.gz)"
+        )
+    return many
+
+
+def _original(asked: ServingConfig, options: SupplyOptions) -> _Found:
+    model = options.into / ORIGINAL
+    bring = partial(_file, asked, target=model)
+    return _present_file(model, asked.digest) or _fetched(asked, options, bring)
+
+
+def _original_folder(asked: ServingConfig, options: SupplyOptions) -> _Found:
+    present = _present(asked, options) if is_folder(asked.model.uri) else None
+    return present or _fetched(asked, options, partial(_brought, asked))
 
 
 def finished(
@@ -151,7 +176,7 @@ def _present(config: ServingConfig, options: SupplyOptions) -> _Found | None:
     if config.digest is None or not folder.is_dir() or folder_digest(folder) != config.digest:
         return None
     log.info("model is already there", extra={"digest": config.digest})
-    return _of_folder(folder, config.digest)
+    return _of_folder(config, options, config.digest)
 
 
 def _present_file(file: Path, digest: str | None) -> _Found | None:
@@ -181,10 +206,13 @@ def _of_file(file: Path, digest: str, source: str | None = None) -> _Found:
     return _Found(SupplyResult(digest=digest, size_bytes=size_bytes, source=source), file)
 
 
-def _of_folder(folder: Path, digest: str, source: str | None = None) -> _Found:
+def _of_folder(
+    config: ServingConfig, options: SupplyOptions, digest: str, source: str | None = None
+) -> _Found:
+    folder = options.into / FOLDER
     names = list(walked(folder))
     size_bytes = sum((folder / name).stat().st_size for name in names)
-    model = folder / chosen_model(names)
+    model = folder / chosen_model(names, config.model.format)
     return _Found(SupplyResult(digest=digest, size_bytes=max(1, size_bytes), source=source), model)
 
 
@@ -260,9 +288,9 @@ def _archive(config: ServingConfig, options: SupplyOptions, cache: Cache | None)
             if cache:
                 cache.keep(writer.digest, archive)
             unpack(archive, tree)
-        chosen_model(tree.names)
+        chosen_model(tree.names, config.model.format)
         tree.commit()
-    return _of_folder(options.into / FOLDER, writer.digest, source)
+    return _of_folder(config, options, writer.digest, source)
 
 
 def _cached_folder(
@@ -276,7 +304,7 @@ def _cached_folder(
             return None
         _check(config, tree.digest)
         tree.commit()
-    return _of_folder(options.into / FOLDER, wanted, config.source)
+    return _of_folder(config, options, wanted, config.source)
 
 
 def _folder(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
@@ -290,11 +318,11 @@ def _folder(config: ServingConfig, options: SupplyOptions, cache: Cache | None) 
             with _remote(config, options) as remote:
                 source = fetch_remote_folder(scheme, uri, tree, remote)
         _check(config, tree.digest)
-        chosen_model(tree.names)
+        chosen_model(tree.names, config.model.format)
         tree.commit()
         if cache:
             cache.keep(tree.digest, options.into / FOLDER)
-        return _of_folder(options.into / FOLDER, tree.digest, source)
+        return _of_folder(config, options, tree.digest, source)
 
 
 def _tree(options: SupplyOptions) -> Tree:

@@ -41,6 +41,8 @@ class Original(_File):
     digest: Digest
     source: str | None = None
     """URI by which the same bytes can be had again, where `model.uri` may come to mean others."""
+    path: str = MODEL
+    """Of the model beside this file: a file, or the folder of a SavedModel."""
 
 
 class Report(_File):
@@ -52,7 +54,9 @@ class Report(_File):
 
 def write_original(folder: Path, original: Original) -> None:
     """Leave the facts beside the model."""
-    (folder / _FACTS).write_text(original.model_dump_json(by_alias=True), "utf-8")
+    # What is as always is left out: the converter's image may be of an earlier release.
+    text = original.model_dump_json(by_alias=True, exclude_defaults=True)
+    (folder / _FACTS).write_text(text, "utf-8")
 
 
 def read_original(folder: Path) -> Original:

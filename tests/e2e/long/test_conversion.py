@@ -6,9 +6,14 @@ seen. Minutes, and an image of 2 GB: a part of `make test-convert`.
 
 from __future__ import annotations
 
+import base64
+import io
 import pickle
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +28,10 @@ from tests.e2e.installation import Installation
 from tests.e2e.models import Models, namespace_with_models
 from tests.e2e.registry import Registry
 from tests.kubeapi import Api, Manifest, condition, eventually
+from tests.stores.authority import Authority
+from tests.stores.minio import minio
+from tests.stores.source import Source
+from tests.stores.web import web
 
 _TOLERANCE: Final = 1e-4
 _READY_S: Final = 240.0
@@ -38,6 +47,9 @@ _CASES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("digits.tflite", "TFLite", {"format": "TFLite"}),
     ("iris.pmml", "PMML", {}),
 )
+_SAVED: Final = "digits-saved"
+_PROVEN: Final = len(_CASES) + 1
+"""Files whose pods' answers the page tells: the cases, and TensorFlow's folder."""
 _SUPPLY: Final = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
 
 
@@ -61,8 +73,29 @@ def served() -> Iterator[dict[str, float]]:
     """Largest difference by file, kept for the page when all of them are there."""
     found: dict[str, float] = {}
     yield found
-    if len(found) == len(_CASES):
+    if len(found) == _PROVEN:
         publish_served(found)
+
+
+@pytest.fixture(scope="module")
+def stores(
+    models: Models, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Source]]:
+    """A bucket and a web server, over TLS, with their Secrets."""
+    host, authority = cluster.host_ip, Authority(tmp_path_factory.mktemp("authority"))
+    with ExitStack() as running:
+        found: dict[str, Source] = {
+            "s3": running.enter_context(minio(host, tmp_path_factory.mktemp("s3"), authority)),
+            "https": running.enter_context(web(host, authority.certificate(host))),
+        }
+        models.publish("authority", authority.file.read_bytes(), "ca.crt")
+        for name, source in found.items():
+            data = {k: base64.b64encode(v.encode()).decode() for k, v in source.secret().items()}
+            metadata = {"name": name, "namespace": models.namespace}
+            models.api.create(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+            )
+        yield found
 
 
 def apply(models: Models, name: str, data: bytes, **model: Any) -> str:
@@ -109,16 +142,55 @@ def differences(answer: Manifest, expected: Mapping[str, Any]) -> tuple[float | 
 def test_a_pod_answers_what_the_framework_predicts(
     models: Models, served: dict[str, float], file: str, format_: str, model: dict[str, Any]
 ) -> None:
-    folder = trained_models()
     began_s = time.monotonic()
-    name = apply(models, file, (folder / file).read_bytes(), **model)
+    name = apply(models, file, (trained_models() / file).read_bytes(), **model)
+    served[file] = proven(models, name, file, format_, began_s)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("store", "format_"), [("s3", "Auto"), ("https", "TensorFlow")])
+def test_a_saved_model_comes_as_a_folder_or_in_an_archive(
+    models: Models, stores: dict[str, Source], served: dict[str, float], store: str, format_: str
+) -> None:
+    """A bucket has folders; a web server has archives, with a folder in them."""
+    source, saved = stores[store], contents(trained_models() / _SAVED)
+    if store == "s3":
+        source.put_folder(_SAVED, saved)
+        uri = source.folder_uri(_SAVED)
+    else:
+        source.put("digits.zip", zipped({f"{_SAVED}/{n}": data for n, data in saved.items()}))
+        uri = source.uri("digits.zip")
+    began_s, name = time.monotonic(), f"saved-{store}"
+    ca = {"configMap": {"name": "authority", "key": "ca.crt"}}
+    model = {"format": format_, "credentials": {"secretName": store}, "caBundle": ca}
+    models.apply(name, uri=uri, model=model, runtime={"supplyResources": _SUPPLY})
+    served[_SAVED] = proven(models, name, _SAVED, "TensorFlow", began_s)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by their names."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Pack files."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def proven(models: Models, name: str, file: str, format_: str, began_s: float) -> float:
+    """Wait for a model, and hold its answers to its framework's; the largest difference."""
     status = models.until("Ready", name, timeout_s=_READY_S)["status"]
     took_s = time.monotonic() - began_s
     told = status["model"]
-    assert (told["format"], told["uri"]) == (format_, f"configmap://{name}/{file}")
+    assert told["format"] == format_
     assert told["sourceDigest"] != told["digest"]
     assert told["parity"].get("labelAgreementPercent") in (None, 100)
-    answers = np.load(folder / f"{file}.npz", allow_pickle=False)
+    answers = np.load(trained_models() / f"{file}.npz", allow_pickle=False)
     (spec,) = status["signature"]["inputs"]
     rows = answers["x"]
     tensor = {"name": spec["name"], "datatype": spec["datatype"], "shape": list(rows.shape)}
@@ -129,8 +201,8 @@ def test_a_pod_answers_what_the_framework_predicts(
           f" largest difference {difference:.1e}")  # fmt: skip
     assert labels in (None, 100.0)
     assert difference <= _TOLERANCE
-    served[file] = difference
     models.api.send("DELETE", models.api.path("ModelDeployment", models.namespace, name))
+    return difference
 
 
 def test_a_second_pod_converts_to_the_same_bytes(models: Models) -> None:

@@ -1,17 +1,22 @@
 """A model of another format on its way: fetched as it is, converted elsewhere, taken over."""
 
+import hashlib
+import io
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
 import pytest
 
 from slipway_runtime.supply.digest import file_digest
+from slipway_runtime.supply.tree import folder_digest, walked
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import runtime, serving_document
+from tests.unit.runtime.store import StoreDouble, says
 
 SCHEMA = json.loads(Path("tests/contract/termination.schema.json").read_text())
 URI = "configmap://m/model"
@@ -85,8 +90,109 @@ def test_a_model_of_another_format_is_kept_as_it_is(way: Way) -> None:
     assert json.loads((way.original / "original.json").read_text()) == {
         "format": "Sklearn",
         "digest": file_digest(way.source / "model"),
-        "source": None,
     }
+
+
+class Saved:
+    """A folder as TensorFlow writes it, in a claim and in an archive of a web server."""
+
+    FILES: ClassVar = {"saved_model.pb": b"\x08\x01", "variables/variables.index": b"weights"}
+
+    @classmethod
+    def on_claim(cls, folder: Path) -> str:
+        """Write it below a folder; the URI."""
+        for name, content in cls.FILES.items():
+            path = folder / "digits" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return "pvc://models/digits/"
+
+    @classmethod
+    def zipped(cls, *more: str) -> bytes:
+        """Pack it, in a folder of its own."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, content in cls.FILES.items():
+                archive.writestr(f"digits/{name}", content)
+            for name in more:
+                archive.writestr(name, b"x")
+        return packed.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["Auto", "TensorFlow"])
+def test_a_saved_model_is_kept_as_the_folder_that_it_is(way: Way, format_: str) -> None:
+    asks = {"uri": Saved.on_claim(way.source), "format": format_}
+    assert way.fetch(model=asks) == (0, {})
+    kept = way.original / "folder"
+    assert {n: (kept / n).read_bytes() for n in walked(kept)} == Saved.FILES
+    facts = json.loads((way.original / "original.json").read_text())
+    assert facts == {
+        "format": "TensorFlow", "digest": folder_digest(way.source / "digits"), "path": "folder",
+    }  # fmt: skip
+    # A container that starts again believes its own bytes only.
+    assert way.fetch(model=asks, sourceDigest=facts["digest"]) == (0, {})
+    code, told = way.fetch(model=asks, sourceDigest="sha256:" + "0" * 64)
+    assert (code, told["failure"]["reason"]) == (10, "DigestMismatch")
+
+
+def test_a_saved_model_in_an_archive_is_unpacked(way: Way, store_double: StoreDouble) -> None:
+    packed = Saved.zipped()
+    store_double.answers["/digits.zip"] = [says(200, packed)]
+    assert way.fetch(model={"uri": store_double.url("/digits.zip")}) == (0, {})
+    facts = json.loads((way.original / "original.json").read_text())
+    assert facts["path"] == "folder/digits"
+    assert facts["digest"] == f"sha256:{hashlib.sha256(packed).hexdigest()}"
+    assert (way.original / facts["path"] / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("format_", ["Auto", "TensorFlow"])
+def test_c16_a_hostile_archive_is_no_saved_model(
+    way: Way, store_double: StoreDouble, format_: str
+) -> None:
+    store_double.answers["/digits.zip"] = [says(200, Saved.zipped("../../planted"))]
+    code, told = way.fetch(model={"uri": store_double.url("/digits.zip"), "format": format_})
+    assert (code, told["failure"]["reason"]) == (10, "Unsupported")
+    assert not list(way.original.parent.rglob("planted"))
+    assert not (way.original / "original.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "format_", "words"),
+    [
+        pytest.param("pvc://models/digits/", "Keras", "is a folder, expected the one file",
+                     id="a folder of another format"),
+        pytest.param("configmap://m/model", "TensorFlow", "is one file, expected the folder",
+                     id="TensorFlow in one file"),
+    ],
+)  # fmt: skip
+def test_only_tensorflow_is_a_folder(way: Way, uri: str, format_: str, words: str) -> None:
+    Saved.on_claim(way.source)
+    code, told = way.fetch(model={"uri": uri, "format": format_})
+    assert (code, told["failure"]["reason"]) == (10, "Unsupported")
+    assert words in told["failure"]["message"]
+
+
+@pytest.mark.parametrize("resolve", [("--resolve",), ()], ids=["in a Job", "on a laptop"])
+def test_the_lean_step_tells_a_saved_model(way: Way, resolve: tuple[str, ...]) -> None:
+    """Without `--resolve`, too: a folder without ONNX is nothing to serve from."""
+    model = {"uri": Saved.on_claim(way.source)}
+    folders = ("--into", way.into, "--source-dir", way.source)
+    code, told = way.run("fetch", asked(model=model), *resolve, *folders)
+    assert (code, told["failure"]["format"]) == (10, "TensorFlow")
+
+
+def test_a_file_in_an_archive_of_its_own_is_converted_as_before(
+    way: Way, store_double: StoreDouble
+) -> None:
+    """Models of Keras, skops and PyTorch are ZIP archives themselves."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("metadata.json", "{}")
+    store_double.answers["/digits.zip"] = [says(200, packed.getvalue())]
+    uri = store_double.url("/digits.zip")
+    assert way.fetch(model={"uri": uri, "format": "Keras"}) == (0, {})
+    assert (way.original / "model").read_bytes() == packed.getvalue()
 
 
 def test_what_was_converted_is_taken_over_with_both_digests(way: Way) -> None:
@@ -169,8 +275,6 @@ def test_a_report_that_lies_about_its_form_is_refused(way: Way) -> None:
 
 def test_a_library_that_the_image_lacks_is_named(way: Way) -> None:
     """These tests have scikit-learn, and no skops."""
-    import zipfile
-
     with zipfile.ZipFile(way.source / "model", "w") as archive:
         archive.writestr("schema.json", "{}")
     way.fetch()

@@ -169,10 +169,23 @@ def test_hidden_names() -> None:
         pytest.param(
             ["model.onnx/weights", "v1/a.onnx"], "v1/a.onnx", id="C22 model.onnx is a folder"
         ),
+        pytest.param(["saved_model.pb", "variables/variables.index"], "", id="TensorFlow's"),
+        pytest.param(["v1/saved_model.pb", "a/b/saved_model.pb"], "v1", id="C22 its highest"),
+        pytest.param(["saved_model.pb", "x/a.onnx"], "x/a.onnx", id="ONNX beside TensorFlow's"),
     ],
 )
 def test_the_model_of_a_folder_is_chosen(names: list[str], expected: str) -> None:
     assert chosen_model(names) == chosen_model(reversed(names)) == expected
+
+
+def test_a_format_that_is_named_is_the_one_that_is_chosen() -> None:
+    names = ["model.onnx", "tf/saved_model.pb"]
+    assert chosen_model(names, "TensorFlow") == "tf"
+    assert chosen_model(names, "ONNX") == "model.onnx"
+    with pytest.raises(Unsupported, match=r"expected a file \*\.onnx;"):
+        chosen_model(["saved_model.pb"], "ONNX")
+    with pytest.raises(Unsupported, match=r"expected a file saved_model\.pb;"):
+        chosen_model(["model.onnx"], "TensorFlow")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +193,11 @@ def test_the_model_of_a_folder_is_chosen(names: list[str], expected: str) -> Non
     [
         pytest.param(["a.onnx", "b.onnx"], "'a.onnx', 'b.onnx' could all be", id="C22 several"),
         pytest.param(["a/model.onnx", "b/model.onnx"], "could all be", id="C22 the usual twice"),
+        pytest.param(
+            ["a/saved_model.pb", "b/saved_model.pb"],
+            "'a/saved_model.pb', 'b/saved_model.pb' could all be",
+            id="C22 two of TensorFlow's",
+        ),
         pytest.param(["README.md"], r"has 'README.md', expected a file \*.onnx", id="C22 none"),
         pytest.param([f"{i:02}" for i in range(99)], "and 89 more", id="C22 many, and none"),
     ],
