@@ -79,6 +79,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, metavar="FILE", help="with -f: this file instead of model.uri"
     )
     parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="with -f: this file instead of the ConfigMap of the pipeline's labels, one a line",
+    )
+    parser.add_argument(
         "--model-dir", type=Path, metavar="DIR", help="with --config: where fetch has put the model"
     )
     parser.add_argument(
@@ -164,6 +170,7 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the key of model.verify is mounted (%(default)s)",
     )
+    _add_labels_dir(parser)
     parser.add_argument(
         "--resolve", action="store_true", help="also validate the model and tell its signature"
     )
@@ -175,6 +182,16 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     )
     _add_message(parser)
     parser.set_defaults(run=_fetch)
+
+
+def _add_labels_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels-dir",
+        type=Path,
+        default=Path("/var/run/slipway/labels"),
+        metavar="DIR",
+        help="where the pipeline's labels are mounted, as NAME/KEY (%(default)s)",
+    )
 
 
 def _add_handed_on(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +230,7 @@ def _add_admit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resolve", action="store_true", help="also validate the model and tell its signature"
     )
+    _add_labels_dir(parser)
     parser.set_defaults(run=_admit)
 
 

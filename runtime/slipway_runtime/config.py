@@ -320,6 +320,8 @@ class ServingConfig(_Block):
     """Where it was found, by a name that does not move; absent where `model.uri` is all we have."""
     source_digest: Digest | None = None
     """Of a converted model: what the file must hash to before it is converted."""
+    labels_digest: Digest | None = None
+    """Of the labels that lay in ConfigMaps when the revision was resolved."""
     model: ModelBlock
     pipeline: Pipeline = Pipeline()
     serving: ServingBlock = ServingBlock()

@@ -58,8 +58,16 @@ def from_model(model: Path) -> Found:
     return Found(_described(document, model), model, lambda: model)
 
 
-def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Found:
-    """Serve what a ModelDeployment's YAML says; `model` replaces its URI.
+def from_manifest(
+    manifest: Path, model: Path | None, settings: Settings, labels: Path | None = None
+) -> Found:
+    """Serve what a ModelDeployment's YAML says.
+
+    Args:
+        manifest: one document of YAML.
+        model: a file in place of its URI.
+        settings: of the process.
+        labels: a file in place of the ConfigMap with the pipeline's labels.
 
     Raises:
         ConfigError: the YAML asks for something this release does not do, naming it.
@@ -73,26 +81,39 @@ def from_manifest(manifest: Path, model: Path | None, settings: Settings) -> Fou
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
         file = model
-        return _fused(Found(_described(document, file), file, lambda: file, policy), settings)
+        found = Found(_described(document, file), file, lambda: file, policy)
+        return _fused(found, settings, labels)
     source = {key: block for key, block in document.items() if key != "pipeline"}
     unresolved = parse_config(_with_revision(source, "0" * 10))
     fetched = _cached(unresolved, settings)
     config = _described(document, fetched)
-    return _fused(Found(config, fetched, lambda: _cached(unresolved, settings), policy), settings)
+    found = Found(config, fetched, lambda: _cached(unresolved, settings), policy)
+    return _fused(found, settings, labels)
 
 
-def _fused(found: Found, settings: Settings) -> Found:
+def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
     """Put the pipeline, where there is one, and the model into one file."""
     if not found.config.pipeline.has_steps:
         return found
+    from slipway_runtime.pipeline.labels import spelled_out
     from slipway_runtime.pipeline.process import fuse
 
+    pipeline = spelled_out(found.config.pipeline, lambda _: _given(labels))
     # Beside the model where that is ours; a file of the user's keeps its folder to itself.
     ours = _folder(found.config)
     out = fused_file(found.model if found.model.is_relative_to(ours) else ours / found.model.name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fuse(found.model, found.config.pipeline, out, timeout_s=settings.validate_timeout_s)
+    fuse(found.model, pipeline, out, timeout_s=settings.validate_timeout_s)
     return found._replace(model=out)
+
+
+def _given(labels: Path | None) -> Path:
+    if labels is None:
+        raise ConfigError(
+            "pipeline.postprocess: labels of a ConfigMap need a cluster; give the file with "
+            "--labels FILE"
+        )
+    return labels
 
 
 def _document(manifest: Path) -> dict[str, Any]:

@@ -255,7 +255,9 @@ def _on_laptop(args: Namespace, settings: Settings) -> Found:
     from slipway_runtime import laptop
 
     if args.filename is not None:
-        return laptop.from_manifest(args.filename, args.model, settings)
+        return laptop.from_manifest(args.filename, args.model, settings, args.labels)
+    if args.labels is not None:
+        raise ConfigError("--labels: got it without -f, expected a pipeline that asks for labels")
     return laptop.from_model(args.model_file)
 
 

@@ -188,6 +188,7 @@ def test_the_operator_reads_what_the_supply_step_tells(more: dict[str, Any]) -> 
         "sizeBytes": 4416,
         "signature": {"inputs": [tensor], "outputs": [tensor], "truncated": True},
         "source": f"oci://registry.example/models/digits@{DIGEST}",
+        "labelsDigest": DIGEST,
         **more,
     }
     jsonschema.validate({"result": result}, TERMINATION)
@@ -221,10 +222,27 @@ def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> N
 def test_what_only_the_fetching_step_sees_lies_where_it_looks() -> None:
     flags = vars(build_parser().parse_args(["fetch", "--into", "models"]))
     model = {**FULL["model"], "uri": "configmap://digits/model.onnx"}
-    mounted = [folder for _, folder in sources(parsed({"model": model}).model, resolving=True)]
-    assert mounted == [
-        str(flags["source_dir"]), str(flags["credentials_dir"]), str(flags["ca_file"].parent)
+    spec = parsed({"model": model, "pipeline": LABELS})
+    found = sources(spec.model, resolving=True, pipeline=spec.pipeline)
+    assert [folder for _, folder in found] == [
+        str(flags["source_dir"]), str(flags["credentials_dir"]), str(flags["ca_file"].parent),
+        str(flags["labels_dir"]),
     ]  # fmt: skip
+
+
+def test_what_takes_a_converted_model_over_has_the_labels_and_no_credentials() -> None:
+    spec = {"model": {**FULL["model"], "format": "Keras"}, "pipeline": LABELS}
+    pod = pod_template(OWNER, "0" * 10, parsed(spec), DEFAULTS)["spec"]
+    mounted = {c["name"]: {m["name"] for m in c["volumeMounts"]} for c in pod["initContainers"]}
+    assert {name: "labels" in volumes for name, volumes in mounted.items()} == {
+        "fetch": True, "convert": False, "admit": True,
+    }  # fmt: skip
+    assert "credentials" not in mounted["admit"]
+
+
+LABELS: Final = {
+    "postprocess": [{"labels": {"configMap": {"name": "classes", "key": "labels.txt"}}}],
+}
 
 
 SECURITY: Final = [

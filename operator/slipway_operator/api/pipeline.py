@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, WithJsonSchema
 
 from slipway_operator.api.fields import Block, block_rules, rule
+from slipway_operator.api.references import KeyReference
 
 _MAX_STEPS: Final = 32
 _MAX_COLUMNS: Final = 1024
@@ -198,8 +199,18 @@ class Threshold(Block):
 class Labels(Block):
     """Names in place of numbers."""
 
-    names: Annotated[list[Annotated[str, Field(max_length=1024)]], _items(_MAX_LABELS)] = Field(
-        description="names of the classes, in order."
+    model_config = block_rules(
+        rule(
+            "has(self.names) != has(self.configMap)",
+            "pipeline.postprocess: labels: expected one of names and configMap",
+        )
+    )
+
+    names: Annotated[list[Annotated[str, Field(max_length=1024)]], _items(_MAX_LABELS)] | None = (
+        Field(default=None, description="names of the classes, in order.")
+    )
+    config_map: KeyReference | None = Field(
+        default=None, description="configMap with them, one a line. Its digest is pinned."
     )
     top_k: int | None = Field(
         default=None,

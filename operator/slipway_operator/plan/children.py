@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from slipway_operator.api.pipeline import Pipeline
 from slipway_operator.api.v1alpha1 import Model, Runtime, Spec
 from slipway_operator.plan import conditions as c
 from slipway_operator.plan.autoscaler import HPA, SCALED_OBJECT, autoscaler, kind_of_scaler
@@ -210,6 +211,7 @@ def _recorded_spec(revision: Revision) -> Spec | None:
     try:
         return Spec(
             model=Model.model_validate(revision.spec.get("model")),
+            pipeline=Pipeline.model_validate(revision.spec.get("pipeline") or {}),
             runtime=Runtime.model_validate(revision.spec.get("runtime") or {}),
         )
     except ValidationError:

@@ -106,14 +106,17 @@ def _result(snapshot: Snapshot, revision: str, digest: str) -> SupplyResult:
     if told is not None and told.digest == digest:
         return told
     model = snapshot.status.get("model") or {}
+    served = _document(snapshot.child("ConfigMap", revision_name(snapshot.owner.name, revision)))
+    labels = str((served or {}).get("labelsDigest", ""))
     if model.get("digest") != digest:
-        return SupplyResult(digest, "ONNX", 0, {})
+        return SupplyResult(digest, "ONNX", 0, {}, labels_digest=labels)
     return SupplyResult(
         digest,
         str(model.get("format", "ONNX")),
         int(model.get("sizeBytes", 0)),
         snapshot.status.get("signature") or {},
         conversion=_conversion(model),
+        labels_digest=labels,
     )
 
 

@@ -121,6 +121,8 @@ class SupplyResult:
     """Where the bytes can be had again though `model.uri` came to mean others; empty: nowhere."""
     conversion: Conversion | None = None
     """Of a model that was not ONNX."""
+    labels_digest: str = ""
+    """Of the labels that lay in ConfigMaps; empty where the pipeline takes none from there."""
 
     @classmethod
     def parse(cls, raw: Any) -> SupplyResult | None:
@@ -135,7 +137,9 @@ class SupplyResult:
                 signature = _signature(rest.get("signature"))
                 source = _source(rest.get("source"))
                 converted = Conversion.parse(rest.get("conversion"))
-                return cls(digest, format_, size, signature, source, converted)
+                labels = str(rest.get("labelsDigest", ""))
+                kept = labels if _DIGEST.fullmatch(labels) else ""
+                return cls(digest, format_, size, signature, source, converted, kept)
         return None
 
     def manifest(self) -> Manifest:
@@ -147,6 +151,7 @@ class SupplyResult:
             "signature": dict(self.signature),
             **({"source": self.source} if self.source else {}),
             **({"conversion": self.conversion.manifest()} if self.conversion else {}),
+            **({"labelsDigest": self.labels_digest} if self.labels_digest else {}),
         }
 
 

@@ -29,6 +29,8 @@ def serving_document(owner: Owner, revision: Revision) -> Manifest:
             document["source"] = revision.result.source
         if revision.result.conversion:
             document["sourceDigest"] = revision.result.conversion.source_digest
+        if revision.result.labels_digest:
+            document["labelsDigest"] = revision.result.labels_digest
     return document | {k: revision.spec[k] for k in _BLOCKS if revision.spec.get(k)}
 
 

@@ -1,7 +1,7 @@
 """What the container that fetches a model gets to see, and no other container.
 
-Lives here: volumes of the model's source, of its credentials and of the certificates to trust; and
-what to say when one of them does not exist.
+Lives here: volumes of the model's source, of its credentials, of the certificates to trust and of
+labels; and what to say when one of them does not exist.
 Stays out: what the step does with them (the runtime's `supply/`).
 """
 
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from slipway_operator.api.pipeline import Pipeline
 from slipway_operator.api.v1alpha1 import FileReference, Model
 from slipway_operator.plan.names import Manifest
 
@@ -25,20 +26,25 @@ _KEY_DIR: Final = "/var/run/slipway/cosign"
 _KEY_FILE: Final = "cosign.pub"
 _CA_DIR: Final = "/var/run/slipway/ca"
 _CA_FILE: Final = "ca.crt"
+_LABELS_DIR: Final = "/var/run/slipway/labels"
 _KEY_OF: Final = {"ConfigMap": "config", "Secret": "secret"}
 """The kubelet's words for a key that is not there."""
 _OWNER_READS: Final = 0o400
 """The kubelet lets the pod's group read, too: it is how a process that is not root may."""
 
 
-def mounts(model: Model, *, resolving: bool) -> Iterator[Manifest]:
+def mounts(
+    model: Model, *, resolving: bool, pipeline: Pipeline | None = None
+) -> Iterator[Manifest]:
     """Yield how the fetching container mounts each volume: only the cache is written."""
-    for volume, folder in sources(model, resolving=resolving):
+    for volume, folder in sources(model, resolving=resolving, pipeline=pipeline):
         mount: Manifest = {"name": volume["name"], "mountPath": folder}
         yield mount if folder == _CACHE_DIR else mount | {"readOnly": True}
 
 
-def sources(model: Model, *, resolving: bool) -> Iterator[tuple[Manifest, str]]:
+def sources(
+    model: Model, *, resolving: bool, pipeline: Pipeline | None = None
+) -> Iterator[tuple[Manifest, str]]:
     """Yield each volume and where the fetching container has it.
 
     Signatures are looked at once: pods fetch by the digest that was signed, and start without key.
@@ -58,6 +64,20 @@ def sources(model: Model, *, resolving: bool) -> Iterator[tuple[Manifest, str]]:
     if model.cache is not None:
         claim = {"claimName": model.cache.persistent_volume_claim}
         yield {"name": "cache", "persistentVolumeClaim": claim}, _CACHE_DIR
+    if places := _labels(pipeline):
+        yield {"name": "labels", "projected": {"sources": places}}, _LABELS_DIR
+
+
+def _labels(pipeline: Pipeline | None) -> list[Manifest]:
+    """Each key of labels under NAME/KEY, once."""
+    steps = (step.labels for step in (pipeline and pipeline.postprocess) or ())
+    found = dict.fromkeys(
+        (step.config_map.name, step.config_map.key) for step in steps if step and step.config_map
+    )
+    return [
+        {"configMap": {"name": name, "items": [{"key": key, "path": f"{name}/{key}"}]}}
+        for name, key in found
+    ]
 
 
 def _file(reference: FileReference, path: str) -> Manifest:
@@ -70,13 +90,14 @@ def _file(reference: FileReference, path: str) -> Manifest:
     raise ValueError("a file is of a ConfigMap or of a Secret: the schema lets nothing else in")
 
 
-def missing(model: Mapping[str, Any], cause: str, namespace: str) -> str | None:
+def missing(spec: Mapping[str, Any], cause: str, namespace: str) -> str | None:
     """Say which object a pod waits for, given the kubelet's words; None when it is another cause.
 
-    >>> missing({"uri": "configmap://m/k"}, 'configmap "m" not found', "team")
+    >>> missing({"model": {"uri": "configmap://m/k"}}, 'configmap "m" not found', "team")
     "model.uri: ConfigMap 'm' does not exist in namespace 'team'; create it"
     """
-    for field, kind, name, key in _objects(model):
+    model, pipeline = spec.get("model") or {}, spec.get("pipeline") or {}
+    for field, kind, name, key in (*_objects(model), *_places(pipeline)):
         if f'{kind.lower()} "{name}" not found' in cause:
             return f"{field}: {kind} {name!r} does not exist in namespace {namespace!r}; create it"
         if key and f"references non-existent {_KEY_OF[kind]} key: {key}" in cause:
@@ -99,6 +120,13 @@ def _objects(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
             if found := (file or {}).get(field):
                 yield where, kind, found["name"], found["key"]
+
+
+def _places(pipeline: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    for number, step in enumerate(pipeline.get("postprocess") or ()):
+        if found := (step.get("labels") or {}).get("configMap"):
+            field = f"pipeline.postprocess[{number}].labels"
+            yield field, "ConfigMap", found["name"], found["key"]
 
 
 def configmap_source(uri: str) -> str | None:

@@ -201,9 +201,8 @@ def _running(
 
 
 def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:
-    model = revision.spec.get("model") or {}
     if problem.reason in (MOUNT_FAILED, UNSCHEDULABLE) and (
-        text := missing(model, problem.message, snapshot.owner.namespace)
+        text := missing(revision.spec, problem.message, snapshot.owner.namespace)
     ):
         return Supply(NOT_FOUND, f"{text}, the supply step then goes on by itself")
     return Supply(problem.reason, f"supply step, pod {problem.pod}: {problem.message}")

@@ -306,7 +306,7 @@ def _fetch_base(
         {"name": "models", "mountPath": _MODEL_DIR},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
     ]
-    fetch["volumeMounts"].extend(mounts(spec.model, resolving=resolving))
+    fetch["volumeMounts"].extend(mounts(spec.model, resolving=resolving, pipeline=spec.pipeline))
     if environment := _fetch_environment(runtime, defaults):
         fetch["env"] = environment
     return fetch
@@ -395,7 +395,8 @@ def _data_volumes(spec: Spec, *, resolving: bool) -> list[Manifest]:
         {"name": "models", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    volumes.extend(volume for volume, _ in sources(spec.model, resolving=resolving))
+    found = sources(spec.model, resolving=resolving, pipeline=spec.pipeline)
+    volumes.extend(volume for volume, _ in found)
     return volumes
 
 

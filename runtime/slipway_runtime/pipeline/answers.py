@@ -82,13 +82,15 @@ def labels(graph: Graph, outputs: Outputs, step: Labels) -> Outputs:
     """
     name = chosen(outputs, INDEX if step.output is None and INDEX in outputs else step.output)
     value = outputs[name]
-    words = graph.constant(np.array(step.names, np.object_))
+    names = step.names or ()
+    words = graph.constant(np.array(names, np.object_))
     if value.datatype == "INT64":
         found = graph.node("Gather", words, value.name)
         return _replaced(outputs, name, {LABEL: replace(value, name=found, datatype="BYTES")})
     scores = _scores(value)
-    if scores.shape[-1] not in (-1, len(step.names)):
-        raise Misfit(f"got {len(step.names)} names, expected {scores.shape[-1]}, one per class")
+    if scores.shape[-1] not in (-1, len(names)):
+        where = f" in {step.config_map}" if step.config_map else ""
+        raise Misfit(f"got {len(names)} names{where}, expected {scores.shape[-1]}, one per class")
     best, numbers = _largest(graph, scores, step.top_k)
     found = graph.node("Gather", words, numbers.name)
     named = replace(numbers, name=found, datatype="BYTES")

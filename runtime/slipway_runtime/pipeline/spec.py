@@ -19,7 +19,8 @@ from pydantic.alias_generators import to_camel
 _MAX_STEPS: Final = 32
 _MAX_COLUMNS: Final = 1024
 _MAX_CATEGORIES: Final = 4096
-_MAX_LABELS: Final = 100_000
+MAX_LABELS: Final = 100_000
+MAX_LABEL_CHARACTERS: Final = 1024
 _MAX_SIDE: Final = 8192
 _NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?(/[0-9]+(\.[0-9]+)?)?$"
 _MAX_NUMBER_CHARACTERS: Final = 40
@@ -240,16 +241,37 @@ class TopK(_Block):
     output: Name | None = None
 
 
+class ConfigMapKey(_Block):
+    """One key of a ConfigMap."""
+
+    name: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+
+    def __str__(self) -> str:
+        return f"ConfigMap '{self.name}', key '{self.key}'"
+
+
 class Labels(_Block):
     """Names in place of numbers; of scores, those of the largest and the scores beside them."""
 
-    names: Annotated[
-        tuple[Annotated[str, Field(max_length=1024)], ...],
-        Field(min_length=1, max_length=_MAX_LABELS),
-    ]
+    names: (
+        Annotated[
+            tuple[Annotated[str, Field(max_length=MAX_LABEL_CHARACTERS)], ...],
+            Field(min_length=1, max_length=MAX_LABELS),
+        ]
+        | None
+    ) = None
     """The name of class 0, of class 1, and so on."""
+    config_map: ConfigMapKey | None = None
+    """Where they are written in place of `names`; `labels.py` reads them."""
     top_k: int = Field(default=1, ge=1, le=1000)
     output: Name | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.names is None and self.config_map is None:
+            raise ValueError("expected names or configMap")
+        return self
 
 
 class _Step(_Block):
@@ -314,3 +336,9 @@ class Pipeline(_Block):
     def has_steps(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.preprocess or self.postprocess)
+
+    @property
+    def labels_places(self) -> tuple[ConfigMapKey, ...]:
+        """The ConfigMaps that labels are taken from."""
+        found = (item.labels.config_map for item in self.postprocess if item.labels)
+        return tuple(at for at in found if at is not None)

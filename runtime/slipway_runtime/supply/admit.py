@@ -13,7 +13,7 @@ from typing import Final
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.errors import DigestMismatch, InvalidModel
 from slipway_runtime.supply.digest import ModelWriter, copy_stream
-from slipway_runtime.supply.fetch import SupplyOptions, finished
+from slipway_runtime.supply.fetch import SupplyOptions, finished, with_labels
 from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE
 from slipway_runtime.supply.original import CONVERTED, read_original, read_report, untrusted
 from slipway_runtime.supply.termination import ConversionSummary, SupplyResult
@@ -36,6 +36,7 @@ def admit(
         SupplyError: why there is no model.
     """
     (options.into / FACTS_FILE).unlink(missing_ok=True)
+    config = with_labels(config, options)
     facts, report = read_original(original), read_report(converted)
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
         with untrusted(converted / CONVERTED) as file:

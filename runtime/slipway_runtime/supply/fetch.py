@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from slipway_runtime.config import ModelBlock, ServingConfig
-from slipway_runtime.errors import Foreign, InvalidConfig, InvalidModel, SupplyError, Unsupported
+from slipway_runtime.errors import (
+    DigestMismatch,
+    Foreign,
+    InvalidConfig,
+    InvalidModel,
+    SupplyError,
+    Unsupported,
+)
 from slipway_runtime.formats import Format, recognise, refuse_pickle
+from slipway_runtime.pipeline.labels import labels_digest, spelled_out
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.cache import Cache
@@ -61,6 +69,8 @@ class SupplyOptions:
     credentials_folder: Path | None = None
     ca_file: Path | None = None
     cosign_key_file: Path | None = None
+    labels_folder: Path = Path("/var/run/slipway/labels")
+    """Where the ConfigMaps of the pipeline's labels are mounted."""
     max_bytes: int = 16 * 2**30
     max_files: int = 10_000
     stores: Stores = field(default_factory=Stores)
@@ -81,6 +91,7 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
     """
     # First: what a failure leaves behind must not describe another model.
     (options.into / FACTS_FILE).unlink(missing_ok=True)
+    config = with_labels(config, options)
     found = _present(config, options) or _fetched(config, options, partial(_brought, config))
     if options.resolve or found.model.is_dir():
         _refuse_foreign(found.model, config.model)
@@ -96,6 +107,7 @@ def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
     Raises:
         SupplyError: why there is none, or why it is not going to be converted.
     """
+    with_labels(config, options)  # what is wrong with them is told before a conversion
     # The digest of a revision is that of the converted model; here it is the original's.
     asked = config.model_copy(update={"digest": config.source_digest})
     found = _original_folder(asked, options) if _many(asked.model) else _original(asked, options)
@@ -144,6 +156,24 @@ def _original_folder(asked: ServingConfig, options: SupplyOptions) -> _Found:
     return present or _fetched(asked, options, partial(_brought, asked))
 
 
+def with_labels(config: ServingConfig, options: SupplyOptions) -> ServingConfig:
+    """Put labels that lie in ConfigMaps into the pipeline.
+
+    Raises:
+        SupplyError: they are not there, no list of names, or not those of the revision.
+    """
+    pipeline = spelled_out(config.pipeline, lambda at: options.labels_folder / at.name / at.key)
+    found = labels_digest(pipeline)
+    if config.labels_digest not in (None, found):
+        places = " and ".join(str(at) for at in config.pipeline.labels_places)
+        raise DigestMismatch(
+            f"pipeline.postprocess: {places} holds other labels than when this revision was "
+            f"resolved: got {found}, expected {config.labels_digest}; put the old ones back, and "
+            "give new ones a ConfigMap of another name"
+        )
+    return config.model_copy(update={"pipeline": pipeline})
+
+
 def finished(
     result: SupplyResult, model: Path, config: ServingConfig, options: SupplyOptions
 ) -> SupplyResult:
@@ -152,7 +182,8 @@ def finished(
         result = _resolved(result, model, options.validate_timeout_s)
     if config.pipeline.has_steps:
         signature = _fused(config.pipeline, model, options)
-        result = result.model_copy(update={"signature": signature} if signature else {})
+        found: dict[str, object] = {"labels_digest": labels_digest(config.pipeline)}
+        result = result.model_copy(update=found | ({"signature": signature} if signature else {}))
     facts = {
         "uri": redacted(config.model.uri),
         **result.model_dump(by_alias=True, exclude_none=True),

@@ -48,6 +48,7 @@ def run_admit(args: Namespace, settings: Settings) -> int:
     def admitted() -> SupplyResult:
         options = SupplyOptions(
             into=args.into,
+            labels_folder=args.labels_dir,
             max_bytes=settings.max_model_bytes,
             resolve=args.resolve,
             validate_timeout_s=settings.validate_timeout_s,
@@ -133,6 +134,7 @@ def _options(args: Namespace, settings: Settings) -> SupplyOptions:
         max_files=settings.max_model_files,
         stores=stores(settings),
         allow_file=args.allow_file,
+        labels_folder=args.labels_dir,
         resolve=args.resolve,
         validate_timeout_s=settings.validate_timeout_s,
         patience=patience(settings),

@@ -105,6 +105,8 @@ class SupplyResult(_Message):
     """Name of the program that exported the model, in its own words."""
     conversion: ConversionSummary | None = None
     """Of a model that was not ONNX."""
+    labels_digest: Digest | None = None
+    """Of the labels that the pipeline takes from ConfigMaps."""
 
 
 class SupplyFailure(_Message):

@@ -98,7 +98,7 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
         pytest.param(
             {**serving_document(), "revision_number": 7},
             "revision_number: unknown key, expected one of name, namespace, revision, "
-            "revisionNumber, digest, source, sourceDigest, model, pipeline, serving",
+            "revisionNumber, digest, source, sourceDigest, labelsDigest, model, pipeline, serving",
             id="Python's spelling is none of ours",
         ),
         pytest.param(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slipway_operator.api.pipeline import Pipeline
 from slipway_operator.api.v1alpha1 import Model
 from slipway_operator.plan.sources import missing, mounts, sources
 
@@ -119,4 +120,44 @@ def test_only_the_step_that_resolves_needs_the_key() -> None:
     ],
 )  # fmt: skip
 def test_what_a_pod_waits_for(model: dict[str, Any], cause: str, expected: str | None) -> None:
-    assert missing({"uri": "https://h/m", **model}, cause, "team") == expected
+    assert missing({"model": {"uri": "https://h/m", **model}}, cause, "team") == expected
+
+
+LABELS = {
+    "postprocess": [
+        {"softmax": {}},
+        {"labels": {"configMap": {"name": "classes", "key": "labels.txt"}}},
+        {"labels": {"configMap": {"name": "classes", "key": "labels.txt"}, "output": "other"}},
+    ]
+}
+
+
+@pytest.mark.parametrize("resolving", [True, False])
+def test_labels_are_mounted_once_wherever_the_model_is_put_together(resolving: bool) -> None:
+    model, pipeline = Model(uri="https://h/m"), Pipeline.model_validate(LABELS)
+    items = [{"key": "labels.txt", "path": "classes/labels.txt"}]
+    volume = {
+        "name": "labels",
+        "projected": {"sources": [{"configMap": {"name": "classes", "items": items}}]},
+    }
+    found = list(sources(model, resolving=resolving, pipeline=pipeline))
+    assert found == [(volume, "/var/run/slipway/labels")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (
+            'MountVolume.SetUp failed for volume "labels" : configmap "classes" not found',
+            "ConfigMap 'classes' does not exist in namespace 'team'; create it",
+        ),
+        (
+            'MountVolume.SetUp failed for volume "labels" : configmap references non-existent'
+            " config key: labels.txt",
+            "ConfigMap 'classes' has no key 'labels.txt'; add it, or name another",
+        ),
+    ],
+)
+def test_labels_that_are_missing_are_named(cause: str, expected: str) -> None:
+    spec = {"model": {"uri": "https://h/m"}, "pipeline": LABELS}
+    assert missing(spec, cause, "team") == f"pipeline.postprocess[1].labels: {expected}"

@@ -260,3 +260,21 @@ def test_a_pipeline_that_does_not_fit_is_terminal_and_named(tmp_path: Path) -> N
     ended = runtime("serve", "-f", path)
     assert ended.returncode == 10
     assert "pipeline.preprocess: ends with INT64" in ended.stderr
+
+
+def test_a_laptop_takes_a_file_in_place_of_the_configmap(tmp_path: Path) -> None:
+    """One YAML for a laptop and a cluster, whose ConfigMap `kubectl create` makes of that file."""
+    place = {"configMap": {"name": "classes", "key": "labels.txt"}}
+    after = [{"softmax": {}}, {"labels": {**place, "topK": 3}}]
+    path = manifest(tmp_path, mean_of_channels(), {**IMAGES, "postprocess": after})
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{name}\n" for name in CLASSES))
+    with serving("-f", path, "--labels", labels) as server:
+        server.wait_for("ready")
+        file = photo()
+        head = {"content-type": "image/jpeg"}
+        found = ask(f"{server.url}/predict", content=file, headers=head)["outputs"]
+        check(found["label"][0], found["probability"][0], file)
+    refused = runtime("serve", "-f", path)
+    assert refused.returncode == 2
+    assert "give the file with --labels FILE" in refused.stderr

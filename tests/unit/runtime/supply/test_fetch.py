@@ -132,6 +132,50 @@ def test_a_failure_leaves_no_word_about_another_model(tmp_path: Path, source: Pa
     assert not (step.into / "model.json").exists()
 
 
+LABELS = {
+    "postprocess": [{"labels": {"configMap": {"name": "classes", "key": "labels.txt"}}}],
+}
+
+
+def labelled(folder: Path, labels: str, *arguments: object, **more: Any) -> Step:
+    """A run of the step with labels as they are mounted."""
+    file = folder / "labels" / "classes" / "labels.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(labels)
+    document = serving_document("configmap://m/digits.onnx", pipeline=LABELS, **more)
+    return Step(folder, document, "--labels-dir", folder / "labels", *arguments)
+
+
+def test_labels_of_a_configmap_are_pinned_with_the_revision(tmp_path: Path, source: Path) -> None:
+    found = labelled(tmp_path, "ant\nbee\ncat\n", "--resolve").message["result"]
+    assert [t["name"] for t in found["signature"]["outputs"]] == ["label", "probability"]
+    pinned = {"digest": found["digest"], "labelsDigest": found["labelsDigest"]}
+    pod = labelled(tmp_path, "ant\r\nbee\r\ncat", **pinned)
+    assert pod.done.returncode == 0
+    changed = labelled(tmp_path, "ant\nbee\ndog\n", **pinned)
+    assert changed.failure == (10, "DigestMismatch", True)
+    assert changed.why.startswith(
+        "pipeline.postprocess: ConfigMap 'classes', key 'labels.txt' holds other labels than when "
+        "this revision was resolved: got sha256:"
+    )
+    assert not (changed.into / "model.json").exists()
+
+
+def test_labels_that_do_not_fit_are_told_with_their_configmap(tmp_path: Path, source: Path) -> None:
+    few = labelled(tmp_path, "ant\nbee\n", "--resolve")
+    assert few.failure == (10, "InvalidConfig", True)
+    assert few.why == (
+        "pipeline.postprocess[0].labels: got 2 names in ConfigMap 'classes', key 'labels.txt', "
+        "expected 3, one per class"
+    )
+
+
+def test_labels_are_read_before_the_model_is_fetched(tmp_path: Path) -> None:
+    twice = labelled(tmp_path, "ant\nant\n", "--resolve")
+    assert twice.failure == (10, "InvalidConfig", True)
+    assert "'ant' stands on lines 1 and 2" in twice.why
+
+
 def test_a_missing_key_names_those_that_are_there(tmp_path: Path, source: Path) -> None:
     step = Step(tmp_path, serving_document("configmap://m/other.onnx"))
     assert step.failure == (10, "NotFound", True)
