@@ -212,6 +212,9 @@ def _add_convert_supplied(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into", type=Path, required=True, metavar="DIR", help="gets the ONNX model and a report"
     )
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE", help="rows to compare on, and to calibrate with"
+    )
     parser.set_defaults(run=_convert_supplied)
 
 

@@ -122,6 +122,7 @@ Protocols = Annotated[
     Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_distinct),
 ]
+GraphOptimization = Literal["None", "Basic", "Extended", "All"]
 ExecutionProvider = Literal["CPU", "CUDA", "OpenVINO"]
 Size = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -186,6 +187,26 @@ class CacheBlock(_Block):
     persistent_volume_claim: Name
 
 
+class OptimizationBlock(_Block):
+    """The spec's `model.optimization`: what is done to the model before it is served."""
+
+    graph: GraphOptimization = "All"
+    """What ONNX Runtime does to the graph when a pod loads it; nothing of it is stored."""
+    quantization: Literal["None", "DynamicInt8", "StaticInt8", "Float16"] = "None"
+    """How weights are stored."""
+    pruning: Literal["None", "Magnitude"] = "None"
+    """`Magnitude` sets the smallest weights to zero."""
+    sparsity_percent: int = Field(default=0, ge=1, le=99)
+    """How many of them."""
+    min_agreement_percent: int = Field(default=99, ge=0, le=100)
+    """Labels that must not change; where there are none, what numbers may differ by."""
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether other bytes are served than were fetched."""
+        return self.quantization != "None" or self.pruning != "None"
+
+
 class InputBlock(_Block):
     """One input of a model whose file does not say it."""
 
@@ -222,7 +243,7 @@ class ModelBlock(_Block):
     version: Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)] | None = None
     """Label for people, and what V1 knows as the model's label; a value of a Kubernetes label."""
     samples: SamplesBlock | None = None
-    """What the operator sends a candidate before its first traffic; a runtime does not read it."""
+    """What a conversion is compared on, beside generated rows, and a pod warmed up with."""
     credentials: CredentialsBlock | None = None
     """How the store knows us; only the step that fetches has them."""
     ca_bundle: FileReference | None = None
@@ -233,6 +254,7 @@ class ModelBlock(_Block):
     """What was fetched before, shared by pods and revisions; only the step that fetches has it."""
     verify: VerifyBlock | None = None
     """Whose signature an OCI artifact needs; looked at when it is resolved, and pinned then."""
+    optimization: OptimizationBlock = OptimizationBlock()
 
 
 class QueueBlock(_Block):

@@ -85,6 +85,11 @@ def from_manifest(
         return _fused(found, settings, labels)
     source = {key: block for key, block in document.items() if key != "pipeline"}
     unresolved = parse_config(_with_revision(source, "0" * 10))
+    if unresolved.model.optimization.rewrites:
+        raise ConfigError(
+            "model.optimization: quantization and pruning need a cluster; optimise the file with "
+            "`slipway-runtime optimize`, and serve it with --model FILE"
+        )
     fetched = _cached(unresolved, settings)
     config = _described(document, fetched)
     found = Found(config, fetched, lambda: _cached(unresolved, settings), policy)

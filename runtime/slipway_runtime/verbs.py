@@ -57,6 +57,7 @@ def run_convert_supplied(args: Namespace) -> int:
                 asked_for(args.config, settings),
                 original=args.original,
                 into=args.into,
+                samples=args.samples,
                 timeout_s=settings.convert_timeout_s,
             )
 

@@ -37,6 +37,28 @@ def test_a_folder_and_an_archive_are_taken(models: Models, uri: str) -> None:
     models.api.create(_manifest(models.namespace, {"model": model}))
 
 
+ROWS = {"configMap": {"name": "rows", "key": "samples.json"}}
+
+
+def _optimised(samples: dict[str, Any] | None = None, **optimization: Any) -> dict[str, Any]:
+    more = {"samples": samples} if samples else {}
+    return {"model": {"uri": GOOD, **more, "optimization": optimization}}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(_optimised(graph="Basic"), id="graph"),
+        pytest.param(_optimised(quantization="DynamicInt8", minAgreementPercent=95), id="dynamic"),
+        pytest.param(_optimised(quantization="StaticInt8", samples=ROWS), id="static"),
+        pytest.param(_optimised(pruning="Magnitude", sparsityPercent=30), id="pruned"),
+        pytest.param(_optimised(graph="All", quantization="None", pruning="None"), id="nothing"),
+    ],
+)
+def test_an_optimisation_is_taken(models: Models, spec: dict[str, Any]) -> None:
+    models.api.create(_manifest(models.namespace, spec))
+
+
 def _asking(**authentication: Any) -> dict[str, Any]:
     return {"security": {"authentication": authentication}}
 
@@ -57,6 +79,28 @@ def _asking(**authentication: Any) -> dict[str, Any]:
         pytest.param({"model": {"uri": "configmap://a"}}, "configmap://NAME/KEY", id="no key"),
         pytest.param({"model": {"uri": "oci://host"}}, "HOST/REPOSITORY", id="no repository"),
         pytest.param({"model": {"uri": "s3://models"}}, "s3://BUCKET/KEY", id="no key in a bucket"),
+        pytest.param(
+            _optimised(quantization="StaticInt8"),
+            "StaticInt8 calibrates with model.samples; set it",
+            id="nothing to calibrate",
+        ),
+        pytest.param(
+            {
+                **_optimised(quantization="StaticInt8", samples=ROWS),
+                "pipeline": {"preprocess": [{"cast": {"to": "FP32"}}]},
+            },
+            "use DynamicInt8",
+            id="samples of another form",
+        ),
+        pytest.param(_optimised(pruning="Magnitude"), "sparsityPercent go together", id="how much"),
+        pytest.param(_optimised(sparsityPercent=50), "sparsityPercent go together", id="of what"),
+        pytest.param(
+            _optimised(pruning="Magnitude", sparsityPercent=100),
+            "sparsityPercent",
+            id="all weights",
+        ),
+        pytest.param(_optimised(quantization="Int4"), "quantization", id="no such form"),
+        pytest.param(_optimised(minAgreementPercent=101), "minAgreementPercent", id="above all"),
         pytest.param({"model": {"uri": "s3://m1/../x"}}, "'.' and '..'", id="C23 a step up"),
         pytest.param({"model": {"uri": "hf://team/digits"}}, "hf://ORG/REPO", id="no path"),
         pytest.param(

@@ -77,11 +77,26 @@ PICKLE: Final[dict[str, Any]] = {
     "model": {"uri": "pvc://models/digits.pkl", "format": "Sklearn", "allowPickle": True},
     "runtime": {"env": [{"name": "SLIPWAY_RUNTIME_CONVERT_TIMEOUT_S", "value": "60"}]},
 }
+OPTIMISED: Final[dict[str, Any]] = {
+    "model": {
+        "uri": "https://models.example/digits.onnx",
+        "format": "ONNX",
+        "samples": {"configMap": {"name": "rows", "key": "samples.json"}},
+        "optimization": {
+            "graph": "Extended",
+            "quantization": "StaticInt8",
+            "pruning": "Magnitude",
+            "sparsityPercent": 30,
+            "minAgreementPercent": 98,
+        },
+    },
+}
 SPECS: Final = [
     pytest.param(MINIMAL, id="minimal"),
     pytest.param(FULL, id="every field"),
     pytest.param(FOREIGN, id="converted"),
     pytest.param(PICKLE, id="a pickle"),
+    pytest.param(OPTIMISED, id="optimised"),
 ]
 
 
@@ -166,6 +181,11 @@ def test_both_halves_have_the_same_bounds(path: str, ours: Any, theirs: Any) -> 
     }
 
 
+GAIN: Final = {
+    "sizeBytesBefore": 36_000,
+    "latencyMicrosecondsBefore": 80,
+    "latencyMicrosecondsAfter": 60,
+}
 CONVERSION: Final = {
     "sourceDigest": DIGEST,
     "framework": "scikit-learn 1.9.1",
@@ -178,6 +198,7 @@ CONVERSION: Final = {
     [
         pytest.param({}, id="ONNX"),
         pytest.param({"format": "Sklearn", "conversion": CONVERSION}, id="converted"),
+        pytest.param({"conversion": {**CONVERSION, "optimization": GAIN}}, id="optimised"),
     ],
 )
 def test_the_operator_reads_what_the_supply_step_tells(more: dict[str, Any]) -> None:

@@ -90,6 +90,20 @@ class Parity(Block):
     )
 
 
+class Optimized(Block):
+    """A model before and after it was optimised."""
+
+    size_bytes_before: int = Field(
+        ge=0,
+        description="sizeBytesBefore it.",
+        json_schema_extra={"format": "int64"},
+    )
+    latency_microseconds_before: int = Field(
+        ge=0, description="latencyMicrosecondsBefore of one run."
+    )
+    latency_microseconds_after: int = Field(ge=0, description="latencyMicrosecondsAfter it.")
+
+
 class SuppliedModel(Block):
     """The model that serves."""
 
@@ -104,14 +118,16 @@ class SuppliedModel(Block):
     )
     version: str = Field(default="", description="version is the label given in the spec.")
     source_digest: str | None = Field(
-        default=None, description="sourceDigest of the file at uri, where it was converted."
+        default=None,
+        description="sourceDigest of the file at uri, where it was converted or optimised.",
     )
     framework: str | None = Field(
         default=None, description="framework that read the file, where it was converted."
     )
     parity: Parity | None = Field(
-        default=None, description="parity of the converted model with the original."
+        default=None, description="parity of the model that serves with the original."
     )
+    optimization: Optimized | None = Field(default=None, description="optimization and its gain.")
 
 
 class Endpoint(Block):

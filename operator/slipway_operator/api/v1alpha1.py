@@ -124,6 +124,50 @@ class Input(Block):
     ] = Field(description="shape, with -1 for any size. Required.")
 
 
+class Optimization(Block):
+    """What is done to a model before it is served."""
+
+    model_config = block_rules(
+        rule(
+            "(has(self.pruning) && self.pruning == 'Magnitude') == has(self.sparsityPercent)",
+            "model.optimization: pruning Magnitude and sparsityPercent go together",
+        ),
+    )
+
+    graph: Literal["None", "Basic", "Extended", "All"] | None = Field(
+        default=None,
+        description="graph is how far ONNX Runtime optimises it in each pod. Default All. "
+        "Revisioned.",
+    )
+    quantization: Literal["None", "DynamicInt8", "StaticInt8", "Float16"] | None = Field(
+        default=None,
+        description="quantization stores weights in 8 or 16 bits. Default None. Revisioned.",
+    )
+    pruning: Literal["None", "Magnitude"] | None = Field(
+        default=None,
+        description="pruning Magnitude sets the smallest weights to zero. Default None. "
+        "Revisioned.",
+    )
+    sparsity_percent: int | None = Field(
+        default=None,
+        ge=1,
+        le=99,
+        description="sparsityPercent of weights that pruning sets to zero. Revisioned.",
+    )
+    min_agreement_percent: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="minAgreementPercent of labels that stay as they were, or else the reason is "
+        "ConversionMismatch. Default 99. Revisioned.",
+    )
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether other bytes are served than were fetched."""
+        return self.quantization not in (None, "None") or self.pruning not in (None, "None")
+
+
 class Model(Block):
     """Which model is served, and how its bytes are checked."""
 
@@ -186,6 +230,12 @@ class Model(Block):
         rule(
             "!has(self.inputs) || !has(self.format) || self.format in ['Auto', 'TorchScript']",
             "model.inputs: only TorchScript models need them; remove them, or correct format",
+        ),
+        rule(
+            "!has(self.optimization) || !has(self.optimization.quantization)"
+            " || self.optimization.quantization != 'StaticInt8' || has(self.samples)",
+            "model.optimization: StaticInt8 calibrates with model.samples; set it, or use"
+            " DynamicInt8",
         ),
     )
 
@@ -274,7 +324,13 @@ class Model(Block):
     samples: Samples | None = Field(
         default=None,
         description="samples of requests in JSON: a list of V2 requests, each with the outputs "
-        "that are expected, or without. Optional. Revisioned. rollout.preflight sends them.",
+        "that are expected, or without. Optional. Revisioned. rollout.preflight sends them, and "
+        "a conversion is compared on them.",
+    )
+    optimization: Optimization | None = Field(
+        default=None,
+        description="optimization of the model before it is served. Default: only its graph. "
+        "Revisioned.",
     )
     credentials: Credentials | None = Field(
         default=None,
@@ -666,6 +722,13 @@ class Spec(Block):
         rule(
             "!has(self.rollout) || !has(self.rollout.preflight) || has(self.model.samples)",
             "rollout.preflight: sends model.samples; set it, or remove the preflight",
+        ),
+        rule(
+            "!has(self.model.optimization) || !has(self.model.optimization.quantization) ||"
+            " self.model.optimization.quantization != 'StaticInt8' ||"
+            " !has(self.pipeline) || !has(self.pipeline.preprocess)",
+            "model.optimization: StaticInt8 calibrates without pipeline.preprocess; use"
+            " DynamicInt8",
         ),
         rule(
             "!has(self.rollout) || !has(self.rollout.steps) ||"

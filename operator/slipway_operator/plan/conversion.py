@@ -1,4 +1,6 @@
-"""The steps that make ONNX of a model of another format, in the supply Job and in every pod.
+"""The steps that make another file of a model before it is served, in the Job and in every pod.
+
+A model of another format becomes ONNX, and one that is to be optimised becomes smaller.
 
 Three containers after each other: `fetch` has the credentials and never reads the model, `convert`
 may run what the model's author wrote and has nothing but the model, `admit` hashes and checks what
@@ -13,8 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from slipway_operator.api.v1alpha1 import Samples
 from slipway_operator.plan.names import Manifest
-from slipway_operator.plan.sources import MOUNTS
+from slipway_operator.plan.sources import (
+    MOUNTS,
+    SAMPLES_FILE,
+    samples_mount,
+    samples_volume,
+)
 
 CONVERT: Final = "convert"
 ADMIT: Final = "admit"
@@ -39,7 +47,14 @@ def is_converting(pod_template: Mapping[str, Any]) -> bool:
     return any(container.get("name") == CONVERT for container in containers)
 
 
-def converting(pod: Manifest, place: str, image: str, *, has_resources: bool) -> Manifest:
+def converting(
+    pod: Manifest,
+    place: str,
+    image: str,
+    *,
+    has_resources: bool,
+    samples: Samples | None = None,
+) -> Manifest:
     """Put the three steps in the place of the one that fetches.
 
     Args:
@@ -47,17 +62,20 @@ def converting(pod: Manifest, place: str, image: str, *, has_resources: bool) ->
         place: `initContainers` in serving pods, `containers` in the supply Job.
         image: the converter's.
         has_resources: the spec says what the steps get; it holds for all three.
+        samples: what the converting step gets to compare on, and to calibrate with.
     """
     fetch, *others = pod[place]
     into = fetch["args"][fetch["args"].index("--into") + 1]
     steps = [
         _fetch(fetch),
-        _convert(fetch, image, has_resources=has_resources),
+        _with_samples(_convert(fetch, image, has_resources=has_resources), samples),
         _admit(fetch, into),
     ]
     volumes: list[Manifest] = [
         {"name": name, "emptyDir": {}} for name in (_ORIGINAL, _CONVERTED, _SCRATCH)
     ]
+    if samples is not None:
+        volumes.append(samples_volume(samples))
     if place == "initContainers":
         placed: Manifest = {place: [*steps, *others]}
     else:  # a Job ends with its containers: the last step is one, the others come before
@@ -93,6 +111,16 @@ def _convert(fetch: Manifest, image: str, *, has_resources: bool) -> Manifest:
         "volumeMounts": [*mounts, *(m for m in fetch["volumeMounts"] if m["name"] == "config")],
     }
     return _with_environment(convert, environment)
+
+
+def _with_samples(convert: Manifest, samples: Samples | None) -> Manifest:
+    if samples is None:
+        return convert
+    return {
+        **convert,
+        "args": [*convert["args"], "--samples", SAMPLES_FILE],
+        "volumeMounts": [*convert["volumeMounts"], samples_mount()],
+    }
 
 
 def _admit(fetch: Manifest, into: str) -> Manifest:

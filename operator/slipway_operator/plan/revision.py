@@ -68,8 +68,37 @@ def _without_empty(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Optimization:
+    """A model's size and time before it was optimised, and its time afterwards."""
+
+    size_bytes_before: int
+    latency_microseconds_before: int
+    latency_microseconds_after: int
+
+    @classmethod
+    def parse(cls, raw: Any) -> Optimization | None:
+        """Read the `optimization` of a conversion; None when it is not one."""
+        match raw:
+            case {
+                "sizeBytesBefore": int(size),
+                "latencyMicrosecondsBefore": int(before),
+                "latencyMicrosecondsAfter": int(after),
+            } if min(size, before, after) >= 0:
+                return cls(size, before, after)
+        return None
+
+    def manifest(self) -> Manifest:
+        """Write it in the termination message's terms, which are the status's, too."""
+        return {
+            "sizeBytesBefore": self.size_bytes_before,
+            "latencyMicrosecondsBefore": self.latency_microseconds_before,
+            "latencyMicrosecondsAfter": self.latency_microseconds_after,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a model was before it became ONNX."""
+    """What a model was before it was converted or optimised."""
 
     source_digest: str
     framework: str
@@ -77,6 +106,7 @@ class Conversion:
     max_abs_diff: str
     label_agreement_percent: int | None = None
     """None where the model gives no labels."""
+    optimization: Optimization | None = None
 
     @classmethod
     def parse(cls, raw: Any) -> Conversion | None:
@@ -86,10 +116,12 @@ class Conversion:
                 "sourceDigest": str(digest),
                 "framework": str(framework),
                 "parity": {"rows": int(rows), "maxAbsDiff": str(difference), **rest},
+                **more,
             } if _DIGEST.fullmatch(digest) and _NUMBER.fullmatch(difference):
                 agreement = rest.get("labelAgreementPercent")
                 labels = agreement if isinstance(agreement, int) else None
-                return cls(digest, framework[:100], rows, difference, labels)
+                optimized = Optimization.parse(more.get("optimization"))
+                return cls(digest, framework[:100], rows, difference, labels, optimized)
         return None
 
     def manifest(self) -> Manifest:
@@ -98,6 +130,7 @@ class Conversion:
             "sourceDigest": self.source_digest,
             "framework": self.framework,
             "parity": {"rows": self.rows, **self.parity()},
+            **({"optimization": self.optimization.manifest()} if self.optimization else {}),
         }
 
     def parity(self) -> Manifest:
@@ -120,7 +153,7 @@ class SupplyResult:
     source: str = ""
     """Where the bytes can be had again though `model.uri` came to mean others; empty: nowhere."""
     conversion: Conversion | None = None
-    """Of a model that was not ONNX."""
+    """Of a model that is not served as it came."""
     labels_digest: str = ""
     """Of the labels that lay in ConfigMaps; empty where the pipeline takes none from there."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from slipway_operator.api.pipeline import Pipeline
-from slipway_operator.api.v1alpha1 import FileReference, Model
+from slipway_operator.api.v1alpha1 import FileReference, Model, Samples
 from slipway_operator.plan.names import Manifest
 
 _CONFIGMAP_URI: Final = re.compile(r"configmap://([^/]+)/.+")
@@ -29,6 +29,8 @@ _CA_FILE: Final = "ca.crt"
 _LABELS_DIR: Final = "/var/run/slipway/labels"
 _KEY_OF: Final = {"ConfigMap": "config", "Secret": "secret"}
 """The kubelet's words for a key that is not there."""
+SAMPLES: Final = "samples"
+SAMPLES_FILE: Final = "/samples/samples.json"
 _OWNER_READS: Final = 0o400
 """The kubelet lets the pod's group read, too: it is how a process that is not root may."""
 
@@ -80,6 +82,18 @@ def _labels(pipeline: Pipeline | None) -> list[Manifest]:
     ]
 
 
+def samples_volume(samples: Samples) -> Manifest:
+    """Render the volume of the samples, which the container that fetches does not see."""
+    chosen = samples.config_map
+    items = [{"key": chosen.key, "path": SAMPLES_FILE.rpartition("/")[2]}]
+    return {"name": SAMPLES, "configMap": {"name": chosen.name, "items": items}}
+
+
+def samples_mount() -> Manifest:
+    """Render how a container sees them."""
+    return {"name": SAMPLES, "mountPath": SAMPLES_FILE.rpartition("/")[0], "readOnly": True}
+
+
 def _file(reference: FileReference, path: str) -> Manifest:
     if reference.secret is not None:
         items = [{"key": reference.secret.key, "path": path}]
@@ -115,6 +129,8 @@ def _objects(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield "model.credentials", "Secret", name, ""
     if name := (model.get("cache") or {}).get("persistentVolumeClaim"):
         yield "model.cache", "PersistentVolumeClaim", name, ""
+    if found := (model.get("samples") or {}).get("configMap"):
+        yield "model.samples", "ConfigMap", found["name"], found["key"]
     key = (model.get("verify") or {}).get("cosignKey") or {}
     for where, file in (("model.caBundle", model.get("caBundle")), ("model.verify", key)):
         for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):

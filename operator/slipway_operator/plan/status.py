@@ -357,6 +357,8 @@ def _model(stable: Revision) -> dict[str, Any]:
         model["sourceDigest"] = conversion.source_digest
         model["framework"] = conversion.framework
         model["parity"] = conversion.parity()
+        if conversion.optimization:
+            model["optimization"] = conversion.optimization.manifest()
     report: dict[str, Any] = {"model": model}
     if stable.result.signature:
         report["signature"] = dict(stable.result.signature)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from slipway_operator.api.fields import seconds
 from slipway_operator.api.security import Authentication
-from slipway_operator.api.v1alpha1 import Resources, Runtime, Spec
+from slipway_operator.api.v1alpha1 import Model, Resources, Runtime, Samples, Spec
 from slipway_operator.plan.conversion import CONVERT, converting, is_converting
 from slipway_operator.plan.names import (
     ADMIN_PORT,
@@ -112,24 +112,50 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
         ],
     }
     template = {"metadata": metadata, "spec": pod}
-    foreign = spec.model.format not in (None, "Auto", "ONNX")
-    if foreign and defaults.converter_image:
-        return _converting(template, defaults, has_resources=bool(runtime.supply_resources))
+    image = _image_of_steps(spec.model, runtime, defaults)
+    if image:
+        has_resources = bool(runtime.supply_resources)
+        samples = spec.model.samples if _calibrates(spec) else None
+        return _converting(template, image, has_resources=has_resources, samples=samples)
     return template
+
+
+def _image_of_steps(model: Model, runtime: Runtime, defaults: RuntimeDefaults) -> str:
+    """What converts, where it is known before the model is; empty: nothing does.
+
+    The runtime's own image optimises; only other formats need the large one.
+    """
+    if model.format not in (None, "Auto", "ONNX"):
+        return defaults.converter_image
+    if model.optimization is None or not model.optimization.rewrites:
+        return ""
+    lean = runtime.image or defaults.image
+    return lean if model.format == "ONNX" else defaults.converter_image or lean
+
+
+def _calibrates(spec: Spec) -> bool:
+    """Whether the samples are part of what the model's bytes are made of."""
+    optimization = spec.model.optimization
+    return optimization is not None and optimization.quantization == "StaticInt8"
 
 
 def convertible(revision: Revision, defaults: RuntimeDefaults) -> Revision:
     """Let the pods of a revision convert their model, which turned out to be of another format."""
     resources = (revision.spec.get("runtime") or {}).get("supplyResources")
-    template = _converting(revision.pod_template, defaults, has_resources=bool(resources))
+    image = defaults.converter_image
+    template = _converting(revision.pod_template, image, has_resources=bool(resources))
     return revision.converting(template)
 
 
 def _converting(
-    template: Mapping[str, Any], defaults: RuntimeDefaults, *, has_resources: bool
+    template: Mapping[str, Any],
+    image: str,
+    *,
+    has_resources: bool,
+    samples: Samples | None = None,
 ) -> Manifest:
-    image = defaults.converter_image
-    pod = converting(template["spec"], "initContainers", image, has_resources=has_resources)
+    place = "initContainers"
+    pod = converting(template["spec"], place, image, has_resources=has_resources, samples=samples)
     return {**template, "spec": pod}
 
 
@@ -196,7 +222,10 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
     terminal: Manifest = {"containerName": FETCH, "operator": "In", "values": [EXIT_TERMINAL]}
     if is_converting(revision.template):
         image, has_resources = _converter_image(revision), bool(runtime.supply_resources)
-        pod = converting(pod, "containers", image, has_resources=has_resources)
+        # Of a request, the pipeline makes the tensors that the model takes: those are not known.
+        is_direct = not (revision.spec.get("pipeline") or {}).get("preprocess")
+        samples = spec.model.samples if is_direct else None
+        pod = converting(pod, "containers", image, has_resources=has_resources, samples=samples)
         del terminal["containerName"]  # whichever step it is
     name = revision_name(owner.name, revision.hash)
     manifest = child("batch/v1", "Job", owner, name, revision=revision.hash)

@@ -73,6 +73,15 @@ def add_optimize(parser: argparse.ArgumentParser) -> None:
         help="how weights are stored; StaticInt8 needs --samples (%(default)s)",
     )
     parser.add_argument(
+        "--pruning",
+        choices=("None", "Magnitude"),
+        default="None",
+        help="Magnitude sets the smallest weights to zero, for smaller archives (%(default)s)",
+    )
+    parser.add_argument(
+        "--sparsity", type=int, metavar="PERCENT", help="with --pruning: weights that become zero"
+    )
+    parser.add_argument(
         "--samples", type=Path, metavar="FILE", help="real rows: V2 JSON, .npy, .npz"
     )
     parser.add_argument(

@@ -18,8 +18,8 @@ from time import monotonic
 from typing import Any, Final, TextIO
 
 from slipway_runtime.convert.network import cut_off
-from slipway_runtime.convert.steps import convert
 from slipway_runtime.convert.task import Task
+from slipway_runtime.convert.work import work
 from slipway_runtime.errors import InvalidModel, SupplyError, clipped
 from slipway_runtime.inference.container import cap_memory
 
@@ -48,7 +48,7 @@ def main() -> int:
 
 def _end(task: Task, progress: Any) -> dict[str, Any]:
     try:
-        report = convert(task, progress)
+        report = work(task, progress)
     except SupplyError as err:
         return err.told()
     except ModuleNotFoundError as err:

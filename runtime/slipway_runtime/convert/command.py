@@ -11,7 +11,7 @@ from typing import Final, get_args
 from pydantic import ValidationError
 
 from slipway_runtime.convert.jail import converted
-from slipway_runtime.convert.task import InputSpec, Report, Task
+from slipway_runtime.convert.task import InputSpec, Parity, Report, Task
 from slipway_runtime.errors import ConfigError, NotFound, Unsupported, shown
 from slipway_runtime.formats import recognise, refuse_pickle
 from slipway_runtime.supply.termination import SignatureSummary
@@ -41,11 +41,6 @@ def run(args: Namespace) -> int:
 
 def lines(task: Task, report: Report, signature: SignatureSummary) -> Iterator[str]:
     """Say what a conversion has found out, for people."""
-    parity = report.parity
-    agreement = parity.label_agreement_percent
-    ties = f" ({parity.ties} ties)" if parity.ties else ""
-    labels = "" if agreement is None else f"labels agree {agreement:g} %{ties}, "
-    own = f", {parity.given_rows} of them given" if parity.given_rows else ""
     yield f"source     {task.source}  {report.format}  {report.source_bytes} bytes"
     yield f"           {report.source_digest}"
     yield f"read by    {report.framework}"
@@ -54,15 +49,24 @@ def lines(task: Task, report: Report, signature: SignatureSummary) -> Iterator[s
     for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
         for tensor in tensors:
             yield f"{kind:10} {tensor.name}  {tensor.datatype}  {list(tensor.shape)}"
-    yield (
-        f"parity     {parity.rows} rows{own}: {labels}largest difference "
-        f"{parity.max_abs_diff:.1e}, allowed {task.tolerance:g}"
-    )
+    if report.parity is not None:
+        yield _compared(report.parity, task.tolerance)
     yield (
         f"time       load {report.load_s:.1f} s, convert {report.convert_s:.1f} s, "
         f"compare {report.compare_s:.1f} s"
     )
     yield from (f"warning    {text}" for text in report.warnings)
+
+
+def _compared(parity: Parity, tolerance: float) -> str:
+    agreement = parity.label_agreement_percent
+    ties = f" ({parity.ties} ties)" if parity.ties else ""
+    labels = "" if agreement is None else f"labels agree {agreement:g} %{ties}, "
+    own = f", {parity.given_rows} of them given" if parity.given_rows else ""
+    return (
+        f"parity     {parity.rows} rows{own}: {labels}largest difference "
+        f"{parity.max_abs_diff:.1e}, allowed {tolerance:g}"
+    )
 
 
 def input_spec(text: str) -> InputSpec:

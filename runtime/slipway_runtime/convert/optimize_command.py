@@ -8,11 +8,12 @@ from pathlib import Path
 
 from slipway_runtime.convert.optimizing import Wish, columns, lines, optimised
 from slipway_runtime.convert.samples import given
-from slipway_runtime.errors import NotFound, shown
+from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.inference.session import Session
 from slipway_runtime.supply.validate import validated
 
 _VALIDATE_TIMEOUT_S = 300.0
+_MAX_SPARSITY = 99
 
 
 def run(args: Namespace) -> int:
@@ -27,8 +28,25 @@ def run(args: Namespace) -> int:
     validated(source, timeout_s=_VALIDATE_TIMEOUT_S)
     session = Session(source, threads=1)
     samples = given(args.samples, columns(session)) if args.samples else []
-    wish = Wish(args.graph, args.quantization, args.min_agreement)
+    wish = Wish(
+        graph=args.graph,
+        quantization=args.quantization,
+        pruning=args.pruning,
+        sparsity_percent=_sparsity(args),
+        min_agreement_percent=args.min_agreement,
+    )
     outcome = optimised(source, args.output, wish, samples)
     validated(args.output, timeout_s=_VALIDATE_TIMEOUT_S)
     sys.stdout.write("\n".join(lines(outcome)) + "\n")
     return 0
+
+
+def _sparsity(args: Namespace) -> int:
+    if (args.pruning == "None") != (args.sparsity is None):
+        raise ConfigError(
+            "--pruning Magnitude and --sparsity PERCENT go together; give both, or neither"
+        )
+    sparsity = args.sparsity or 0
+    if args.sparsity is not None and not 1 <= sparsity <= _MAX_SPARSITY:
+        raise ConfigError(f"--sparsity: got {sparsity}, expected 1 to {_MAX_SPARSITY}")
+    return int(sparsity)

@@ -1,38 +1,44 @@
 """Make a model smaller or faster, and measure what that costs.
 
-Lives here: ONNX Runtime's own optimiser and quantiser, and its conversion to 16 bits.
-Whatever they make is compared with what came in before anybody gets it.
+Lives here: what is done in which order, and the comparison. Whatever comes out is compared with
+what came in before anybody gets it.
+Stays out: how weights are stored (`weights.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
-from slipway_runtime.convert.original import Array, Column, Feeds, Original
+from slipway_runtime.convert.original import LABEL, Array, Column, Feeds, Original
 from slipway_runtime.convert.parity import Difference, difference
 from slipway_runtime.convert.samples import generated
+from slipway_runtime.convert.weights import Pruning, Quantization, pruned, quantized
 from slipway_runtime.errors import (
     ConversionMismatch,
     InferenceFailed,
     InvalidConfig,
     InvalidTensor,
+    SupplyError,
     Unsupported,
+    clipped,
 )
 from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.inference.session import Cancellation, Session
+from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.provenance import OPTIMIZATION
 
 Graph = Literal["None", "Basic", "Extended", "All"]
-Quantization = Literal["None", "DynamicInt8", "StaticInt8", "Float16"]
 
 _LEVELS: Final = {
     "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -41,8 +47,16 @@ _LEVELS: Final = {
     "All": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _ROWS: Final = 256
+_MAX_ELEMENTS: Final = 2**22
+"""Of one generated batch: pictures have a hundred thousand in each row."""
+_WORTH: Final = 0.97
+"""Of size or time: what remains above it is no gain."""
 _TIMED_RUNS: Final = 200
 _TIMED_S: Final = 2.0
+_REMEDY: Final = (
+    "ask for less (Float16, or a lower sparsityPercent), give more or other model.samples, or "
+    "lower minAgreementPercent"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +65,20 @@ class Wish:
 
     graph: Graph = "All"
     quantization: Quantization = "None"
+    pruning: Pruning = "None"
+    sparsity_percent: int = 0
+    """Weights that pruning sets to zero."""
     min_agreement_percent: float = 99.0
+
+    @property
+    def told(self) -> str:
+        """What the result says of itself: nothing that was measured, so that its bytes repeat."""
+        pruning = "" if self.pruning == "None" else f", pruning {self.pruning} "
+        sparsity = f"{self.sparsity_percent} %" if pruning else ""
+        return (
+            f"graph {self.graph}, quantization {self.quantization}{pruning}{sparsity}, "
+            f"agreement at least {self.min_agreement_percent:g} %"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +89,8 @@ class Measure:
     latency_us: float
     """Median of one run with one thread."""
     rows: int
+    packed_bytes: int | None = None
+    """Of the compressed file, where weights were pruned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +117,22 @@ def optimised(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) 
         ConversionMismatch: fewer answers agree than was asked for.
         Unsupported: ONNX Runtime cannot do this to the model.
     """
-    if wish.quantization == "StaticInt8" and not samples:
-        raise InvalidConfig(
-            "samples: missing, and StaticInt8 calibrates with them; "
-            "give some hundred real rows (--samples rows.npy)"
-        )
     with TemporaryDirectory(prefix="slipway-optimise-") as folder:
         draft = _made(source, Path(folder), wish, samples)
-        _mark(source, draft, wish)
-        outcome = _compared(source, draft, samples)
+        outcome = _compared(source, draft, wish, samples)
         _judge(outcome.difference, wish.min_agreement_percent)
         target.write_bytes(draft.read_bytes())
     return outcome
+
+
+def repeated(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) -> None:
+    """Do it once more, where the digest of the result is known: nothing is to be compared.
+
+    Raises:
+        SupplyError: as `optimised` does, beside what its comparison finds.
+    """
+    with TemporaryDirectory(prefix="slipway-optimise-") as folder:
+        target.write_bytes(_made(source, Path(folder), wish, samples).read_bytes())
 
 
 def columns(session: Session) -> tuple[Column, ...]:
@@ -121,30 +154,57 @@ def lines(outcome: Outcome) -> Iterator[str]:
     shown = "no labels" if agreement is None else f"{agreement:.2f} %"
     yield f"{'agreement':12}{shown:>28} of {found.rows} rows"
     yield f"{'difference':12}{found.max_abs:>28.2e} at most"
+    if before.packed_bytes and after.packed_bytes:
+        packed = 100.0 * after.packed_bytes / before.packed_bytes - 100
+        yield (
+            f"{'compressed':12}{before.packed_bytes:>8} bytes{after.packed_bytes:>8} bytes"
+            f"{packed:>+8.1f} %"
+        )
     yield f"latency: the median of one run on {before.rows} rows with one thread"
+    yield from remarks(outcome)
+
+
+def remarks(outcome: Outcome) -> Iterator[str]:
+    """Say so where it does not pay."""
+    before, after = outcome.before, outcome.after
+    is_smaller = after.size_bytes <= before.size_bytes * _WORTH
+    is_faster = after.latency_us <= before.latency_us * _WORTH
+    if after.packed_bytes is not None:
+        yield (
+            "pruning: a zero takes as many bytes and as much time as any weight; it pays where "
+            "the file is compressed on its way, and nowhere else"
+        )
+    if not is_smaller and not is_faster:
+        yield "it does not pay: the result is neither smaller nor faster"
 
 
 def _made(source: Path, folder: Path, wish: Wish, samples: Sequence[Feeds]) -> Path:
     """Quantise first: the optimiser's fused operators are none that the quantiser knows."""
-    steps: dict[Quantization, Callable[[Path, Path], None]] = {
-        "DynamicInt8": _dynamic_int8,
-        "StaticInt8": lambda before, after: _static_int8(before, after, samples),
-        "Float16": _float16,
-    }
+    if wish.quantization == "StaticInt8" and not samples:
+        raise InvalidConfig(
+            "model.samples: missing, and StaticInt8 calibrates with them; "
+            "give some hundred real rows (--samples rows.npy)"
+        )
     made = source
     try:
+        if wish.pruning != "None":
+            pruned(made, folder / "pruned.onnx", wish.sparsity_percent)
+            made = folder / "pruned.onnx"
         if wish.quantization != "None":
-            quantised = folder / "quantised.onnx"
-            steps[wish.quantization](source, quantised)
-            made = quantised
+            quantized(wish.quantization, made, folder / "quantized.onnx", samples)
+            made = folder / "quantized.onnx"
         if wish.graph != "None":
             made = _fused(made, folder / "optimised.onnx", wish.graph)
-    except (ImportError, OSError):
+    except (ImportError, OSError, SupplyError):
         raise
     except Exception as err:  # the quantiser's and the optimiser's kinds share no base
-        raise Unsupported(f"model: {wish.quantization} is not possible for it ({err})") from err
+        cause = clipped(" ".join(str(err).split()), 400)
+        raise Unsupported(f"model: {wish.told} is not possible for it ({cause})") from err
     if made == source:
-        raise InvalidConfig("optimization: nothing is asked for, expected graph or quantization")
+        raise InvalidConfig(
+            "optimization: nothing is asked for, expected graph, quantization or pruning"
+        )
+    _mark(source, made, wish)
     return made
 
 
@@ -159,57 +219,42 @@ def _fused(source: Path, target: Path, level: Graph) -> Path:
     return target
 
 
-def _dynamic_int8(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
-
-
-def _static_int8(source: Path, target: Path, samples: Sequence[Feeds]) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
-        """Hands out the samples once."""
-
-        def __init__(self) -> None:
-            self._rest = iter(samples)
-
-        def get_next(self) -> Any:
-            return next(self._rest, None)
-
-    quantize_static(source, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
-
-
-def _float16(source: Path, target: Path) -> None:
-    from onnxruntime.quantization.onnx_model import ONNXModel
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    # Inputs and outputs stay as they are: clients see no difference in type.
-    made = ONNXModel(convert_float_to_float16(onnx.load(str(source)), keep_io_types=True))
-    made.topological_sort()  # it appends the casts it needs, wherever they belong
-    onnx.save(made.model, str(target))
-
-
 def _mark(source: Path, draft: Path, wish: Wish) -> None:
     """Keep what the model said of itself, and add what was done; the bytes repeat."""
     proto = onnx.load(str(draft))
     told = {each.key: each.value for each in onnx.load(str(source)).metadata_props}
-    told[OPTIMIZATION] = f"graph {wish.graph}, quantization {wish.quantization}"
+    told[OPTIMIZATION] = wish.told
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, told)
     draft.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _compared(source: Path, draft: Path, samples: Sequence[Feeds]) -> Outcome:
+def _compared(source: Path, draft: Path, wish: Wish, samples: Sequence[Feeds]) -> Outcome:
     before, after = Session(source, threads=1), Session(draft, threads=1)
     names = tuple(spec.name for spec in before.signature.outputs)
-    asked = list(samples) or list(generated(_as_original(before, names), _ROWS))
+    asked = list(samples) or list(generated(_as_original(before, names), _rows(before)))
+    known = _roles(before.signature.outputs)
     total = Difference()
     for feeds in asked:
-        total += difference(names, _run(before, feeds, names), _run(after, feeds, names))
-    size = source.stat().st_size, draft.stat().st_size
-    first = _measured(size[0], before, asked[0], names)
-    return Outcome(first, _measured(size[1], after, asked[0], names), total)
+        total += difference(known, _run(before, feeds, names), _run(after, feeds, names))
+    first = _measured(source, before, asked[0], names, packed=wish.pruning != "None")
+    then = _measured(draft, after, asked[0], names, packed=wish.pruning != "None")
+    return Outcome(first, then, total)
+
+
+def _rows(session: Session) -> int:
+    """As many rows as fit into a batch."""
+    of_a_row = [prod(abs(size) for size in spec.shape[1:]) for spec in session.signature.inputs]
+    return max(1, min(_ROWS, _MAX_ELEMENTS // max(1, *of_a_row, 1)))
+
+
+def _roles(outputs: Sequence[TensorSpec]) -> list[str]:
+    """Names of outputs, for the comparison: the only one of whole numbers is the label."""
+    names = [spec.name for spec in outputs]
+    whole = [spec.name for spec in outputs if DTYPES[spec.datatype].kind in "iuO"]
+    if LABEL in names or len(whole) != 1:
+        return names
+    return [LABEL if name == whole[0] else name for name in names]
 
 
 def _as_original(session: Session, names: tuple[str, ...]) -> Original:
@@ -229,29 +274,50 @@ def _run(session: Session, feeds: Feeds, names: Sequence[str]) -> list[Array]:
         raise ConversionMismatch(f"model: cannot be run on a sample ({err})") from err
 
 
-def _measured(size: int, session: Session, feeds: Feeds, names: Sequence[str]) -> Measure:
+def _measured(
+    model: Path, session: Session, feeds: Feeds, names: Sequence[str], *, packed: bool
+) -> Measure:
     times: list[int] = []
     while len(times) < _TIMED_RUNS and sum(times) < _TIMED_S * 1e9:
         start = perf_counter_ns()
         _run(session, feeds, names)
         times.append(perf_counter_ns() - start)
-    rows = len(next(iter(feeds.values())))
-    return Measure(size, float(np.median(times)) / 1000, rows)
+    return Measure(
+        size_bytes=model.stat().st_size,
+        latency_us=float(np.median(times)) / 1000,
+        rows=len(next(iter(feeds.values()))),
+        packed_bytes=_packed(model) if packed else None,
+    )
+
+
+def _packed(model: Path) -> int:
+    """Bytes of the file when it is compressed, as registries and archives do."""
+    packer, total = zlib.compressobj(), 0
+    with model.open("rb") as file:
+        while block := file.read(2**20):
+            total += len(packer.compress(block))
+    return total + len(packer.flush())
 
 
 def _judge(found: Difference, min_agreement_percent: float) -> None:
     """Hold labels to the agreement; where there are none, one in a hundred is a difference."""
     agreement = found.label_agreement_percent
+    if not isfinite(found.max_abs):
+        raise ConversionMismatch(
+            "model.optimization: numbers become infinite or NaN that were not, expected finite "
+            f"ones; {_REMEDY}"
+        )
     if agreement is None:
         allowed = (100 - min_agreement_percent) / 100
         if found.worst > allowed:
             raise ConversionMismatch(
-                f"model: numbers differ by up to {found.worst:.3g} of their size, expected at most "
-                f"{allowed:g} (minAgreementPercent {min_agreement_percent:g}); ask for less"
+                f"model.optimization: numbers differ by up to {found.worst:.3g} of their size on "
+                f"{found.rows} rows, expected at most {allowed:g} (minAgreementPercent "
+                f"{min_agreement_percent:g}); {_REMEDY}"
             )
     elif agreement < min_agreement_percent:
         raise ConversionMismatch(
-            f"model: {agreement:.2f} % of {found.labels} labels agree, expected at least "
-            f"{min_agreement_percent:g} % (minAgreementPercent); calibrate with other samples, "
-            "or ask for less"
+            f"model.optimization: {agreement:.2f} % of {found.labels} labels agree with the "
+            f"original's, expected at least {min_agreement_percent:g} % (minAgreementPercent); "
+            f"{_REMEDY}"
         )

@@ -50,11 +50,12 @@ def given(file: Path, inputs: Sequence[Column]) -> list[Feeds]:
     """
     try:
         found = _arrays(file, inputs) if file.suffix in {".npy", ".npz"} else _requests(file)
-        return [_feeds(each, inputs) for each in found]
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        return [_numbered(each, inputs, n) for n, each in enumerate(found, start=1)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
+        names = ", ".join(shown(column.name) for column in inputs)
         raise InvalidConfig(
-            f"samples: {shown(file.name)} cannot be used ({err}), expected V2 requests with the "
-            f"inputs {', '.join(shown(c.name) for c in inputs)} as JSON, or arrays as .npy or .npz"
+            f"model.samples: {shown(file.name)} cannot be used ({err}), expected V2 requests with "
+            f"the inputs {names} as JSON, or arrays as .npy or .npz"
         ) from err
 
 
@@ -79,9 +80,19 @@ def _tensor(tensor: Mapping[str, Any]) -> Array:
     return np.asarray(tensor["data"]).reshape(tensor["shape"])
 
 
+def _numbered(found: Mapping[str, Any], inputs: Sequence[Column], number: int) -> Feeds:
+    try:
+        return _feeds(found, inputs)
+    except (ValueError, TypeError) as err:
+        raise ValueError(f"sample {number}: {err}") from err
+
+
 def _feeds(found: Mapping[str, Any], inputs: Sequence[Column]) -> Feeds:
     single = next(iter(found.values())) if len(found) == len(inputs) == 1 else None
     feeds = {}
+    missing = [column.name for column in inputs if column.name not in found]
+    if missing and single is None:
+        raise ValueError(f"it has the inputs {sorted(found)}, and lacks {missing}")
     for column in inputs:
         value = found[column.name] if single is None else single
         feeds[column.name] = _typed(column, np.asarray(value))

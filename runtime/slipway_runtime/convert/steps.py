@@ -91,7 +91,8 @@ def _claim(original: Original, task: Task, digest: str, parity: Parity) -> Conve
         framework=original.framework,
         source_digest=digest,
         converter=versions(task.format),
-        rows=parity.rows,
+        # Without those that were given: other samples make no other file.
+        rows=parity.rows - parity.given_rows,
         tolerance=task.tolerance,
         labels_agree=None if parity.label_agreement_percent is None else True,
         columns=original.columns,

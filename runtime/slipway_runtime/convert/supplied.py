@@ -22,15 +22,15 @@ from slipway_runtime.supply.original import (
     read_original,
     write_report,
 )
-from slipway_runtime.supply.termination import ParitySummary
+from slipway_runtime.supply.termination import OptimizationSummary, ParitySummary
 
 log: Final = logging.getLogger(__name__)
 
 
 def convert_supplied(
-    config: ServingConfig, *, original: Path, into: Path, timeout_s: float
+    config: ServingConfig, *, original: Path, into: Path, samples: Path | None, timeout_s: float
 ) -> None:
-    """Convert what the fetching step has left.
+    """Convert what the fetching step has left, and optimise it where that is asked for.
 
     Raises:
         SupplyError: why it cannot be converted, or that its answers would be others.
@@ -41,7 +41,7 @@ def convert_supplied(
         return
     source = original / facts.path
     refuse_pickle(source, facts.format, allowed=config.model.allow_pickle)
-    asked = _task(config, facts, source, target)
+    asked = _task(config, facts, source, target, samples)
     try:
         report = converted(asked, timeout_s=timeout_s, progress=log.info)
     except ModuleNotFoundError as err:
@@ -54,8 +54,11 @@ def convert_supplied(
     write_report(into, _told(report))
 
 
-def _task(config: ServingConfig, facts: Original, source: Path, target: Path) -> task.Task:
+def _task(
+    config: ServingConfig, facts: Original, source: Path, target: Path, samples: Path | None
+) -> task.Task:
     inputs = [each.model_dump(by_alias=True) for each in config.model.inputs]
+    wish = config.model.optimization
     return task.Task.model_validate(
         {
             "source": str(source),
@@ -63,17 +66,35 @@ def _task(config: ServingConfig, facts: Original, source: Path, target: Path) ->
             "format": facts.format,
             "allowPickle": config.model.allow_pickle,
             "inputs": inputs,
+            "samples": None if samples is None else str(samples),
+            "optimization": wish.model_dump(by_alias=True, exclude={"graph"})
+            if wish.rewrites
+            else None,
+            "isPinned": config.digest is not None,
         }
     )
 
 
 def _told(report: task.Report) -> Report:
-    agreement = report.parity.label_agreement_percent
     return Report(
         framework=clipped(report.framework, 100),
-        parity=ParitySummary(
-            rows=report.parity.rows,
-            max_abs_diff=f"{report.parity.max_abs_diff:.1e}",
-            label_agreement_percent=None if agreement is None else int(agreement),
-        ),
+        parity=report.parity and _parity(report.parity),
+        optimization=report.optimized and _optimization(report.optimized),
+    )
+
+
+def _parity(found: task.Parity) -> ParitySummary:
+    agreement = found.label_agreement_percent
+    return ParitySummary(
+        rows=found.rows,
+        max_abs_diff=f"{found.max_abs_diff:.1e}",
+        label_agreement_percent=None if agreement is None else int(agreement),
+    )
+
+
+def _optimization(found: task.Optimized) -> OptimizationSummary:
+    return OptimizationSummary(
+        size_bytes_before=found.size_bytes_before,
+        latency_microseconds_before=round(found.latency_us_before),
+        latency_microseconds_after=round(found.latency_us_after),
     )

@@ -24,6 +24,15 @@ class InputSpec(_Message):
     shape: tuple[int, ...]
 
 
+class Optimization(_Message):
+    """How the weights of the result are stored, and what that may cost."""
+
+    quantization: Literal["None", "DynamicInt8", "StaticInt8", "Float16"] = "None"
+    pruning: Literal["None", "Magnitude"] = "None"
+    sparsity_percent: int = 0
+    min_agreement_percent: int = 99
+
+
 class Task(_Message):
     """One conversion; paths are absolute."""
 
@@ -36,6 +45,10 @@ class Task(_Message):
     tolerance: float = Field(default=1e-4, gt=0)
     rows: int = Field(default=256, ge=1, le=100_000)
     """Generated rows of each kind that the two models are compared on."""
+    optimization: Optimization | None = None
+    """What is done to the ONNX model afterwards; an ONNX model needs it, or nothing is to do."""
+    is_pinned: bool = False
+    """Whether the digest of the result is known: what it answers was compared then."""
     torch_python: str = "/usr/bin/python3"
     """The interpreter that has PyTorch, where this one has not."""
 
@@ -54,6 +67,14 @@ class Parity(_Message):
     """Rows whose label differs only because the original's best two scores are equal."""
 
 
+class Optimized(_Message):
+    """Before and after."""
+
+    size_bytes_before: int
+    latency_us_before: float
+    latency_us_after: float
+
+
 class Report(_Message):
     """What a conversion has found out."""
 
@@ -64,7 +85,9 @@ class Report(_Message):
     source_bytes: int
     digest: str
     size_bytes: int
-    parity: Parity
+    parity: Parity | None
+    """None where nothing was compared: the digest of the result is known."""
+    optimized: Optimized | None = None
     load_s: float
     convert_s: float
     compare_s: float

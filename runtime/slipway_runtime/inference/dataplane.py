@@ -214,7 +214,12 @@ class DataPlane:
     def _warm_session(self, model: Path) -> tuple[Session, Verdict, int]:
         cap_memory()
         serving = self.config.serving
-        session = Session(model, threads=self.threads, provider=serving.execution_provider)
+        session = Session(
+            model,
+            threads=self.threads,
+            provider=serving.execution_provider,
+            graph=self.config.model.optimization.graph,
+        )
         zeros_s = warm_up(session, serving.warmup.requests)
         verdict = decide(session, serving.batching)
         return session, verdict, quick_rows(session, zeros_s)

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from slipway_runtime.config import ExecutionProvider
+from slipway_runtime.config import ExecutionProvider, GraphOptimization
 from slipway_runtime.errors import (
     InferenceFailed,
     InvalidModel,
@@ -34,6 +34,12 @@ _PROVIDERS: Final[Mapping[ExecutionProvider, tuple[str, ...]]] = {
     # Operators that an accelerator lacks run on the CPU, as ONNX Runtime intends.
     "CUDA": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "OpenVINO": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
+}
+_LEVELS: Final[Mapping[GraphOptimization, Any]] = {
+    "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "Basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "Extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "All": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _GROW_AS_REQUESTED: Final = 1
 _MAX_ERROR_BYTES: Final = 400
@@ -59,8 +65,15 @@ class Cancellation:
 class Session:
     """A loaded model. Runs may come from any one thread at a time."""
 
-    def __init__(self, model: Path, *, threads: int, provider: ExecutionProvider = "CPU") -> None:
-        """Load a model from a file.
+    def __init__(
+        self,
+        model: Path,
+        *,
+        threads: int,
+        provider: ExecutionProvider = "CPU",
+        graph: GraphOptimization = "All",
+    ) -> None:
+        """Load a model from a file, and let ONNX Runtime optimise its graph.
 
         Raises:
             InvalidModel: ONNX Runtime cannot load it.
@@ -68,7 +81,7 @@ class Session:
                 provider cannot be had here.
         """
         _check_available(provider)
-        self._session = _loaded(model, _options(threads), provider)
+        self._session = _loaded(model, _options(threads, graph), provider)
         self.signature = _signature(self._session)
         self.is_alone: Final = threads == 1 and provider == "CPU"
         """Whether a run uses no other thread than its caller's, and no other device."""
@@ -148,13 +161,14 @@ def _loaded(model: Path, options: Any, provider: ExecutionProvider) -> Any:
     return session
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, graph: GraphOptimization) -> Any:
     ort.disable_telemetry_events()
     ort.set_default_logger_severity(_FATAL_ONLY)  # what it logs, it also raises
     _register_arena()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.graph_optimization_level = _LEVELS[graph]
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     # Spinning workers burn the quota that the event loop needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -41,7 +41,7 @@ def admit(
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:
         with untrusted(converted / CONVERTED) as file:
             copy_stream(file, writer)
-        _check(writer, config.digest)
+        _check(writer, config)
         writer.commit(options.into / MODEL_FILE)
     log.info("taken over", extra={"bytes": writer.size_bytes, "digest": writer.digest})
     result = SupplyResult(
@@ -50,18 +50,30 @@ def admit(
         size_bytes=writer.size_bytes,
         source=facts.source,
         conversion=ConversionSummary(
-            source_digest=facts.digest, framework=report.framework, parity=report.parity
+            source_digest=facts.digest,
+            framework=report.framework,
+            parity=report.parity,
+            optimization=report.optimization,
         ),
     )
     return finished(result, options.into / MODEL_FILE, config, options)
 
 
-def _check(writer: ModelWriter, promised: str | None) -> None:
+def _check(writer: ModelWriter, config: ServingConfig) -> None:
+    promised = config.digest
     if not writer.size_bytes:
         raise InvalidModel("model: its conversion left an empty file, expected an ONNX model")
     if promised not in (None, writer.digest):
         raise DigestMismatch(
             f"digest: converted once more the model is {writer.digest}, expected {promised}; the "
-            "converter's image is another, or this processor computes otherwise; convert it once "
-            "with `slipway-runtime convert`, and publish the ONNX model"
+            f"converter's image is another{_calibrated(config)}, or this processor computes "
+            "otherwise; convert it once with `slipway-runtime convert`, and publish the ONNX model"
         )
+
+
+def _calibrated(config: ServingConfig) -> str:
+    """Samples are part of the bytes where they calibrate."""
+    if config.model.optimization.quantization != "StaticInt8" or config.model.samples is None:
+        return ""
+    name = config.model.samples.config_map.name
+    return f", ConfigMap {name!r} of model.samples has changed (give new samples a new name)"

@@ -99,7 +99,7 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
 
 
 def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
-    """Bring a model of another format into a folder as it is, to be converted by another process.
+    """Bring a model into a folder as it is, to be converted or optimised by another process.
 
     Returns:
         What was found; also in a file beside the model.
@@ -108,11 +108,13 @@ def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
         SupplyError: why there is none, or why it is not going to be converted.
     """
     with_labels(config, options)  # what is wrong with them is told before a conversion
+    _refuse_many_files(config.model, config.model.format, is_dir=is_folder(config.model.uri))
     # The digest of a revision is that of the converted model; here it is the original's.
     asked = config.model_copy(update={"digest": config.source_digest})
     found = _original_folder(asked, options) if _many(asked.model) else _original(asked, options)
     format_ = _format(found.model, config.model)
-    if format_ == "ONNX":
+    _refuse_many_files(config.model, format_, is_dir=found.model.is_dir())
+    if format_ == "ONNX" and not config.model.optimization.rewrites:
         raise Unsupported(
             "model: it is ONNX, expected the other format that was found before; it has been "
             "replaced meanwhile, so give model.digest, or a name that does not move"
@@ -172,6 +174,16 @@ def with_labels(config: ServingConfig, options: SupplyOptions) -> ServingConfig:
             "give new ones a ConfigMap of another name"
         )
     return config.model_copy(update={"pipeline": pipeline})
+
+
+def _refuse_many_files(asked: ModelBlock, format_: str, *, is_dir: bool) -> None:
+    is_many = is_dir or is_archive(asked.uri)
+    if format_ == "ONNX" and asked.optimization.rewrites and is_many:
+        raise Unsupported(
+            "model.optimization: a folder or archive is served as it is, expected the one file of "
+            "a model below 2 GiB; optimise it with `slipway-runtime optimize`, publish the result, "
+            "and remove quantization and pruning"
+        )
 
 
 def finished(

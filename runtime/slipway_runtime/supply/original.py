@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from slipway_runtime.errors import InvalidModel, Unavailable
 from slipway_runtime.formats import Format
-from slipway_runtime.supply.termination import Digest, ParitySummary
+from slipway_runtime.supply.termination import Digest, OptimizationSummary, ParitySummary
 
 MODEL: Final = "model"
 CONVERTED: Final = "model.onnx"
@@ -49,7 +49,9 @@ class Report(_File):
     """What the converting process tells."""
 
     framework: Annotated[str, Field(max_length=100)]
-    parity: ParitySummary
+    parity: ParitySummary | None = None
+    """None where nothing was compared: the digest of the result is known."""
+    optimization: OptimizationSummary | None = None
 
 
 def write_original(folder: Path, original: Original) -> None:

@@ -71,7 +71,7 @@ class SignatureSummary(_Message):
 
 
 class ParitySummary(_Message):
-    """How far a converted model is from the original."""
+    """How far the model that is served is from the original."""
 
     rows: int = Field(ge=1)
     max_abs_diff: Annotated[str, Field(pattern=r"^[0-9.]{1,16}(e[+-][0-9]{1,3})?$")]
@@ -80,13 +80,23 @@ class ParitySummary(_Message):
     """None where the model gives no labels."""
 
 
+class OptimizationSummary(_Message):
+    """Before and after; the time is the median of one run, on one thread of where it was made."""
+
+    size_bytes_before: int = Field(ge=1)
+    latency_microseconds_before: int = Field(ge=0)
+    latency_microseconds_after: int = Field(ge=0)
+
+
 class ConversionSummary(_Message):
-    """What a model was before it became ONNX, by the word of the process that loaded it."""
+    """What a model was before it was converted, by the word of the process that loaded it."""
 
     source_digest: Digest
     framework: Annotated[str, Field(max_length=100)]
     """Name and version of the library that read it."""
-    parity: ParitySummary
+    parity: ParitySummary | None = None
+    """None in pods, which repeat what was compared before."""
+    optimization: OptimizationSummary | None = None
 
 
 class SupplyResult(_Message):
@@ -104,7 +114,7 @@ class SupplyResult(_Message):
     framework: str | None = None
     """Name of the program that exported the model, in its own words."""
     conversion: ConversionSummary | None = None
-    """Of a model that was not ONNX."""
+    """Of a model that is not served as it came."""
     labels_digest: Digest | None = None
     """Of the labels that the pipeline takes from ConfigMaps."""
 

@@ -92,7 +92,7 @@ def test_threads_are_a_number_or_auto(threads: str | int, expected: int | None) 
         pytest.param(
             serving_document(model={"uri": "oci://a/b", "poll": {"every": "5m"}}),
             "model.poll: unknown key, expected one of uri, digest, format, allowPickle, inputs, "
-            "version, samples, credentials, caBundle, proxy, cache, verify",
+            "version, samples, credentials, caBundle, proxy, cache, verify, optimization",
             id="a field of a later release",
         ),
         pytest.param(

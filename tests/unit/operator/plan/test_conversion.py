@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ from slipway_operator.api.v1alpha1 import parse_spec
 from slipway_operator.plan.conversion import is_converting
 from slipway_operator.plan.names import CONVERTING_TEMPLATE, Manifest
 from slipway_operator.plan.plan import Plan, plan
-from slipway_operator.plan.revision import Revision, record
-from slipway_operator.plan.workload import EXIT_TERMINAL, convertible, supply_job
+from slipway_operator.plan.revision import Revision, SupplyResult, record
+from slipway_operator.plan.sources import missing
+from slipway_operator.plan.workload import EXIT_TERMINAL, convertible, pod_template, supply_job
 from tests.builders import DEFAULTS, Scene, digest_of, revision_of, spec_of
 
 AUTO: Final = spec_of("https://models.test/digits.joblib")
@@ -219,3 +221,156 @@ def test_an_image_that_converted_stays_with_its_revision() -> None:
     images = [c["image"] for c in job["spec"]["template"]["spec"]["initContainers"]]
     assert images == [DEFAULTS.image, DEFAULTS.converter_image]
     assert is_converting(converting(scene).template)
+
+
+SAMPLES: Final = {"configMap": {"name": "rows", "key": "some.json"}}
+INT8: Final = {"quantization": "DynamicInt8"}
+STATIC: Final = {"quantization": "StaticInt8"}
+
+
+def optimised(**model: Any) -> dict[str, Any]:
+    """A spec whose model is to become smaller."""
+    return {"model": {"uri": "https://models.test/digits.onnx", "optimization": INT8, **model}}
+
+
+def job_of(spec: Mapping[str, Any]) -> Manifest:
+    """The pod of the supply Job."""
+    job = found(plan(Scene(spec).snapshot()), "Job")
+    assert job is not None
+    return dict(job["spec"]["template"]["spec"])
+
+
+def pod_of(spec: Mapping[str, Any]) -> Manifest:
+    """A serving pod."""
+    return dict(revision_of(Scene(spec).owner, spec, resolved=False).template["spec"])
+
+
+def image_of(pod: Manifest, step: str) -> str:
+    """The image of a step."""
+    return str(next(c["image"] for c in pod["initContainers"] if c["name"] == step))
+
+
+@pytest.mark.parametrize(
+    ("model", "image"),
+    [
+        pytest.param({"format": "ONNX"}, DEFAULTS.image, id="ONNX needs no large image"),
+        pytest.param({}, DEFAULTS.converter_image, id="Auto may turn out to be anything"),
+        pytest.param({"format": "XGBoost"}, DEFAULTS.converter_image, id="another format"),
+    ],
+)
+def test_an_optimised_model_takes_the_three_steps(model: dict[str, Any], image: str) -> None:
+    spec = optimised(**model)
+    for pod in (job_of(spec), pod_of(spec)):
+        assert names(pod)[:3] == STEPS
+        assert image_of(pod, "convert") == image
+
+
+def test_without_a_converter_the_runtime_optimises() -> None:
+    defaults = replace(DEFAULTS, converter_image="")
+    template = pod_template(Scene(AUTO).owner, "0" * 10, parse_spec(optimised()), defaults)
+    assert image_of(template["spec"], "convert") == DEFAULTS.image
+    plain = pod_template(
+        Scene(AUTO).owner, "0" * 10, parse_spec(optimised(format="XGBoost")), defaults
+    )
+    assert names(plain["spec"]) == ["fetch", "serve"]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"graph": "Basic"},
+        {"quantization": "None", "pruning": "None", "minAgreementPercent": 99},
+    ],
+)
+def test_what_only_a_pod_does_at_load_needs_no_steps(wish: dict[str, Any]) -> None:
+    spec = optimised(optimization=wish)
+    assert names(pod_of(spec)) == ["fetch", "serve"]
+    assert names(job_of(spec)) == ["fetch"]
+
+
+def samples_of(pod: Manifest, step: str) -> bool:
+    """Whether a step has the samples; then the pod has their volume, and the step its file."""
+    containers = {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
+    has_them = "samples" in mounted(pod, step)
+    if has_them:
+        items = [{"key": "some.json", "path": "samples.json"}]
+        volume = {"name": "samples", "configMap": {"name": "rows", "items": items}}
+        assert volume in pod["volumes"]
+        args = containers[step]["args"]
+        assert args[args.index("--samples") + 1] == "/samples/samples.json"
+    return has_them
+
+
+@pytest.mark.parametrize(
+    ("spec", "in_job", "in_pod"),
+    [
+        pytest.param(optimised(samples=SAMPLES), True, False, id="compared on once"),
+        pytest.param(
+            optimised(samples=SAMPLES, optimization=STATIC), True, True, id="part of the bytes"
+        ),
+        pytest.param(
+            {"model": {**SPEC["model"], "samples": SAMPLES}}, True, False, id="a conversion"
+        ),
+        pytest.param(
+            {
+                **optimised(samples=SAMPLES),
+                "pipeline": {"preprocess": [{"cast": {"to": "FP32"}}]},
+            },
+            False, False, id="requests that the pipeline turns into tensors",
+        ),
+    ],
+)  # fmt: skip
+def test_samples_go_where_they_are_compared_or_calibrate(
+    spec: dict[str, Any], in_job: bool, in_pod: bool
+) -> None:
+    assert samples_of(job_of(spec), "convert") == in_job
+    assert samples_of(pod_of(spec), "convert") == in_pod
+    assert "samples" not in mounted(job_of(spec), "fetch")
+
+
+def test_a_conversion_that_was_recognised_gets_the_samples_in_its_job() -> None:
+    spec = spec_of("https://models.test/digits.joblib")
+    spec["model"]["samples"] = SAMPLES
+    scene = Scene(spec)
+    revision = convertible(revision_of(scene.owner, spec, resolved=False), DEFAULTS)
+    job = supply_job(scene.owner, revision, DEFAULTS, parse_spec(spec))
+    assert samples_of(job["spec"]["template"]["spec"], "convert")
+    assert not samples_of(dict(revision.template["spec"]), "convert")
+
+
+def test_the_status_tells_what_was_gained() -> None:
+    optimization = {
+        "sizeBytesBefore": 36_000,
+        "latencyMicrosecondsBefore": 80,
+        "latencyMicrosecondsAfter": 60,
+    }
+    conversion = {**CONVERSION, "framework": "skl2onnx", "optimization": optimization}
+    result = {"digest": ONNX, "format": "ONNX", "sizeBytes": 9_000, "conversion": conversion}
+    scene = Scene(AUTO).recorded(AUTO, resolved=False)
+    parsed = SupplyResult.parse(result)
+    assert parsed is not None
+    assert parsed.manifest()["conversion"] == conversion
+    revision = replace(revision_of(scene.owner, AUTO, resolved=False), result=parsed)
+    status = _status_model(revision)
+    assert (status["sizeBytes"], status["optimization"]) == (9_000, optimization)
+    assert status["parity"] == {"maxAbsDiff": "2.4e-06", "labelAgreementPercent": 100}
+
+
+def _status_model(revision: Revision) -> Manifest:
+    """`status.model` of a stable revision, as the API server keeps it."""
+    from slipway_operator.api.status import SuppliedModel
+    from slipway_operator.plan.status import _model
+
+    model: Manifest = _model(revision)["model"]
+    SuppliedModel.model_validate(model)
+    return model
+
+
+def test_a_missing_configmap_of_samples_is_named() -> None:
+    model = optimised(samples=SAMPLES)
+    assert missing(model, 'configmap "rows" not found', "team") == (
+        "model.samples: ConfigMap 'rows' does not exist in namespace 'team'; create it"
+    )
+    assert missing(model, "references non-existent config key: some.json", "team") == (
+        "model.samples: ConfigMap 'rows' has no key 'some.json'; add it, or name another"
+    )

@@ -5,12 +5,15 @@ import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import jsonschema
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.tree import folder_digest, walked
@@ -283,3 +286,133 @@ def test_a_library_that_the_image_lacks_is_named(way: Way) -> None:
     )
     assert (code, told["failure"]["reason"]) == (10, "Unsupported")
     assert "lacks 'skops'" in told["failure"]["message"]
+
+
+INT8 = {"optimization": {"quantization": "DynamicInt8"}}
+
+
+def network(place: Path) -> Path:
+    """A network of 64 inputs and 10 scores, large enough for its weights to matter."""
+    random = np.random.default_rng(0)
+    kernel = numpy_helper.from_array(random.normal(size=(64, 10)).astype(np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"])],
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 10])],
+        [kernel],
+    )
+    found: Path = models.saved(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), place
+    )
+    return found
+
+
+def samples(folder: Path, width: int = 64) -> Path:
+    """Two hundred rows that the network tells apart."""
+    rows = np.random.default_rng(1).normal(size=(200, width)).round(4)
+    tensor = {"name": "x", "datatype": "FP32", "shape": [200, width], "data": rows.ravel().tolist()}
+    file = folder / "samples.json"
+    file.write_text(json.dumps([{"inputs": [tensor]}]))
+    return file
+
+
+def optimize(way: Way, *arguments: object, **document: Any) -> tuple[int, dict[str, Any]]:
+    """The step between: its exit code and its message."""
+    folders = ("--original", way.original, "--into", way.converted)
+    return way.run("convert-supplied", asked(**document), *folders, *arguments)
+
+
+def test_an_onnx_model_is_optimised_on_its_way(way: Way, tmp_path: Path) -> None:
+    original = network(way.source / "model")
+    assert way.fetch(model=INT8) == (0, {})
+    small = {"optimization": {"quantization": "DynamicInt8", "minAgreementPercent": 90}}
+    assert optimize(way, "--samples", samples(tmp_path), model=small) == (0, {})
+    code, told = way.admit("--resolve", model=small)
+    assert code == 0
+    result = told["result"]
+    assert (result["format"], result["digest"]) == ("ONNX", file_digest(way.into / "model.onnx"))
+    found = result["conversion"]
+    assert found["sourceDigest"] == file_digest(original)
+    assert 90 <= found["parity"]["labelAgreementPercent"] <= 100
+    assert found["parity"]["rows"] == 200
+    before = found["optimization"]["sizeBytesBefore"]
+    assert before == original.stat().st_size > result["sizeBytes"]
+    facts = json.loads((way.into / "model.json").read_text())
+    assert facts["conversion"]["optimization"] == found["optimization"]
+
+
+def test_a_pod_repeats_it_without_samples_and_compares_nothing(way: Way) -> None:
+    source = file_digest(network(way.source / "model"))
+    low = {"optimization": {"quantization": "DynamicInt8", "minAgreementPercent": 0}}
+    way.fetch(model=low)
+    optimize(way, model=low)
+    digest = file_digest(way.converted / "model.onnx")
+    (way.converted / "model.onnx").unlink()
+    # 100 % of generated rows would not agree: who compares now is refused.
+    full = {"optimization": {"quantization": "DynamicInt8", "minAgreementPercent": 100}}
+    pinned = {"digest": digest, "sourceDigest": source}
+    assert optimize(way, model=low, **pinned)[0] == 0
+    assert file_digest(way.converted / "model.onnx") == digest
+    code, told = way.admit(model=low, **pinned)
+    assert (code, "parity" in told["result"]["conversion"]) == (0, False)
+    (way.converted / "model.onnx").unlink()
+    assert optimize(way, model=full)[1]["failure"]["reason"] == "ConversionMismatch"
+    assert optimize(way, model=full, **pinned)[0] == 0
+
+
+def test_a_model_that_answers_otherwise_is_refused_by_name(way: Way, tmp_path: Path) -> None:
+    network(way.source / "model")
+    model = {"optimization": {"pruning": "Magnitude", "sparsityPercent": 98}}
+    way.fetch(model=model)
+    code, told = optimize(way, "--samples", samples(tmp_path), model=model)
+    failure = told["failure"]
+    assert (code, failure["reason"]) == (10, "ConversionMismatch")
+    assert re.match(r"model\.optimization: [0-9.]+ % of 200 labels agree", failure["message"])
+    assert "lower minAgreementPercent" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(None, "sample 1: input 'x' has shape [200, 3], expected [-1, 64]", id="shape"),
+        pytest.param('[{"inputs": [{"name": "y"}]}]', "'samples.json' cannot be used", id="form"),
+        pytest.param("{" * 2000, "cannot be used", id="no JSON"),
+        pytest.param("[" * 100_000, "cannot be used", id="a nest"),
+    ],
+)
+def test_samples_that_do_not_fit_are_named(
+    way: Way, tmp_path: Path, text: str | None, expected: str
+) -> None:
+    network(way.source / "model")
+    way.fetch(model=INT8)
+    file = samples(tmp_path, width=3)
+    if text is not None:
+        file.write_text(text)
+    code, told = optimize(way, "--samples", file, model=INT8)
+    assert (code, told["failure"]["reason"]) == (10, "InvalidConfig")
+    assert told["failure"]["message"].startswith("model.samples: ")
+    assert expected in told["failure"]["message"]
+
+
+def test_other_samples_than_were_checked_are_told_as_the_cause(way: Way, tmp_path: Path) -> None:
+    model = {
+        "optimization": {"quantization": "StaticInt8", "minAgreementPercent": 0},
+        "samples": {"configMap": {"name": "rows", "key": "samples.json"}},
+    }
+    network(way.source / "model")
+    way.fetch(model=model)
+    assert optimize(way, "--samples", samples(tmp_path), model=model)[0] == 0
+    code, told = way.admit(model=model, digest="sha256:" + "0" * 64)
+    assert (code, told["failure"]["reason"]) == (10, "DigestMismatch")
+    assert "ConfigMap 'rows' of model.samples has changed" in told["failure"]["message"]
+
+
+def test_a_folder_is_not_optimised(way: Way) -> None:
+    document = serving_document("pvc://models/v1/")
+    code, told = way.run(
+        "fetch", {**document, "model": {**document["model"], "format": "ONNX", **INT8}}, "--as-is",
+        "--into", way.original, "--source-dir", way.source,
+    )  # fmt: skip
+    assert (code, told["failure"]["reason"]) == (10, "Unsupported")
+    assert "slipway-runtime optimize" in told["failure"]["message"]
