@@ -32,7 +32,7 @@ PYTEST: Final = {
     "supply": [
         "-s",
         "tests/supply",
-        *(f"tests/e2e/long/test_{t}.py" for t in ("sources", "pipelines")),
+        *(f"tests/e2e/long/test_{t}.py" for t in ("sources", "pipelines", "optimization")),
     ],
     "autoscaling": ["-s", "tests/e2e/long/test_autoscaling.py", KEDA],
     "faults": ["tests/cluster", "-m", "long", f"--ignore={KEDA}"],

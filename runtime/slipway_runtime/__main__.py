@@ -88,6 +88,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--model-dir", type=Path, metavar="DIR", help="with --config: where fetch has put the model"
     )
     parser.add_argument(
+        "--samples",
+        type=Path,
+        default=Path("/samples/samples.json"),
+        metavar="FILE",
+        help="in pods: where the ConfigMap of model.samples is mounted (%(default)s)",
+    )
+    parser.add_argument(
         "--allow-repository",
         action="store_true",
         help="on a laptop: clients may load the model's file again, and unload it",

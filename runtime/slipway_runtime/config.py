@@ -288,7 +288,7 @@ class WarmupBlock(_Block):
     """The spec's `serving.warmup`."""
 
     requests: int = Field(default=3, ge=0, le=1000)
-    """Inferences on zeros before the pod is ready; the first is the slow one."""
+    """Inferences on zeros before the pod is ready, then on samples; the first is the slow one."""
 
 
 class ServingBlock(_Block):

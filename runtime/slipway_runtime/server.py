@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -42,6 +43,7 @@ from slipway_runtime.protocols.body import BodyBudget
 from slipway_runtime.protocols.grpc_server import GrpcLimits, GrpcServer
 from slipway_runtime.protocols.infer import InferEndpoint, Uncounted
 from slipway_runtime.protocols.lane import Lane
+from slipway_runtime.protocols.samples import sampled
 from slipway_runtime.repository import Repository, Source
 from slipway_runtime.settings import Settings
 
@@ -75,6 +77,8 @@ class Assignment:
     """Told once that the first model is ready."""
     authentication: Authentication | None = None
     """Who may ask; None for everybody."""
+    samples: Path | None = None
+    """Requests that the model is warmed up with."""
 
 
 def serve(assignment: Assignment, settings: Settings) -> None:
@@ -127,7 +131,9 @@ class Server:
             model=config.name, version=config.model.version or "", revision=config.revision
         )
         metrics.serves(digest=config.digest or "", format_name="ONNX")
-        self._dataplane: Final = DataPlane(config, metrics)
+        file = assignment.samples
+        samples = None if file is None else partial(sampled, file)
+        self._dataplane: Final = DataPlane(config, metrics, samples)
         budget = BodyBudget(settings.max_inflight_bytes)
         release = version("slipway")
         self._telemetry: Final = open_telemetry(config, settings, os.environ, release=release)

@@ -163,7 +163,10 @@ def _serve(args: Namespace, settings: Settings) -> None:
 
     if args.config is not None:
         host = settings.host or "0.0.0.0"  # noqa: S104  # a pod's address is its own
-        assignment = Assignment(*_in_pod(args), host, authentication=_of_pod(args))
+        config, model = _in_pod(args)
+        # Absent where its ConfigMap is: a pod starts all the same.
+        samples = args.samples if config.model.samples and args.samples.is_file() else None
+        assignment = Assignment(config, model, host, authentication=_of_pod(args), samples=samples)
     else:
         found = _on_laptop(args, settings)
         host = settings.host or "127.0.0.1"

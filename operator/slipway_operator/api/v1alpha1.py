@@ -409,7 +409,7 @@ class Warmup(Block):
         ge=0,
         le=1000,
         description="requests is the number of inferences that a pod runs before it becomes "
-        "ready. Default 3. Revisioned. 0 switches the warm-up off.",
+        "ready, and as many of model.samples. Default 3. Revisioned. 0 switches the warm-up off.",
     )
 
 

@@ -19,6 +19,7 @@ from slipway_operator.api.v1alpha1 import Samples
 from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.sources import (
     MOUNTS,
+    SAMPLES,
     SAMPLES_FILE,
     samples_mount,
     samples_volume,
@@ -71,16 +72,16 @@ def converting(
         _with_samples(_convert(fetch, image, has_resources=has_resources), samples),
         _admit(fetch, into),
     ]
-    volumes: list[Manifest] = [
-        {"name": name, "emptyDir": {}} for name in (_ORIGINAL, _CONVERTED, _SCRATCH)
-    ]
-    if samples is not None:
+    volumes = [*pod["volumes"]]
+    volumes += [{"name": name, "emptyDir": {}} for name in (_ORIGINAL, _CONVERTED, _SCRATCH)]
+    if samples is not None:  # what calibrates has to be there, whatever else it is for
+        volumes = [volume for volume in volumes if volume["name"] != SAMPLES]
         volumes.append(samples_volume(samples))
     if place == "initContainers":
         placed: Manifest = {place: [*steps, *others]}
     else:  # a Job ends with its containers: the last step is one, the others come before
         placed = {"initContainers": steps[:-1], place: [steps[-1], *others]}
-    return {**pod, **placed, "volumes": [*pod["volumes"], *volumes]}
+    return {**pod, **placed, "volumes": volumes}
 
 
 def _fetch(fetch: Manifest) -> Manifest:

@@ -82,11 +82,17 @@ def _labels(pipeline: Pipeline | None) -> list[Manifest]:
     ]
 
 
-def samples_volume(samples: Samples) -> Manifest:
-    """Render the volume of the samples, which the container that fetches does not see."""
+def samples_volume(samples: Samples, *, optional: bool = False) -> Manifest:
+    """Render the volume of the samples, which the container that fetches does not see.
+
+    Args:
+        samples: of the spec.
+        optional: a pod starts without them, too.
+    """
     chosen = samples.config_map
     items = [{"key": chosen.key, "path": SAMPLES_FILE.rpartition("/")[2]}]
-    return {"name": SAMPLES, "configMap": {"name": chosen.name, "items": items}}
+    more = {"optional": True} if optional else {}
+    return {"name": SAMPLES, "configMap": {"name": chosen.name, "items": items, **more}}
 
 
 def samples_mount() -> Manifest:

@@ -43,7 +43,7 @@ from slipway_operator.plan.names import SERVE as SERVE
 from slipway_operator.plan.revision import GRPC, REST, Revision
 from slipway_operator.plan.security import secured
 from slipway_operator.plan.serving import serving_document
-from slipway_operator.plan.sources import mounts, sources
+from slipway_operator.plan.sources import mounts, samples_mount, samples_volume, sources
 
 FETCH: Final = "fetch"
 EXIT_TERMINAL: Final = 10
@@ -109,6 +109,7 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
                 },
             },
             *_data_volumes(spec, resolving=False),
+            *_warming_volumes(spec),
         ],
     }
     template = {"metadata": metadata, "spec": pod}
@@ -118,6 +119,12 @@ def pod_template(owner: Owner, revision: str, spec: Spec, defaults: RuntimeDefau
         samples = spec.model.samples if _calibrates(spec) else None
         return _converting(template, image, has_resources=has_resources, samples=samples)
     return template
+
+
+def _warming_volumes(spec: Spec) -> list[Manifest]:
+    """The samples, for the pod's first runs."""
+    samples = spec.model.samples
+    return [] if samples is None else [samples_volume(samples, optional=True)]
 
 
 def _image_of_steps(model: Model, runtime: Runtime, defaults: RuntimeDefaults) -> str:
@@ -377,6 +384,8 @@ def _serve_container(spec: Spec, drain_s: int, defaults: RuntimeDefaults) -> Man
         {"name": "models", "mountPath": _MODEL_DIR, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount point in the container
     ]
+    if spec.model.samples is not None:
+        serve["volumeMounts"].append(samples_mount())
     # A big model may load for as long as the rollout may take; only then liveness begins to count.
     serve["startupProbe"] = _probe("/readyz", period_s=1, failures=PROGRESS_DEADLINE_S)
     serve["readinessProbe"] = _probe("/readyz", period_s=2, failures=2)

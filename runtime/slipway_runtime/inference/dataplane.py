@@ -22,26 +22,37 @@ a model is loaded again (`repository.py`).
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from enum import StrEnum
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slipway_runtime.config import ServingConfig
-from slipway_runtime.errors import ModelNotFound, ModelNotReady, shown
+from slipway_runtime.errors import ModelNotFound, ModelNotReady, SlipwayError, clipped, shown
 from slipway_runtime.inference.batcher import Batcher
 from slipway_runtime.inference.container import auto_threads, cap_memory
+from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.model import LoadedModel, Origin
 from slipway_runtime.inference.preparing import Preparer
 from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.request import LABEL, InferenceRequest, InferenceResponse
-from slipway_runtime.inference.session import Session
+from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.inference.signature import Signature
 from slipway_runtime.inference.threads import in_thread
 from slipway_runtime.inference.timing import Timing
 from slipway_runtime.inference.warmup import warm_up
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.outputs import OutputCounter
+
+if TYPE_CHECKING:
+    from slipway_runtime.pipeline.exposed import Exposure
+
+log: Final = logging.getLogger(__name__)
+
+Samples = Callable[[Signature], Sequence[Mapping[str, Tensor]]]
 
 
 class State(StrEnum):
@@ -57,7 +68,17 @@ class State(StrEnum):
 class DataPlane:
     """One model under one name; at most one file of it is asked at a time."""
 
-    def __init__(self, config: ServingConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, config: ServingConfig, metrics: Metrics, samples: Samples | None = None
+    ) -> None:
+        """Serve nothing yet.
+
+        Args:
+            config: the revision.
+            metrics: where it is counted.
+            samples: reads requests that a model is warmed up with, given what clients see of it.
+        """
+        self._samples: Final = samples
         self.config: Final = config
         self.version: Final = str(config.revision_number)
         label = config.model.version
@@ -221,8 +242,22 @@ class DataPlane:
             graph=self.config.model.optimization.graph,
         )
         zeros_s = warm_up(session, serving.warmup.requests)
+        if self._samples is not None:
+            self._run_samples(session, self._samples)
         verdict = decide(session, serving.batching)
         return session, verdict, quick_rows(session, zeros_s)
+
+    def _run_samples(self, session: Session, samples: Samples) -> None:
+        """Run what clients send; it may have changed since, so nothing of it keeps a pod down."""
+        exposure = self._exposure(session.signature)
+        outputs = [spec.name for spec in session.signature.outputs]
+        try:
+            found = samples(exposure.signature if exposure else session.signature)
+            for feeds in islice(cycle(found), self.config.serving.warmup.requests):
+                fed = exposure.fed(feeds) if exposure else feeds
+                session.run(fed, outputs, Cancellation())
+        except SlipwayError as err:
+            log.warning("warm-up on samples ended", extra={"cause": clipped(str(err), 400)})
 
     def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
         batcher = Batcher(
@@ -245,16 +280,22 @@ class DataPlane:
 
     def _exposed(self, signature: Signature) -> tuple[Signature, Preparer | None]:
         """What clients see of a model, and what makes of their tensors what it takes."""
-        if not self.config.pipeline.preprocess:
+        found = self._exposure(signature)
+        if found is None:
             return signature, None
-        # Late: only a pipeline needs them, and every pod would wait for the import.
-        from slipway_runtime.pipeline.exposed import exposed
-
-        found = exposed(signature, self.config.pipeline)
         if found.pictures is None:
             return found.signature, None
         waiting = self.config.serving.queue.max_length
         return found.signature, Preparer(found.fed, threads=self.threads, max_waiting=waiting)
+
+    def _exposure(self, signature: Signature) -> Exposure | None:
+        """None where clients see the model as it is."""
+        if not self.config.pipeline.preprocess:
+            return None
+        # Late: only a pipeline needs them, and every pod would wait for the import.
+        from slipway_runtime.pipeline.exposed import exposed
+
+        return exposed(signature, self.config.pipeline)
 
     async def _leave(self, model: LoadedModel) -> None:
         """Close a model that nobody is given any more, once its last request is answered."""

@@ -328,6 +328,30 @@ def test_samples_go_where_they_are_compared_or_calibrate(
     assert "samples" not in mounted(job_of(spec), "fetch")
 
 
+@pytest.mark.parametrize(
+    ("model", "optional"),
+    [
+        pytest.param({"samples": SAMPLES}, True, id="a pod starts without them"),
+        pytest.param({"samples": SAMPLES, "optimization": INT8}, True, id="optimised"),
+        pytest.param({"samples": SAMPLES, "optimization": STATIC}, False, id="part of the bytes"),
+        pytest.param({"samples": SAMPLES, "optimization": STATIC, "format": "PMML"}, False,
+                     id="and of another format"),
+        pytest.param({}, None, id="none"),
+    ],
+)  # fmt: skip
+def test_a_pod_is_warmed_up_with_the_samples(model: dict[str, Any], optional: bool | None) -> None:
+    pod = pod_of({"model": {"uri": "https://models.test/digits.onnx", **model}})
+    volumes = [v["configMap"] for v in pod["volumes"] if v["name"] == "samples"]
+    serve = next(c for c in pod["containers"] if c["name"] == "serve")
+    mounts = [m for m in serve["volumeMounts"] if m["name"] == "samples"]
+    if optional is None:
+        assert (volumes, mounts) == ([], [])
+        return
+    (volume,) = volumes
+    assert volume.get("optional", False) is optional
+    assert mounts == [{"name": "samples", "mountPath": "/samples", "readOnly": True}]
+
+
 def test_a_conversion_that_was_recognised_gets_the_samples_in_its_job() -> None:
     spec = spec_of("https://models.test/digits.joblib")
     spec["model"]["samples"] = SAMPLES
