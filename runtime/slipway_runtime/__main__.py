@@ -182,10 +182,20 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         "--resolve", action="store_true", help="also validate the model and tell its signature"
     )
     parser.add_argument("--allow-file", action="store_true", help="allow file:// URIs")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         "--as-is",
         action="store_true",
         help="keep a model of another format as it is, for convert-supplied",
+    )
+    kind.add_argument(
+        "--look", action="store_true", help="tell which bytes there are; do not look into them"
+    )
+    parser.add_argument(
+        "--known-digest", metavar="DIGEST", help="with --look: what there was the last time"
+    )
+    parser.add_argument(
+        "--known-mark", metavar="DIGEST", help="with --look: what the store told the last time"
     )
     _add_message(parser)
     parser.set_defaults(run=_fetch)

@@ -38,6 +38,8 @@ _CLUSTER_ONLY: Final = frozenset(
 """Blocks of the spec that say how a cluster runs the model, and nothing about its answers."""
 
 _HONOURED: Final = ("model", "pipeline", "serving")
+_POLL: Final = "poll"
+"""Of the model: a cluster looks again; a laptop does when it is started again."""
 _SECURITY: Final = "security"
 """Honoured too, and no part of what a revision is."""
 
@@ -137,6 +139,8 @@ def _document(manifest: Path) -> dict[str, Any]:
             f"spec.{unknown[0]}: not served by this release, expected one of {', '.join(honoured)}"
         )
     blocks = {key: spec[key] for key in honoured if spec.get(key) is not None}
+    if isinstance(blocks.get("model"), dict):
+        blocks["model"] = {k: v for k, v in blocks["model"].items() if k != _POLL}
     return {
         "name": metadata.get("name"),
         "namespace": metadata.get("namespace", "default"),

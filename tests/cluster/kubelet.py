@@ -59,6 +59,18 @@ class SupplyFails:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """A look finds these bytes at the source."""
+
+    digest: str = DIGEST
+
+    def status(self) -> Manifest:
+        """The pod's status."""
+        look = {"digest": self.digest, "mark": self.digest}
+        return _ended("fetch", 0, json.dumps({"look": look}))
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The pod serves."""
 
@@ -137,7 +149,7 @@ class Ended:
         return _ended("main", self.code, "")
 
 
-Play = Supplied | SupplyFails | Ready | Starting | Waiting | Crashing | Ended | None
+Play = Supplied | SupplyFails | Looked | Ready | Starting | Waiting | Crashing | Ended | None
 """What becomes of a pod; None leaves it pending."""
 
 
@@ -149,11 +161,15 @@ class Script:
     serve: Play = field(default_factory=Ready)
     by_revision: dict[str, Play] = field(default_factory=dict)
     """What becomes of the serving pods of single revisions, by hash."""
+    look: Play = field(default_factory=Looked)
+    """What becomes of the pods that look at a source again."""
     check: Play = field(default_factory=Starting)
     """What becomes of the pods of checks."""
 
     def play(self, labels: Manifest) -> Play:
         """Say what becomes of a pod."""
+        if "slipway.dev/poll-of" in labels:
+            return self.look
         if "slipway.dev/supply-for" in labels:
             return self.supply
         if "slipway.dev/check-for" in labels:

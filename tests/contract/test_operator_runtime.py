@@ -23,11 +23,12 @@ from slipway_operator.plan.workload import (
     RuntimeDefaults,
     deployment,
     pod_template,
+    poll_job,
     supply_job,
 )
 from slipway_runtime.__main__ import build_parser
 from slipway_runtime.authentication.policy import read_policy
-from slipway_runtime.config import ServingConfig
+from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply import termination
 from tests.unit.repository.files import REPOSITORY
@@ -128,7 +129,8 @@ def test_every_field_of_serving_is_known_to_both_halves() -> None:
 
     for block, name in ((Model, "ModelBlock"), (Serving, "ServingBlock")):
         ours = {f.alias for f in block.model_fields.values()}
-        assert ours == set(SERVING["$defs"][name]["properties"])
+        live = {path.partition(".")[2] for path in LIVE} if block is Model else set()
+        assert ours - live == set(SERVING["$defs"][name]["properties"])
 
 
 CRD: Final = yaml.safe_load((REPOSITORY / "crds/slipway.dev_modeldeployments.yaml").read_text())
@@ -142,6 +144,8 @@ OTHERWISE: Final = {
     "serving.threads": set[str](),
 }
 """Fields whose bounds are not written alike; those named are compared nevertheless."""
+LIVE: Final = {"model.poll"}
+"""Fields that belong to no revision, and that no runtime is told."""
 BOUNDS: Final = {
     "enum", "items", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum",
     "pattern", "type",
@@ -159,8 +163,9 @@ def leaves(ours: Any, theirs: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if "properties" not in ours:
         yield path, ours, theirs
         return
-    assert set(ours["properties"]) == set(theirs["properties"]), path
-    for name, field in ours["properties"].items():
+    asked = {k: v for k, v in ours["properties"].items() if f"{path}.{k}" not in LIVE}
+    assert set(asked) == set(theirs["properties"]), path
+    for name, field in asked.items():
         yield from leaves(field, theirs["properties"][name], f"{path}.{name}")
 
 
@@ -238,6 +243,21 @@ def test_the_runtime_knows_every_argument_and_setting(spec: dict[str, Any]) -> N
         build_parser().parse_args(container["args"])
         names = {e["name"] for e in container.get("env", ())}
         assert names <= known
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_runtime_knows_how_to_look_again(spec: dict[str, Any]) -> None:
+    document = {**serving_document(OWNER, revision(spec, resolved=False)), "model": spec["model"]}
+    known = {"--known-digest": DIGEST, "--known-mark": DIGEST}
+    more: dict[str, Any] = {"spec_hash": "0" * 10, "known": known}
+    job = poll_job(OWNER, parsed(spec), document, DEFAULTS, **more)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    flags = build_parser().parse_args(container["args"])
+    assert (flags.look, flags.known_digest, flags.known_mark) == (True, DIGEST, DIGEST)
+    [told] = [e["value"] for e in container["env"] if e["name"] == "SLIPWAY_RUNTIME_CONFIG_JSON"]
+    assert parse_config(json.loads(told)).model.uri == spec["model"]["uri"]
+    look = termination.Look(digest=DIGEST, mark=DIGEST)
+    jsonschema.validate(json.loads(termination.success_text(look)), TERMINATION)
 
 
 def test_what_only_the_fetching_step_sees_lies_where_it_looks() -> None:

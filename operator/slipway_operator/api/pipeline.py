@@ -202,7 +202,7 @@ class Labels(Block):
     model_config = block_rules(
         rule(
             "has(self.names) != has(self.configMap)",
-            "pipeline.postprocess: labels: expected one of names and configMap",
+            "pipeline.postprocess.labels: expected one of names and configMap",
         )
     )
 

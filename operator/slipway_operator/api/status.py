@@ -130,6 +130,18 @@ class SuppliedModel(Block):
     optimization: Optimized | None = Field(default=None, description="optimization and its gain.")
 
 
+class Polled(Block):
+    """What model.poll has found."""
+
+    of: str = Field(description="of is the hash of the spec as written.")
+    digest: str = Field(
+        default="", description="digest found at model.uri, which is served as if the spec had it."
+    )
+    mark: str = Field(default="", description="mark of what the store told last.")
+    reason: str = Field(default="", description="reason why the last look failed.")
+    message: str = Field(default="", description="message that belongs to the reason.")
+
+
 class Endpoint(Block):
     """Where clients find the model."""
 
@@ -360,6 +372,7 @@ class Status(Block):
     signature: Signature | None = Field(
         default=None, description="signature of the model that answers requests now."
     )
+    polled: Polled | None = Field(default=None, description="polled tells what model.poll found.")
     endpoints: list[Endpoint] = Field(
         default=[],
         description="endpoints where clients find the model.",

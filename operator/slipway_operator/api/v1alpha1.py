@@ -111,6 +111,20 @@ class Cache(Block):
     )
 
 
+class Poll(Block):
+    """Looking for other bytes at the model's source."""
+
+    every: Duration = Field(
+        description="every so often, 30s to 168h. Required. Live.",
+        json_schema_extra=rules(
+            rule(
+                "duration(self) >= duration('30s') && duration(self) <= duration('168h')",
+                "model.poll.every: expected 30s to 168h",
+            )
+        ),
+    )
+
+
 class Input(Block):
     """One input of a model."""
 
@@ -237,6 +251,10 @@ class Model(Block):
             "model.optimization: StaticInt8 calibrates with model.samples; set it, or use"
             " DynamicInt8",
         ),
+        rule(
+            "!has(self.poll) || !has(self.digest) && !self.uri.contains('@sha256:')",
+            "model.poll: with a digest there is nothing else to find; remove poll or the digest",
+        ),
     )
 
     uri: str = Field(
@@ -356,6 +374,11 @@ class Model(Block):
         default=None,
         description="cache keeps what was fetched, by its digest, for other pods and revisions. "
         "Default: none, each pod fetches for itself. Revisioned.",
+    )
+    poll: Poll | None = Field(
+        default=None,
+        description="poll looks at uri again: other bytes become a new revision through the same "
+        "rollout. Default: none. Live.",
     )
 
 

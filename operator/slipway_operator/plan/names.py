@@ -22,6 +22,8 @@ REVISION: Final = "slipway.dev/revision"
 SUPPLY_FOR: Final = "slipway.dev/supply-for"
 """Label of the supply step's pods. They never carry MODEL or REVISION, which Services select by."""
 SUPPLY_REVISION: Final = "slipway.dev/supply-revision"
+POLL_OF: Final = "slipway.dev/poll-of"
+"""Label of the Job that looks at a model's source again: the hash of the spec it looks for."""
 CHECK_FOR: Final = "slipway.dev/check-for"
 """Label of the Job of a check, and of its pods, which never carry MODEL or REVISION either."""
 CHECK_REVISION: Final = "slipway.dev/check-revision"
@@ -101,6 +103,16 @@ def child_labels(name: str, revision: str | None = None) -> dict[str, str]:
     """Label a child. The parent's labels are not copied: tools track by them, and would prune."""
     labels = {MANAGED_BY: MANAGER, MODEL: name}
     return labels if revision is None else {**labels, REVISION: revision}
+
+
+def poll_name(name: str) -> str:
+    """Name of the Job that looks at the model's source again; no revision's hash is this word."""
+    return f"{name}-poll"
+
+
+def poll_labels(name: str, spec_hash: str) -> dict[str, str]:
+    """Label its pod: of the supply step, and of no revision."""
+    return {MANAGED_BY: MANAGER, SUPPLY_FOR: name, POLL_OF: spec_hash}
 
 
 def supply_labels(name: str, revision: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,11 +14,12 @@ from slipway_operator.plan import conditions as c
 from slipway_operator.plan.children import Children, Resize, children, key
 from slipway_operator.plan.clock import later, parse, timestamp
 from slipway_operator.plan.conditions import Condition
-from slipway_operator.plan.names import Manifest
+from slipway_operator.plan.names import Manifest, poll_name
+from slipway_operator.plan.polling import Polled, Polling, followed, polled, polling, reported
 from slipway_operator.plan.progress import State
 from slipway_operator.plan.rollout import Rollout, decide, drained_at, wakes_at
 from slipway_operator.plan.sizing import FLOOR_HOLD_S, scaler_of
-from slipway_operator.plan.snapshot import Snapshot
+from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.status import status
 from slipway_operator.plan.view import view
 
@@ -72,17 +73,25 @@ def plan(snapshot: Snapshot) -> Plan:
         spec = parse_spec(snapshot.mdep["spec"])
     except ValidationError as invalid:
         return Plan(status=_invalid(snapshot, invalid))
+    found = polled(snapshot)
+    snapshot = followed(snapshot, found)
     rollout = decide(snapshot, spec)
-    wanted = children(snapshot, spec, rollout)
+    wanted, looking = children(snapshot, spec, rollout), polling(snapshot, spec, found, rollout)
+    kept = {("Job", poll_name(snapshot.owner.name))} if looking.is_kept else set[ChildKey]()
     return Plan(
         judge=wanted.judge,
         resize=wanted.resize,
-        apply=wanted.apply,
-        delete=_superfluous(snapshot, wanted),
-        status=status(view(snapshot, spec, rollout)),
-        requeue_after_s=_requeue(snapshot, rollout, spec),
+        apply=(*wanted.apply, *([looking.job] if looking.job else ())),
+        delete=_superfluous(snapshot, wanted.keep | kept),
+        status=_with_polled(status(view(snapshot, spec, rollout)), found),
+        requeue_after_s=_requeue(snapshot, rollout, spec, looking),
         remarks=_repairs(snapshot, wanted),
     )
+
+
+def _with_polled(report: dict[str, Any], found: Polled) -> dict[str, Any]:
+    told = reported(found)
+    return {**report, "polled": told} if told else report
 
 
 def _repairs(snapshot: Snapshot, wanted: Children) -> tuple[Note, ...]:
@@ -104,7 +113,7 @@ def _was_settled(snapshot: Snapshot) -> bool:
     return is_ready and (snapshot.status.get("rollout") or {}).get("state") == State.IDLE
 
 
-def _superfluous(snapshot: Snapshot, wanted: Children) -> tuple[Manifest, ...]:
+def _superfluous(snapshot: Snapshot, kept: Collection[ChildKey]) -> tuple[Manifest, ...]:
     """What is to go; of a kind that seems to be missing nothing, for it may only seem so.
 
     A kind that the API server does not have has no objects; one whose CRD it has not read again
@@ -113,15 +122,15 @@ def _superfluous(snapshot: Snapshot, wanted: Children) -> tuple[Manifest, ...]:
     return tuple(
         live
         for found, live in sorted(snapshot.children.items())
-        if found not in wanted.keep
+        if found not in kept
         and found[0] not in snapshot.missing_kinds
         and not live["metadata"].get("deletionTimestamp")
     )
 
 
-def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec) -> float | None:
+def _requeue(snapshot: Snapshot, rollout: Rollout, spec: Spec, looking: Polling) -> float | None:
     """When to look again though nothing has changed: a delay of ours runs out."""
-    times: list[datetime] = []
+    times: list[datetime] = [looking.due] if looking.due else []
     until = drained_at(rollout)
     if until and any(r.promoted_at for r in rollout.others) and not rollout.is_off:
         times.append(until)
@@ -201,6 +210,7 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
         if moved and (kind := _weight(new)):
             found.append(Note(kind, new["reason"], new["message"]))
     found += _rollout_notes(before, after)
+    found += _poll_notes(before.get("polled") or {}, after.get("polled") or {})
     return list(dict.fromkeys(found))
 
 
@@ -218,6 +228,15 @@ def _rollout_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
             yield Note(_WARNING, "ActionIgnored", f"{action}: {answer}")
         else:
             yield Note(_NORMAL, "ActionTaken", str(action))
+
+
+def _poll_notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Note]:
+    """What was found at the source, and what stood against looking."""
+    digest, is_same = after.get("digest", ""), before.get("of", after.get("of")) == after.get("of")
+    if is_same and digest != before.get("digest", ""):
+        yield Note(_NORMAL, "SourceChanged", f"model.uri has {digest or 'its first bytes again'}")
+    if (reason := after.get("reason")) and reason != before.get("reason"):
+        yield Note(_WARNING, "PollFailed", f"model.poll: {reason}: {after.get('message', '')}")
 
 
 _TOLD: Final = ("Preflight", "Shifting", "Baking", "Watching", "Aborting")

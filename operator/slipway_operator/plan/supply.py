@@ -70,14 +70,14 @@ def supply(snapshot: Snapshot, revision: Revision) -> Supply:
         # The Job that found out what the model is goes before the one that converts it can come.
         return Supply(FETCHING, "the model is going to be converted", restart=True)
     uid = job["metadata"]["uid"]  # not those of a Job before this one
-    mine = [p for p in pods.supply_pods(snapshot, revision.hash) if _is_of(p, uid)]
+    mine = [p for p in pods.supply_pods(snapshot, revision.hash) if is_of(p, uid)]
     return _of_pods(snapshot, revision, job, mine)
 
 
 def result_of_pods(snapshot: Snapshot, revision: str) -> SupplyResult | None:
     """What the newest pod that succeeded has told, of whichever Job; None when none is there."""
     for pod in reversed(pods.supply_pods(snapshot, revision)):
-        end = _ended(pod)
+        end = pod_end(pod)
         if end is not None and end.get("exitCode") == 0 and (result := _result(end)):
             return result
     return None
@@ -110,23 +110,24 @@ def _compared(revision: Revision, result: SupplyResult) -> Supply:
 
 
 def _of_pods(snapshot: Snapshot, revision: Revision, job: Manifest, mine: list[Manifest]) -> Supply:
-    ended = [(p, e) for p in mine if (e := _ended(p)) is not None]
+    ended = [(p, e) for p in mine if (e := pod_end(p)) is not None]
     for _, end in reversed(ended):
         if end.get("exitCode") == 0 and (result := _result(end)):
             return _compared(revision, result)
         if end.get("exitCode") == EXIT_TERMINAL:
             return _converted(snapshot, revision, end) or _terminal(job, end)
-    finished = _finished(job)
+    finished = finished_at(job)
     if finished is None:
         return _running(snapshot, revision, mine, ended)
     return _gave_up(snapshot, job, finished, ended)
 
 
-def _is_of(pod: Manifest, job_uid: str) -> bool:
+def is_of(pod: Manifest, job_uid: str) -> bool:
+    """Tell whether a pod is a Job's."""
     return any(r.get("uid") == job_uid for r in pod["metadata"].get("ownerReferences") or ())
 
 
-def _ended(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def pod_end(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """How a pod's steps ended: as the first that failed, or else as the last."""
     status = pod.get("status") or {}
     for container in status.get("initContainerStatuses") or ():
@@ -161,8 +162,8 @@ def _result(end: Mapping[str, Any]) -> SupplyResult | None:
     return SupplyResult.parse(message.get("result")) if message else None
 
 
-def _failure(end: Mapping[str, Any]) -> tuple[str, str]:
-    """Reason and message of an end; a process that was killed left no JSON."""
+def failure_of(end: Mapping[str, Any]) -> tuple[str, str]:
+    """Tell reason and message of an end; a process that was killed left no JSON."""
     message = pods.parse_termination(str(end.get("message") or "")) or {}
     match message.get("failure"):
         case {"reason": str(reason), "message": str(text)} if _REASON.fullmatch(reason):
@@ -178,7 +179,7 @@ def _failure(end: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _terminal(job: Manifest, end: Mapping[str, Any]) -> Supply:
-    reason, text = _failure(end)
+    reason, text = failure_of(end)
     name = job["metadata"]["name"]
     again = f"; to try the same again, delete the Job {name!r}"
     return Supply(reason, text + again, is_terminal=True)
@@ -190,11 +191,11 @@ def _running(
     mine: list[Manifest],
     ended: list[tuple[Manifest, Mapping[str, Any]]],
 ) -> Supply:
-    live = [p for p in mine if _ended(p) is None]
+    live = [p for p in mine if pod_end(p) is None]
     if problem := pods.first_failure(snapshot, live):
         return _hindered(snapshot, revision, problem)
     if ended:
-        reason, text = _failure(ended[-1][1])
+        reason, text = failure_of(ended[-1][1])
         return Supply(reason, f"{text}; attempt {len(ended)} failed, trying again")
     verb = "fetched and converted" if is_converting(revision.template) else "fetched"
     return Supply(FETCHING, f"the model is being {verb} from {revision.uri}")
@@ -208,7 +209,7 @@ def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) 
     return Supply(problem.reason, f"supply step, pod {problem.pod}: {problem.message}")
 
 
-def _finished(job: Manifest) -> datetime | None:
+def finished_at(job: Manifest) -> datetime | None:
     """When a Job ended, well or badly."""
     for condition in (job.get("status") or {}).get("conditions") or ():
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
@@ -223,7 +224,7 @@ def _gave_up(
     ended: list[tuple[Manifest, Mapping[str, Any]]],
 ) -> Supply:
     reason, text = (
-        _failure(ended[-1][1])
+        failure_of(ended[-1][1])
         if ended
         else (SUPPLY_FAILED, f"Job {job['metadata']['name']!r} ended and its pods are gone")
     )

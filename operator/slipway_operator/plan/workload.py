@@ -27,6 +27,7 @@ from slipway_operator.plan.names import (
     MANAGER,
     MODEL,
     MODEL_DIGEST,
+    POLL_OF,
     REVISION,
     REVISION_NUMBER,
     SERVING_FILE,
@@ -34,6 +35,8 @@ from slipway_operator.plan.names import (
     Manifest,
     Owner,
     child,
+    poll_labels,
+    poll_name,
     revision_name,
     revision_selector,
     service_account_name,
@@ -55,6 +58,8 @@ _EXIT_MARGIN_S: Final = 5
 _DEFAULT_DRAIN: Final = "30s"
 PROGRESS_DEADLINE_S: Final = 1800
 _SUPPLY_RETRIES: Final = 3
+_POLL_DEADLINE_S: Final = 3600
+"""For a look that has to fetch the model; one that hangs must not end all others."""
 _USER: Final = 65532
 
 _SERVE_RESOURCES: Final[Manifest] = {
@@ -65,6 +70,11 @@ _SUPPLY_RESOURCES: Final[Manifest] = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "1", "memory": "1Gi"},
 }
+_UNDISTURBED: Final[Manifest] = {
+    "action": "Ignore",
+    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+}
+"""A pod that a node drain ended has not failed."""
 _SETTING: Final = "SLIPWAY_RUNTIME_"
 _CONFIG_DIR: Final = "/etc/slipway"
 _MODEL_DIR: Final = "/models"
@@ -241,15 +251,61 @@ def supply_job(owner: Owner, revision: Revision, defaults: RuntimeDefaults, spec
         "podFailurePolicy": {
             "rules": [
                 {"action": "FailJob", "onExitCodes": terminal},
-                {
-                    "action": "Ignore",
-                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                },
+                _UNDISTURBED,
             ]
         },
         "template": {
             "metadata": {"labels": supply_labels(owner.name, revision.hash)},
             "spec": pod,
+        },
+    }
+    return manifest
+
+
+def poll_job(
+    owner: Owner,
+    spec: Spec,
+    document: Mapping[str, Any],
+    defaults: RuntimeDefaults,
+    *,
+    spec_hash: str,
+    known: Mapping[str, str],
+) -> Manifest:
+    """Render the Job that looks at the model's source again.
+
+    Args:
+        owner: the ModelDeployment.
+        spec: as it is written now.
+        document: serving.json for the step.
+        defaults: what the operator was installed with.
+        spec_hash: of the spec.
+        known: options of the step and their values: what was found before.
+    """
+    runtime = spec.runtime or Runtime()
+    # It keeps nothing, and looks at no signature: the revision that comes of it does.
+    model = spec.model.model_copy(update={"cache": None, "verify": None})
+    bare = spec.model_copy(update={"model": model, "pipeline": None})
+    fetch = _fetch_base(runtime, bare, defaults, resolving=False)
+    words = [word for option in known.items() for word in option]
+    fetch["args"] = [FETCH, "--look", "--into", _MODEL_DIR, *words]
+    fetch["env"] = [
+        *fetch.get("env", []),
+        {"name": "SLIPWAY_RUNTIME_CONFIG_JSON", "value": json.dumps(document, sort_keys=True)},
+    ]
+    manifest = child("batch/v1", "Job", owner, poll_name(owner.name))
+    manifest["metadata"]["labels"][POLL_OF] = spec_hash
+    manifest["spec"] = {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": _POLL_DEADLINE_S,
+        "podFailurePolicy": {"rules": [_UNDISTURBED]},
+        "template": {
+            "metadata": {"labels": poll_labels(owner.name, spec_hash)},
+            "spec": {
+                **_pod_base(owner, runtime),
+                "restartPolicy": "Never",
+                "containers": [fetch],
+                "volumes": _data_volumes(bare, resolving=False),
+            },
         },
     }
     return manifest

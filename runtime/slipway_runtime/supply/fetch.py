@@ -158,6 +158,15 @@ def _original_folder(asked: ServingConfig, options: SupplyOptions) -> _Found:
     return present or _fetched(asked, options, partial(_brought, asked))
 
 
+def brought(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
+    """Bring the bytes here and hash them; nobody looks into them.
+
+    Raises:
+        SupplyError: they cannot be had.
+    """
+    return _fetched(config, options, partial(_brought, config)).result
+
+
 def with_labels(config: ServingConfig, options: SupplyOptions) -> ServingConfig:
     """Put labels that lie in ConfigMaps into the pipeline.
 
@@ -352,13 +361,13 @@ def _cached_folder(
 
 def _folder(config: ServingConfig, options: SupplyOptions, cache: Cache | None) -> _Found:
     uri = config.source or config.model.uri
-    scheme = _scheme(uri, options)
+    scheme = source_scheme(uri, options)
     with _tree(options) as tree:
         if scheme == "pvc":
             fetch_claim_folder(uri, tree, folder=options.source_folder)
             source = None
         else:
-            with _remote(config, options) as remote:
+            with opened_remote(config, options) as remote:
                 source = fetch_remote_folder(scheme, uri, tree, remote)
         _check(config, tree.digest)
         chosen_model(tree.names, config.model.format)
@@ -390,7 +399,7 @@ def _bytes(
         _check(config, writer.digest, writer.head)
         return config.source
     uri, source = config.source or config.model.uri, None
-    match _scheme(uri, options):
+    match source_scheme(uri, options):
         case "configmap":
             fetch_configmap(uri, writer, folder=options.source_folder)
         case "pvc":
@@ -398,18 +407,20 @@ def _bytes(
         case "file":
             fetch_file(uri, writer)
         case scheme:
-            with _remote(config, options) as remote:
+            with opened_remote(config, options) as remote:
                 source = fetch_remote(scheme, uri, writer, remote)
     _check(config, writer.digest, writer.head)
     return source
 
 
-def _scheme(uri: str, options: SupplyOptions) -> str:
+def source_scheme(uri: str, options: SupplyOptions) -> str:
+    """The scheme of a URI; file:// only where it is allowed."""
     return scheme_of(uri, served=LAPTOP_SCHEMES if options.allow_file else SERVED_SCHEMES)
 
 
 @contextmanager
-def _remote(config: ServingConfig, options: SupplyOptions) -> Iterator[Remote]:
+def opened_remote(config: ServingConfig, options: SupplyOptions) -> Iterator[Remote]:
+    """Begin to talk to the store of a model, as whom and by which way the spec says."""
     credentials, key = _credentials(config.model, options), _signed_by(config, options)
     with Store(options.patience, _route(config.model, options)) as store:
         yield Remote(store, credentials, options.stores, key)

@@ -14,11 +14,13 @@ from slipway_runtime.errors import ConfigError, InvalidConfig, SupplyError, Unav
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.admit import admit
 from slipway_runtime.supply.fetch import SupplyOptions, fetch_original, supply
+from slipway_runtime.supply.look import Known, look
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.s3 import S3Place
 from slipway_runtime.supply.sources import Stores
 from slipway_runtime.supply.termination import (
     EXIT_OK,
+    Look,
     SupplyResult,
     exit_code,
     failure_text,
@@ -32,8 +34,10 @@ log: Final = logging.getLogger(__name__)
 def run_step(args: Namespace, settings: Settings) -> int:
     """Run the verb `fetch`; whatever happens, the message says so."""
 
-    def fetched() -> SupplyResult | None:
+    def fetched() -> SupplyResult | Look | None:
         config, options = asked_for(args.config, settings), _options(args, settings)
+        if args.look:
+            return look(config, options, Known(args.known_digest, args.known_mark))
         if not args.as_is:
             return supply(config, options)
         fetch_original(config, options)
@@ -59,7 +63,7 @@ def run_admit(args: Namespace, settings: Settings) -> int:
     return told(admitted, args.termination_message)
 
 
-def told(step: Callable[[], SupplyResult | None], message: Path) -> int:
+def told(step: Callable[[], SupplyResult | Look | None], message: Path) -> int:
     """Run a step, and tell its end; a step that others follow has no result to tell."""
     try:
         result = step()
@@ -130,11 +134,11 @@ def _options(args: Namespace, settings: Settings) -> SupplyOptions:
         credentials_folder=args.credentials_dir,
         ca_file=args.ca_file,
         cosign_key_file=args.cosign_key,
+        labels_folder=args.labels_dir,
         max_bytes=settings.max_model_bytes,
         max_files=settings.max_model_files,
         stores=stores(settings),
         allow_file=args.allow_file,
-        labels_folder=args.labels_dir,
         resolve=args.resolve,
         validate_timeout_s=settings.validate_timeout_s,
         patience=patience(settings),

@@ -119,6 +119,15 @@ class SupplyResult(_Message):
     """Of the labels that the pipeline takes from ConfigMaps."""
 
 
+class Look(_Message):
+    """What lies at `model.uri` now, by the word of a step that looked."""
+
+    digest: Digest
+    """Of the file, archive or folder, as `model.digest` would name it."""
+    mark: Digest | None = None
+    """Hash of what the store tells in place of the bytes: the same as long as they are."""
+
+
 class SupplyFailure(_Message):
     """Why there is no model."""
 
@@ -136,14 +145,22 @@ class Succeeded(_Message):
     result: SupplyResult
 
 
+class Looked(_Message):
+    """The step looked at the source, and ended with exit code 0."""
+
+    look: Look
+
+
 class Failed(_Message):
     """The step ended with exit code 10 (terminal) or 11 (transient)."""
 
     failure: SupplyFailure
 
 
-def success_text(result: SupplyResult) -> str:
+def success_text(result: SupplyResult | Look) -> str:
     """Render a result; tensors are dropped from the end until it fits."""
+    if isinstance(result, Look):
+        return _text(Looked(look=result))
     text = _text(Succeeded(result=result))
     while len(text.encode()) > MAX_BYTES and result.signature:
         result = result.model_copy(update={"signature": _shortened(result.signature)})
@@ -208,6 +225,7 @@ def write_message(path: Path, text: str) -> bool:
 if __name__ == "__main__":
     sys.exit(
         schema_main(
-            TypeAdapter(Succeeded | Failed).json_schema(by_alias=True), title="termination message"
+            TypeAdapter(Succeeded | Looked | Failed).json_schema(by_alias=True),
+            title="termination message",
         )
     )

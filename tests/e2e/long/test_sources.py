@@ -24,7 +24,7 @@ from devcluster.cluster import Cluster
 from tests.e2e.conftest import Place
 from tests.e2e.files import direct, in_two_files, multiplier, padded, request
 from tests.e2e.models import Models
-from tests.kubeapi import Manifest, condition, eventually
+from tests.kubeapi import Manifest, condition, eventually, is_true
 from tests.stores.authority import Authority
 from tests.stores.cosign import document, public, signature, signed
 from tests.stores.gcs import gcs
@@ -241,6 +241,40 @@ def test_c28_pods_start_from_the_cache_while_the_store_is_away(
     stage.models.until("Ready", "cached", timeout_s=120)
     answer = stage.models.infer(request(_ROWS), "cached").raise_for_status().json()
     assert answer["outputs"][0]["data"] == direct(multiplier(14), _ROWS)["y"].ravel().tolist()
+
+
+@pytest.mark.parametrize("scheme", ["https", "oci"])
+def test_an_object_that_is_overwritten_is_rolled_out(stage: Stage, scheme: str) -> None:
+    """The spec stays; bytes that are no model leave what serves alone."""
+    store, name = stage.sources[scheme], f"{scheme}-polled"
+    store.put("moving.onnx", multiplier(21))
+    stage.apply(name, scheme, "moving.onnx", poll={"every": "30s"})
+    first = stage.models.until("Ready", name, timeout_s=120)
+    store.put("moving.onnx", multiplier(22))
+    begun = time.monotonic()
+    second = eventually(
+        lambda: _rolled_out(stage, name, first["status"]["stable"]["hash"]),
+        "the other bytes serve", timeout_s=240,
+    )  # fmt: skip
+    print(f"\n{name}: other bytes serve after {time.monotonic() - begun:.1f} s")
+    assert second["spec"] == first["spec"]
+    assert second["status"]["history"][0]["digest"] == first["status"]["model"]["digest"]
+    answer = stage.models.infer(request(_ROWS), name).raise_for_status().json()
+    assert answer["outputs"][0]["data"] == direct(multiplier(22), _ROWS)["y"].ravel().tolist()
+    store.put("moving.onnx", b"no model")
+    failed = stage.models.until("Stalled", name, timeout_s=240)["status"]
+    assert failed["rollout"]["reason"] in ("InvalidModel", "Unsupported"), failed
+    assert failed["stable"]["hash"] == second["status"]["stable"]["hash"]
+    answer = stage.models.infer(request(_ROWS), name).raise_for_status().json()
+    assert answer["outputs"][0]["data"] == direct(multiplier(22), _ROWS)["y"].ravel().tolist()
+
+
+def _rolled_out(stage: Stage, name: str, before: str) -> Manifest | None:
+    """The resource, once another revision than before serves."""
+    found = stage.models.get(name)
+    status = found["status"]
+    is_other = status["stable"]["hash"] != before and "candidate" not in status
+    return found if is_other and is_true(found, "Ready") else None
 
 
 def test_a_model_comes_from_a_claim(stage: Stage) -> None:
