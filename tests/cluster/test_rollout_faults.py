@@ -28,13 +28,14 @@ ROLLOUT: Final = {
     "watch": "4s",
     "scaleDownDelay": "3s",
     "traffic": {"settle": "3s"},
-    "progressDeadline": "60s",
+    "progressDeadline": "200s",
 }
-"""Each state lasts for a few seconds, so that what happens in it happens in it."""
+"""Each state lasts for a few seconds, so that what happens in it happens in it; Kubernetes' own
+controllers take up to a minute to come back after the API server."""
 STATES: Final = (
     "Preparing", "Shifting", "Baking", "Paused", "Promoting", "Watching", "Aborting",
 )  # fmt: skip
-_END_S: Final = 120.0
+_END_S: Final = 300.0
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
