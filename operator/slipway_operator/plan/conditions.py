@@ -184,7 +184,7 @@ REASONS: Final[Mapping[str, str]] = {
     UNSUPPORTED: "The format of the model is not one that can be served.",
     PICKLE_NOT_ALLOWED: "The model is a pickle, which runs code, and `model.allowPickle` is not"
     " true.",
-    CONVERSION_MISMATCH: "The converted model does not answer as the original does.",
+    CONVERSION_MISMATCH: "The converted or optimised model does not answer as the original does.",
     INVALID_MODEL: "The model does not pass its checks.",
     INVALID_CONFIG: "The runtime does not understand what the spec tells it.",
     UNTRUSTED: "The store of the model shows a certificate of an authority that is not trusted.",

@@ -56,7 +56,21 @@ SOURCES = {
     }
 }
 KEYS = spec_of(security={"authentication": {"type": "APIKeys", "secretName": "digits-keys"}})
-SCENARIOS = {"minimal": spec_of(), "full": FULL, "sources": SOURCES, "keys": KEYS}
+OPTIMISED = {
+    "model": {
+        "uri": "https://models.test/digits.onnx",
+        "format": "ONNX",
+        "samples": {"configMap": {"name": "rows", "key": "some.json"}},
+        "optimization": {"quantization": "StaticInt8", "minAgreementPercent": 98},
+    }
+}
+SCENARIOS = {
+    "minimal": spec_of(),
+    "full": FULL,
+    "sources": SOURCES,
+    "keys": KEYS,
+    "optimised": OPTIMISED,
+}
 
 
 def _rendered(spec: dict[str, Any]) -> list[Manifest]:
