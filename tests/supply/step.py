@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -45,12 +45,14 @@ def fetched(
     pinned: dict[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
     cosign_key: Path | None = None,
+    more: Sequence[str] = (),
 ) -> Ended:
     """Fetch a model; no secret may stand in anything that the step says or leaves."""
     folder.mkdir(exist_ok=True)
     document = {**serving_document(uri), **(pinned or {})}
     document["model"] |= model or {}
     flags: list[object] = ["--into", folder / "models", "--termination-message", folder / "message"]
+    flags += more
     if resolve:
         flags.append("--resolve")
     if secret is not None:
