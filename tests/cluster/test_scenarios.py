@@ -33,7 +33,7 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.models import Models
 from tests.cluster.operators import Operator
 from tests.cluster.states import differences, state
-from tests.kubeapi import Api, eventually
+from tests.kubeapi import Api, Manifest, eventually
 
 SECOND: Final = "https://models.example/2.onnx"
 NO_LEASE: Final = "^(?!.*/leases)"
@@ -129,16 +129,32 @@ def _created_with_rollouts(models: Models) -> None:
 
 
 def _rolled_out(models: Models) -> None:
-    """Wait for the commit: Ready is True while the candidate is still watched."""
+    """Wait for the commit, and for the end of the pods before it.
+
+    Ready is True while the candidate is still watched, and while nobody leads, nothing changes.
+    """
 
     def over() -> bool:
         status = models.get().get("status") or {}
         is_idle = (status.get("rollout") or {}).get("state") == "Idle"
-        return bool(is_idle and status["stable"]["revision"] == 2)
+        return bool(is_idle and status["stable"]["revision"] == 2 and _serves_alone(models, status))
 
     eventually(over, "the second revision is stable", timeout_s=90,
                describe=lambda: models.get().get("status"))  # fmt: skip
     models.until("Ready", timeout_s=90)
+
+
+def _serves_alone(models: Models, status: Manifest) -> bool:
+    """Whether no other revision has pods, or a disruption budget."""
+    sizes = {
+        d["metadata"]["name"]: d["spec"]["replicas"]
+        for d in models.api.find("Deployment", models.namespace)
+    }
+    budgets = models.api.find("PodDisruptionBudget", models.namespace)
+    mine = status["stable"]["name"]
+    return {n for n, size in sizes.items() if size} | {b["metadata"]["name"] for b in budgets} == {
+        mine
+    }
 
 
 SCENARIOS: Final[dict[str, tuple[Step, Step, Step]]] = {
