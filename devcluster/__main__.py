@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("image", nargs="+", metavar="REF_OR_ARCHIVE")
     build = verb("images", _images, "build the project's images; prints their references as JSON")
     build.add_argument(
-        "--only", choices=(*images.HALVES, images.CONVERTER), help="one image (default: two)"
+        "--only",
+        choices=(*images.HALVES, images.CONVERTER, images.CONVERTER_TORCH),
+        help="one image (default: two)",
     )
     build.add_argument(
         "--push", metavar="REGISTRY", help="push to HOST:PORT, print those references"

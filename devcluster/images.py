@@ -1,7 +1,7 @@
 """The project's images, built without a registry or a container engine's daemon.
 
-Lives here: the base image, the operator's, the runtime's and the converter's, and the archives of
-them.
+Lives here: the base image, the operator's, the runtime's and the converter's, with PyTorch or
+without, and the archives of them.
 A tag is the hash of everything that goes in, so an image that exists is never built again, and a
 reference never changes its meaning. buildah's storage is the project's own.
 """
@@ -33,6 +33,10 @@ from devcluster.versions import versions
 HALVES: Final = ("operator", "runtime")
 CONVERTER: Final = "converter"
 """The image that converts models of other formats, 2 GB: built only where it is asked for."""
+CONVERTER_TORCH: Final = "converter-torch"
+"""The same with PyTorch on top."""
+_ON_TOP: Final = {CONVERTER_TORCH: CONVERTER}
+"""Images whose base is another one of ours."""
 KEPT_ARCHIVES: Final = 3
 KEPT_LAYERS: Final = 80
 """Some ten builds of both images, about 3 GB."""
@@ -84,7 +88,8 @@ def reference(half: str) -> str:
     """The image that the sources of this checkout make: `localhost/slipway-HALF:dev-HASH`."""
     entries = _inputs(half)
     contents = [part for name, path in entries for part in (name, path.read_bytes())]
-    return f"localhost/slipway-{half}:dev-{content_key([_base_key(), *contents])}"
+    base = reference(_ON_TOP[half]) if half in _ON_TOP else _base_key()
+    return f"localhost/slipway-{half}:dev-{content_key([base, *contents])}"
 
 
 def archive_of(image: str) -> Path:
@@ -108,10 +113,11 @@ def build(half: str) -> str:
     archive = folder("images") / f"{half}-{image.rpartition(':')[2]}.tar"
     if _is_kept(archive):  # before the lock, which another's build may hold for minutes
         return image
+    below = build(_ON_TOP[half]) if half in _ON_TOP else None
     with file_lock("images"):
         if _is_kept(archive):
             return image
-        base = _ensure_base()
+        base = below or _ensure_base()
         with _context(half) as context:
             _bud(half, image, context, base)
         _export(image, archive)
@@ -174,7 +180,7 @@ def _bud(half: str, image: str, context: Path, base: str) -> None:
         arguments = [
             *("--isolation=chroot", "--layers", "--pull=never"),
             *volumes,
-            f"--build-arg=PYTHON_IMAGE={base}",
+            f"--build-arg={'CONVERTER' if half in _ON_TOP else 'PYTHON'}_IMAGE={base}",
             f"--file={context / f'Dockerfile.{half}'}",
             f"--tag={image}",
         ]

@@ -121,7 +121,7 @@ def set_up(kinds: Sequence[str]) -> None:
     run(python("-m", "devcluster", "tools"))
     run(python("-m", "devcluster", "images"))
     if "convert" in kinds:
-        run(python("-m", "devcluster", "images", "--only", "converter"))
+        run(python("-m", "devcluster", "images", "--only", "converter-torch"))
 
 
 def static() -> None:

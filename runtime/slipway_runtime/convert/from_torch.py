@@ -22,7 +22,7 @@ import onnx
 from slipway_runtime.convert.original import Array, Feeds, Original
 from slipway_runtime.convert.tabular import declared
 from slipway_runtime.convert.task import Task
-from slipway_runtime.errors import InvalidConfig, InvalidModel, clipped
+from slipway_runtime.errors import InvalidConfig, InvalidModel, Unsupported, clipped
 
 _PROGRAM: Final = Path(__file__).with_name("torch_program.py")
 _OPSET: Final = 16
@@ -99,15 +99,17 @@ def _run(command: Sequence[str]) -> None:
             list(command), capture_output=True, text=True, check=False
         )
     except OSError as err:
-        raise InvalidModel(
-            f"model: {command[0]} cannot be started, and TorchScript needs PyTorch; "
-            "use the converter image, or install it (Debian: apt-get install python3-torch)"
-        ) from err
+        raise _no_torch() from err
     if done.returncode:
         last = clipped(" ".join(done.stderr.splitlines()[-4:]), 500)
         if "No module named 'torch'" in done.stderr:
-            raise InvalidModel(
-                "model: TorchScript needs PyTorch, which is not installed; "
-                "use the converter image, or install it (Debian: apt-get install python3-torch)"
-            )
+            raise _no_torch()
         raise InvalidModel(f"model: PyTorch cannot load, run or export it ({last})")
+
+
+def _no_torch() -> Unsupported:
+    return Unsupported(
+        "model: TorchScript needs PyTorch, which is not here; give the operator the image "
+        "slipway-converter-torch (chart value converterImage), or install PyTorch (Debian: "
+        "apt-get install python3-torch)"
+    )

@@ -1,7 +1,7 @@
 """Models of other formats, converted in the cluster: what pods answer, what a hostile one reaches.
 
 The frameworks' own predictions are those of `tests/convert/programs`, on rows that no model has
-seen. Minutes, and an image of 2 GB: a part of `make test-convert`.
+seen. Minutes, and an image of 3 GB: a part of `make test-convert`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ _CASES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("digits.keras", "Keras", {}),
     ("digits.tflite", "TFLite", {"format": "TFLite"}),
     ("iris.pmml", "PMML", {}),
+    (
+        "digits.pt",
+        "TorchScript",
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}]},
+    ),
 )
 _SAVED: Final = "digits-saved"
 _PROVEN: Final = len(_CASES) + 1
@@ -58,7 +63,7 @@ def models(
     cluster: Cluster, api: Api, audit: Audit, images: dict[str, str], registry: Registry
 ) -> Iterator[Models]:
     """A namespace, under an operator that has a converter."""
-    converter = builder.build(builder.CONVERTER)
+    converter = builder.build(builder.CONVERTER_TORCH)
     cluster.load_image(converter)
     both = {**images, builder.CONVERTER: converter}
     installed = Installation(cluster.kubeconfig, api, both, registry.address)

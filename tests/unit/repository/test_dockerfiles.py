@@ -13,7 +13,9 @@ from tests.unit.repository.files import REPOSITORY
 
 HALF = {"operator": "operator", "runtime": "runtime", "converter": "runtime"}
 """Whose source an image has: the converter is the runtime with more libraries."""
-DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))
+ON_TOP = REPOSITORY / "Dockerfile.converter-torch"
+"""What is added to another image of ours, by Debian's packages alone."""
+DOCKERFILES = sorted(set(REPOSITORY.glob("Dockerfile.*")) - {ON_TOP})
 Instruction = tuple[str, str]
 
 
@@ -90,6 +92,20 @@ def test_everything_that_is_installed_is_hashed_or_our_own(dockerfile: Path) -> 
     assert "--no-deps" in own[0]
     assert "--build-constraints requirements/build.txt" in own[0]
     assert own[0].split()[-1] == "."
+
+
+def test_pytorch_is_put_on_top_of_the_converter_as_debian_signs_it() -> None:
+    found = instructions(ON_TOP)
+    assert found[:2] == [
+        ("ARG", "CONVERTER_IMAGE=slipway-converter"),
+        ("FROM", "${CONVERTER_IMAGE}"),
+    ]
+    commands = [rest for keyword, rest in found if keyword == "RUN"]
+    assert len(commands) == 1
+    assert "apt-get install -y --no-install-recommends python3-torch" in commands[0]
+    assert "rm -rf /var/lib/apt/lists/*" in commands[0]
+    assert found[-1] == ("USER", "65532:65532")
+    assert {keyword for keyword, _ in found} == {"ARG", "FROM", "LABEL", "USER", "RUN"}
 
 
 def test_the_runtime_is_built_for_either_accelerator() -> None:
