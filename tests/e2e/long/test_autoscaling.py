@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -23,10 +25,28 @@ from tests.kubeapi import Manifest, eventually
 
 CLIENT = "poisson"
 SIDE = 192
+_TRIED = 8
 
 
-def heavy(layers: int) -> bytes:
-    """Make a model that multiplies matrices for some milliseconds and has no batch dimension."""
+def heavy(milliseconds: float) -> bytes:
+    """Make a model that computes for so long on one core of this machine, without batches."""
+    least = _multiplying(_TRIED)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(least, options, providers=["CPUExecutionProvider"])
+    row = {"x": np.ones((1, SIDE), np.float32)}
+    best = min(_seconds(lambda: session.run(None, row)) for _ in range(50))
+    return _multiplying(max(1, round(_TRIED * milliseconds / 1000 / best)))
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    do()
+    return time.perf_counter() - begin
+
+
+def _multiplying(layers: int) -> bytes:
+    """Make a model that multiplies matrices."""
     weights = np.eye(SIDE, dtype=np.float32) * 0.999
     nodes = [helper.make_node("MatMul", [f"h{i}", "w"], [f"h{i + 1}"]) for i in range(layers)]
     big = helper.make_node("Expand", ["x", "shape"], ["h0"])
@@ -100,7 +120,7 @@ class Table:
 def test_a_tripled_load_is_answered_within_a_minute(models: Models, images: dict[str, str]) -> None:
     small = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
     models.serve(
-        heavy(48),
+        heavy(40),
         runtime={"resources": small},
         serving={"threads": 1},
         autoscaling={
@@ -144,7 +164,7 @@ def test_a_real_autoscaler_scales_real_pods_up_and_down(
 ) -> None:
     small = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
     models.serve(
-        heavy(8),
+        heavy(10),
         runtime={"resources": small},
         serving={"threads": 1},
         autoscaling={
