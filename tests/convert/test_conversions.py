@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 from slipway_runtime.inference.session import Cancellation, Session
+from slipway_runtime.supply.digest import file_digest
+from slipway_runtime.supply.tree import folder_digest
 from tests.convert.environment import environment, trained_models
 from tests.convert.page import publish
 
@@ -80,6 +82,8 @@ def test_the_converted_model_predicts_what_its_framework_predicts(
     answers = np.load(workshop.models / f"{name}.npz", allow_pickle=False)
     labels, difference = _compared(Session(workshop.out / target, threads=1), answers)
     assert report["format"] == format_
+    source = workshop.models / name
+    assert report["sourceDigest"] == (folder_digest if source.is_dir() else file_digest)(source)
     assert labels in (None, 100.0)
     assert difference <= _TOLERANCE
     workshop.rows[name] = {
@@ -94,7 +98,7 @@ def test_the_converted_model_predicts_what_its_framework_predicts(
 
 
 @pytest.mark.parametrize(
-    "name", ["cancer.pkl", "digits.ubj", "wine.txt", "digits.keras", "digits.pt"]
+    "name", ["cancer.pkl", "digits.ubj", "wine.txt", "digits.keras", "digits-saved", "digits.pt"]
 )
 @pytest.mark.timeout(900)
 def test_the_same_model_is_converted_into_the_same_bytes(name: str, workshop: Workshop) -> None:
