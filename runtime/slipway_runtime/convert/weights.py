@@ -57,10 +57,13 @@ def quantized(kind: Quantization, source: Path, target: Path, samples: Sequence[
     Raises:
         Unsupported: nothing of the model can be stored so.
     """
+    # ONNX Runtime's quantiser writes beside what it reads, and a pod's original is read-only.
+    own = target.with_name("whole.onnx")
+    onnx.save(onnx.load(str(source)), str(own))
     steps: dict[Quantization, Callable[[], None]] = {
-        "DynamicInt8": lambda: _dynamic_int8(source, target),
-        "StaticInt8": lambda: _static_int8(source, target, samples),
-        "Float16": lambda: _float16(source, target),
+        "DynamicInt8": lambda: _dynamic_int8(own, target),
+        "StaticInt8": lambda: _static_int8(own, target, samples),
+        "Float16": lambda: _float16(own, target),
     }
     before_bytes = _stored_bytes(source)
     if before_bytes:

@@ -83,6 +83,20 @@ def test_the_same_wish_gives_the_same_bytes(
     assert (tmp_path / "once.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("kind", _KINDS)
+def test_nothing_is_written_beside_the_original(
+    digits: Digits, tmp_path: Path, kind: Quantization
+) -> None:
+    """In a pod that folder is read-only; here what the quantiser would write is in its way."""
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" / "model"
+    source.write_bytes(digits.network.read_bytes())
+    (tmp_path / "in" / "model-inferred").mkdir()
+    wish = Wish(graph="None", quantization=kind)
+    repeated(source, tmp_path / "small.onnx", wish, [{"X": digits.rows}])
+    assert (tmp_path / "small.onnx").stat().st_size < source.stat().st_size
+
+
 def test_other_samples_calibrate_otherwise(digits: Digits, tmp_path: Path) -> None:
     wish = Wish(graph="None", quantization="StaticInt8")
     for name, rows in (("a", digits.rows), ("b", digits.rows * 3)):
