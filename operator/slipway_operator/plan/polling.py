@@ -100,9 +100,11 @@ def followed(snapshot: Snapshot, found: Polled) -> Snapshot:
 
 
 def reported(found: Polled) -> dict[str, str]:
-    """Write it as the status remembers it; empty when there is nothing to remember."""
-    told = {key: value for key, value in asdict(found).items() if value}
-    return told if told.keys() - {"of"} else {}
+    """Write it as the status remembers it: that nothing was found of this spec, too.
+
+    Else the next pass would take what served last for what is asked for.
+    """
+    return {key: value for key, value in asdict(found).items() if value}
 
 
 def polling(snapshot: Snapshot, spec: Spec, found: Polled, rollout: Rollout) -> Polling:

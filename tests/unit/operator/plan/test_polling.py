@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pytest
 
 from slipway_operator.api.status import Status
 from slipway_operator.plan.children import key
+from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.names import POLL_OF, Manifest
 from slipway_operator.plan.plan import Note, Plan, notes, plan
 from slipway_operator.plan.polling import RETRY_AFTER_S
 from slipway_operator.plan.revision import revision_hash
-from tests.builders import URI, Scene, ago, digest_of, failure_message, spec_of
+from tests.builders import URI, Scene, ago, digest_of, failure_message, result_of, spec_of
+from tests.unit.operator.plan.world import World, _supply_pod
 
 JOB: Final = ("Job", "digits-poll")
 FIRST: Final = spec_of(URI)
@@ -219,7 +221,7 @@ def test_another_spec_is_resolved_anew() -> None:
     found = decided(following(other))
     assert found.status is not None
     assert found.status["desired"]["hash"] == revision_hash(other)
-    assert "polled" not in found.status
+    assert found.status["polled"] == {"of": revision_hash(other)}
 
 
 def test_a_look_for_the_spec_before_goes() -> None:
@@ -301,7 +303,7 @@ def test_what_was_found_during_a_rollout_waits_for_its_end() -> None:
     busy = {**scene.mdep["status"], "rollout": {"state": "Preparing", "since": ago(5)}}
     scene.status({**busy, "candidate": {"hash": revision_hash(FIRST)}})
     found = decided(looked(scene, OTHER))
-    assert "polled" not in (found.status or {})
+    assert (found.status or {})["polled"] == {"of": revision_hash(FIRST)}
 
 
 def test_nobody_looks_during_a_rollout() -> None:
@@ -354,3 +356,69 @@ def test_a_look_that_somebody_deletes_is_no_repair() -> None:
     scene = noted(looked(looking(settled(promoted_s=400))))
     scene.after(1.1 * EVERY_S).without(*JOB)
     assert decided(scene).remarks == ()
+
+
+class Moving(World):
+    """A world whose source changes while the spec does not."""
+
+    source = OWN
+    mark = ""
+    looks = 0
+
+    def _run_job(self, job: Manifest, *, stumbles: bool) -> None:
+        if job.get("status"):
+            return
+        labels = job["metadata"]["labels"]
+        if POLL_OF in labels:
+            self.looks += 1
+            told = {"digest": self.source, "mark": digest_of(self.source)}
+            message = {"look": told if self.mark else {"digest": self.source}}
+        else:
+            message = {"result": {**result_of(URI).manifest(), "digest": self.source}}
+            self.verified.add(self.source)
+        of = labels.get("slipway.dev/revision", "")
+        self.pods.append(_supply_pod(self.owner, of, job, 0, json.dumps(message), self.now))
+        condition = {
+            "type": "Complete",
+            "status": "True",
+            "lastTransitionTime": timestamp(self.now),
+        }
+        job["status"] = {"conditions": [condition]}
+
+    def live(self, fuses: Sequence[int | None], seconds: float = 10) -> None:
+        """Live through passes, each of which may be cut off after some writes."""
+        for fuse in fuses:
+            self.tick(seconds)
+            self.reconcile(fuse)
+
+    @property
+    def served(self) -> str:
+        return str((self.mdep["status"].get("model") or {}).get("digest"))
+
+
+@pytest.mark.parametrize("mark", [MARK, ""], ids=["a store that tells", "one that does not"])
+@pytest.mark.parametrize("fuse", [None, 0, 1, 2, 3])
+def test_what_the_source_has_serves_in_the_end_wherever_passes_are_cut_off(
+    fuse: int | None, mark: str
+) -> None:
+    world = Moving(polling())
+    world.mark = mark
+    world.live([None] * 8)
+    assert (world.served, world.looks) == (OWN, 0)
+    for digest in (OTHER, OWN):
+        world.source = digest
+        world.live([fuse, None] * 14, 30)
+        assert world.served == digest
+        state = world.mdep["status"]["rollout"]["state"]
+        assert (state, world.condition("Ready")[0]) == ("Idle", "True")
+    assert world.mdep["spec"] == polling()
+
+
+def test_hours_without_news_write_only_jobs() -> None:
+    world = Moving(polling())
+    world.live([None] * 20, 30)
+    before = json.dumps(world.mdep["status"])
+    looks = world.looks
+    world.live([None] * 120, 60)
+    assert json.dumps(world.mdep["status"]) == before
+    assert 15 <= world.looks - looks <= 24  # two hours of every five minutes, and of passes

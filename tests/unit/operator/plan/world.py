@@ -129,8 +129,9 @@ class World:
             self._own_replicas(known, stored)
         self._check_write(known, stored)
         self.objects[key(want)] = stored
-        if known is None and want["kind"] == "Job":
-            self.supplied.append(want["metadata"]["labels"][REVISION])
+        revision = want["metadata"]["labels"].get(REVISION)
+        if known is None and want["kind"] == "Job" and revision:
+            self.supplied.append(revision)
 
     def _own_replicas(self, known: Manifest | None, stored: Manifest) -> None:
         """Server-side apply: a field that its last owner drops goes back to its default."""
