@@ -77,15 +77,9 @@ def _read(file: Path, where: str) -> tuple[str, ...]:
         raise InvalidConfig(
             f"{where}: got {len(lines)} labels, expected 1 to {MAX_LABELS}, one a line"
         )
-    first: dict[str, int] = {}
     for number, name in enumerate(lines, start=1):
         if problem := _problem(name):
             raise InvalidConfig(f"{where}, line {number}: {problem}")
-        if (before := first.setdefault(name, number)) != number:
-            raise InvalidConfig(
-                f"{where}: {shown(name)} stands on lines {before} and {number}, expected each "
-                "label once; tell them apart"
-            )
     return tuple(lines)
 
 
