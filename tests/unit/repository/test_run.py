@@ -25,7 +25,8 @@ _BROKEN = "def test_broken():\n    assert 0\n"
     ("kind", "source", "passed", "failed", "retried"),
     [
         pytest.param("cluster", _LUCKY, 2, 0, 1, id="a race is tried again, and told"),
-        pytest.param("unit", _LUCKY, 1, 1, 0, id="a unit test has no races"),
+        pytest.param("unit", _LUCKY, 2, 0, 1, id="in a unit test, too"),
+        pytest.param("faults", _LUCKY, 1, 1, 0, id="a long target has one attempt"),
         pytest.param("e2e", _LUCKY + _BROKEN, 1, 2, 0, id="what fails twice has failed"),
         pytest.param("e2e", "import nothing_like_this", 0, 1, 0, id="no tests at all"),
     ],
