@@ -15,7 +15,9 @@ import pytest
 
 from tests.e2e.conftest import Place
 from tests.e2e.models import Models
+from tests.kubeapi import eventually
 from tests.unit.runtime.pipeline.test_serving import (
+    CLASSES,
     IMAGES,
     TABLE,
     check,
@@ -77,6 +79,27 @@ def test_a_row_with_what_is_missing_is_the_request(served: Models) -> None:
     rows = [{"age": 20, "port": "C"}, {"age": None, "port": None}, {"age": 1.5, "port": "?"}]
     found = ask(served, "rows", "/v1/models/rows:predict", json={"instances": rows})
     assert found["predictions"] == [10 * (20 + 1), 10 * (30 + 1), 10 * 1.5]
+
+
+def test_labels_may_lie_in_a_configmap(served: Models) -> None:
+    """Until it is there the status asks for it; then the answers are those of the other photos."""
+    uri = served.publish("named", mean_of_channels().SerializeToString())
+    lists = {"configMap": {"name": "classes", "key": "labels.txt"}, "topK": 3}
+    postprocess = [{"softmax": {}}, {"labels": lists}]
+    served.apply("named", uri=uri, pipeline={**IMAGES, "postprocess": postprocess})
+    expected = "labels: ConfigMap 'classes' does not exist in namespace"
+    eventually(
+        lambda: expected in json.dumps(served.get("named").get("status") or {}),
+        "the status names what is missing",
+        timeout_s=15,
+        describe=lambda: served.get("named").get("status"),
+    )
+    served.publish("classes", "\n".join(CLASSES).encode(), "labels.txt")
+    served.until("Ready", "named", timeout_s=180)
+    file = photo()
+    head = {"content-type": "image/jpeg"}
+    found = ask(served, "named", "/predict", content=file, headers=head)["outputs"]
+    check(found["label"][0], found["probability"][0], file)
 
 
 def test_the_status_tells_what_clients_send(served: Models) -> None:
