@@ -262,7 +262,7 @@ def test_the_exit_status_of_a_job_decides(
     _judged_by_job(models, script, JOB % json.dumps(SELECTOR))
     _until(models, "Baking")
     waiting = _check(models, "Running")
-    (job,) = eventually(lambda: _jobs(models), "there is a Job")
+    (job,) = eventually(lambda: _jobs(models) or None, "there is a Job")
     assert job["metadata"]["name"] in waiting["message"] or "about to begin" in waiting["message"]
     (pod,) = eventually(
         lambda: models.api.find("Pod", models.namespace, "slipway.dev/check-for=m"), "it has a pod"

@@ -52,7 +52,9 @@ def test_a18_bad_after_bad_after_good_never_takes_the_good_one_down(
         assert models.get()["status"]["stable"]["hash"] == good["hash"]
         assert told(models.get(), "Available")["status"] == "True"
     script.serve = Ready()
-    assert models.until("Ready", timeout_s=60)["status"]["stable"]["available"] == 2
+    models.apply(replicas=2)
+    stable = models.until("Ready", timeout_s=60)["status"]["stable"]
+    assert (stable["hash"], stable["available"]) == (good["hash"], 2)
 
 
 def _fails(models: Models, reason: str) -> bool:

@@ -40,7 +40,9 @@ _LONGEST_S: Final = 90
 
 
 def _command(models: Models, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "slipway_operator.cli", *arguments, "-n", models.namespace]
+    """A command that Ctrl-C ends, also where the tests run in the background, which ignores it."""
+    own = [sys.executable, "-m", "slipway_operator.cli", *arguments, "-n", models.namespace]
+    return ["env", "--default-signal=INT", *own]
 
 
 def _slipway(
