@@ -33,6 +33,7 @@ from slipway_runtime.errors import ConfigError, shown
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.schema import schema_main
 from slipway_runtime.units import DURATION_PATTERN, QUANTITY_PATTERN, duration_s, quantity_bytes
+from slipway_runtime.vocabulary import Format, GraphOptimization, Pruning, Quantization
 
 _MAX_BODY_BYTES: Final = 2**31 - 1
 """A larger body could not be one message of any of our wires."""
@@ -122,7 +123,6 @@ Protocols = Annotated[
     Field(min_length=1, max_length=2, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_distinct),
 ]
-GraphOptimization = Literal["None", "Basic", "Extended", "All"]
 ExecutionProvider = Literal["CPU", "CUDA", "OpenVINO"]
 Size = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -192,9 +192,9 @@ class OptimizationBlock(_Block):
 
     graph: GraphOptimization = "All"
     """What ONNX Runtime does to the graph when a pod loads it; nothing of it is stored."""
-    quantization: Literal["None", "DynamicInt8", "StaticInt8", "Float16"] = "None"
+    quantization: Quantization = "None"
     """How weights are stored."""
-    pruning: Literal["None", "Magnitude"] = "None"
+    pruning: Pruning = "None"
     """`Magnitude` sets the smallest weights to zero."""
     sparsity_percent: int = Field(default=0, ge=1, le=99)
     """How many of them."""
@@ -223,18 +223,7 @@ class ModelBlock(_Block):
     """Source of the model; `supply/uri.py` has the grammar."""
     digest: Digest | None = None
     """What the model file's bytes must hash to."""
-    format: Literal[
-        "Auto",
-        "ONNX",
-        "Sklearn",
-        "XGBoost",
-        "LightGBM",
-        "Keras",
-        "TensorFlow",
-        "TFLite",
-        "TorchScript",
-        "PMML",
-    ] = "Auto"
+    format: Literal["Auto", Format] = "Auto"
     """`Auto` tells it by the content; whatever is not ONNX is converted before it is served."""
     allow_pickle: bool = False
     """Load files that run what their author wrote."""

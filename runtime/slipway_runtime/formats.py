@@ -13,26 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final
 
 from slipway_runtime.errors import InvalidModel, NotFound, PickleNotAllowed, Unsupported, shown
 from slipway_runtime.supply.digest import looks_like
-
-Format = Literal[
-    "ONNX",
-    "Sklearn",
-    "XGBoost",
-    "LightGBM",
-    "Keras",
-    "TensorFlow",
-    "TFLite",
-    "TorchScript",
-    "PMML",
-]
-FORMATS: Final[tuple[Format, ...]] = (
-    "ONNX", "Sklearn", "XGBoost", "LightGBM", "Keras", "TensorFlow", "TFLite", "TorchScript",
-    "PMML",
-)  # fmt: skip
+from slipway_runtime.vocabulary import FORMATS, Format
 
 _HEAD_BYTES: Final = 4096
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05]")

@@ -146,15 +146,10 @@ def _rolled_out(models: Models) -> None:
 
 def _serves_alone(models: Models, status: Manifest) -> bool:
     """Whether no other revision has pods, or a disruption budget."""
-    sizes = {
-        d["metadata"]["name"]: d["spec"]["replicas"]
-        for d in models.api.find("Deployment", models.namespace)
-    }
+    workloads = models.api.find("Deployment", models.namespace)
     budgets = models.api.find("PodDisruptionBudget", models.namespace)
-    mine = status["stable"]["name"]
-    return {n for n, size in sizes.items() if size} | {b["metadata"]["name"] for b in budgets} == {
-        mine
-    }
+    left = [w for w in workloads if w["spec"]["replicas"]] + budgets
+    return {each["metadata"]["name"] for each in left} == {status["stable"]["name"]}
 
 
 SCENARIOS: Final[dict[str, tuple[Step, Step, Step]]] = {

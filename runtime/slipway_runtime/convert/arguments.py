@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
-from slipway_runtime.formats import FORMATS
+from slipway_runtime.vocabulary import FORMATS, GraphOptimization, Pruning, Quantization
 
 _TOLERANCE: Final = 1e-4
 _TIMEOUT_S: Final = 900.0
@@ -62,19 +62,19 @@ def add_optimize(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--graph",
-        choices=("None", "Basic", "Extended", "All"),
+        choices=get_args(GraphOptimization),
         default="All",
         help="what ONNX Runtime does to the graph at every load, done once (%(default)s)",
     )
     parser.add_argument(
         "--quantization",
-        choices=("None", "DynamicInt8", "StaticInt8", "Float16"),
+        choices=get_args(Quantization),
         default="None",
         help="how weights are stored; StaticInt8 needs --samples (%(default)s)",
     )
     parser.add_argument(
         "--pruning",
-        choices=("None", "Magnitude"),
+        choices=get_args(Pruning),
         default="None",
         help="Magnitude sets the smallest weights to zero, for smaller archives (%(default)s)",
     )

@@ -14,8 +14,8 @@ import onnx
 from slipway_runtime.convert.canonical import canonical
 from slipway_runtime.convert.original import Original
 from slipway_runtime.errors import ConversionMismatch, InvalidModel, Unsupported, clipped
-from slipway_runtime.formats import Format
 from slipway_runtime.provenance import CONVERSION, Conversion
+from slipway_runtime.vocabulary import Format
 
 _MAX_PROTOBUF_BYTES: Final = 2**31 - 1
 _EXPORTERS: Final[dict[Format, tuple[str, ...]]] = {

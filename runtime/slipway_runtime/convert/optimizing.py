@@ -14,7 +14,7 @@ from math import isfinite, prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import onnx
@@ -23,7 +23,7 @@ import onnxruntime as ort
 from slipway_runtime.convert.original import LABEL, Array, Column, Feeds, Original
 from slipway_runtime.convert.parity import Difference, difference
 from slipway_runtime.convert.samples import generated
-from slipway_runtime.convert.weights import Pruning, Quantization, pruned, quantized
+from slipway_runtime.convert.weights import pruned, quantized
 from slipway_runtime.errors import (
     ConversionMismatch,
     InferenceFailed,
@@ -34,18 +34,11 @@ from slipway_runtime.errors import (
     clipped,
 )
 from slipway_runtime.inference.datatypes import DTYPES
-from slipway_runtime.inference.session import Cancellation, Session
+from slipway_runtime.inference.session import LEVELS, Cancellation, Session
 from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.provenance import OPTIMIZATION
+from slipway_runtime.vocabulary import GraphOptimization, Pruning, Quantization
 
-Graph = Literal["None", "Basic", "Extended", "All"]
-
-_LEVELS: Final = {
-    "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "Basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "Extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "All": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
 _ROWS: Final = 256
 _MAX_ELEMENTS: Final = 2**22
 """Of one generated batch: pictures have a hundred thousand in each row."""
@@ -63,7 +56,7 @@ _REMEDY: Final = (
 class Wish:
     """What is asked for."""
 
-    graph: Graph = "All"
+    graph: GraphOptimization = "All"
     quantization: Quantization = "None"
     pruning: Pruning = "None"
     sparsity_percent: int = 0
@@ -208,10 +201,10 @@ def _made(source: Path, folder: Path, wish: Wish, samples: Sequence[Feeds]) -> P
     return made
 
 
-def _fused(source: Path, target: Path, level: Graph) -> Path:
+def _fused(source: Path, target: Path, level: GraphOptimization) -> Path:
     """Save what ONNX Runtime would do at every load: folded constants, fused and removed nodes."""
     options = ort.SessionOptions()
-    options.graph_optimization_level = _LEVELS[level]
+    options.graph_optimization_level = LEVELS[level]
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 4  # it warns that such a model is for this kind of machine
     ort.disable_telemetry_events()

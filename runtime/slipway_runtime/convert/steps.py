@@ -15,11 +15,11 @@ from slipway_runtime.convert.parity import Difference, Incomparable, difference
 from slipway_runtime.convert.samples import generated, given
 from slipway_runtime.convert.task import Parity, Report, Task
 from slipway_runtime.errors import ConversionMismatch, InferenceFailed, InvalidModel, InvalidTensor
-from slipway_runtime.formats import Format
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.provenance import Conversion
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.tree import folder_digest, walked
+from slipway_runtime.vocabulary import Format
 
 Progress = Callable[[str], object]
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from slipway_runtime.formats import Format
+from slipway_runtime.vocabulary import Format, Pruning, Quantization
 
 
 class _Message(BaseModel):
@@ -27,8 +27,8 @@ class InputSpec(_Message):
 class Optimization(_Message):
     """How the weights of the result are stored, and what that may cost."""
 
-    quantization: Literal["None", "DynamicInt8", "StaticInt8", "Float16"] = "None"
-    pruning: Literal["None", "Magnitude"] = "None"
+    quantization: Quantization = "None"
+    pruning: Pruning = "None"
     sparsity_percent: int = 0
     min_agreement_percent: int = 99
 

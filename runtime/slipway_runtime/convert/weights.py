@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -21,9 +21,7 @@ from onnx import numpy_helper
 
 from slipway_runtime.convert.original import Feeds
 from slipway_runtime.errors import Unsupported
-
-Quantization = Literal["None", "DynamicInt8", "StaticInt8", "Float16"]
-Pruning = Literal["None", "Magnitude"]
+from slipway_runtime.vocabulary import Quantization
 
 _STEPS_OF_AN_OCTAVE: Final = 8
 _CLEARANCE: Final = 1.01

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from slipway_runtime.config import ExecutionProvider, GraphOptimization
+from slipway_runtime.config import ExecutionProvider
 from slipway_runtime.errors import (
     InferenceFailed,
     InvalidModel,
@@ -28,6 +28,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.inference.datatypes import DTYPES, ORT_DATATYPES, Tensor
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.vocabulary import GraphOptimization
 
 _PROVIDERS: Final[Mapping[ExecutionProvider, tuple[str, ...]]] = {
     "CPU": ("CPUExecutionProvider",),
@@ -35,12 +36,13 @@ _PROVIDERS: Final[Mapping[ExecutionProvider, tuple[str, ...]]] = {
     "CUDA": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "OpenVINO": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
-_LEVELS: Final[Mapping[GraphOptimization, Any]] = {
+LEVELS: Final[Mapping[GraphOptimization, Any]] = {
     "None": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "Basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "Extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "All": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+"""ONNX Runtime's names for `model.optimization.graph`."""
 _GROW_AS_REQUESTED: Final = 1
 _MAX_ERROR_BYTES: Final = 400
 _NOISE: Final = re.compile(
@@ -168,7 +170,7 @@ def _options(threads: int, graph: GraphOptimization) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = _LEVELS[graph]
+    options.graph_optimization_level = LEVELS[graph]
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     # Spinning workers burn the quota that the event loop needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

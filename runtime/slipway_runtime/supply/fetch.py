@@ -24,7 +24,7 @@ from slipway_runtime.errors import (
     SupplyError,
     Unsupported,
 )
-from slipway_runtime.formats import Format, recognise, refuse_pickle
+from slipway_runtime.formats import recognise, refuse_pickle
 from slipway_runtime.pipeline.labels import labels_digest, spelled_out
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
@@ -53,6 +53,7 @@ from slipway_runtime.supply.uri import (
     redacted,
     scheme_of,
 )
+from slipway_runtime.vocabulary import Format
 
 log: Final = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from slipway_runtime.errors import InvalidModel, Unavailable
-from slipway_runtime.formats import Format
 from slipway_runtime.supply.termination import Digest, OptimizationSummary, ParitySummary
+from slipway_runtime.vocabulary import Format
 
 MODEL: Final = "model"
 CONVERTED: Final = "model.onnx"

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from slipway_runtime.errors import Foreign, SupplyError, clipped
-from slipway_runtime.formats import Format
 from slipway_runtime.schema import schema_main
+from slipway_runtime.vocabulary import Format
 
 MAX_BYTES: Final = 4096
 EXIT_OK: Final = 0

@@ -15,8 +15,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from slipway_runtime.convert import weights
 from slipway_runtime.convert.optimizing import Outcome, Wish, lines, optimised, repeated
-from slipway_runtime.convert.weights import Quantization
 from slipway_runtime.errors import ConversionMismatch, InvalidConfig, Unsupported
+from slipway_runtime.vocabulary import Quantization
 from tests.unit.runtime.processes import runtime
 
 _KINDS: Final[tuple[Quantization, ...]] = ("DynamicInt8", "StaticInt8", "Float16")
