@@ -171,9 +171,9 @@ def test_labels_that_do_not_fit_are_told_with_their_configmap(tmp_path: Path, so
 
 
 def test_labels_are_read_before_the_model_is_fetched(tmp_path: Path) -> None:
-    twice = labelled(tmp_path, "ant\nant\n", "--resolve")
-    assert twice.failure == (10, "InvalidConfig", True)
-    assert "'ant' stands on lines 1 and 2" in twice.why
+    gap = labelled(tmp_path, "ant\n\nbee\n", "--resolve")
+    assert gap.failure == (10, "InvalidConfig", True)
+    assert "'labels.txt', line 2: is empty" in gap.why
 
 
 def test_a_missing_key_names_those_that_are_there(tmp_path: Path, source: Path) -> None:
