@@ -100,9 +100,10 @@ test-faults: $(STAMP) ## Kill the operator at every write, and let the API serve
 	@$(PY) -m tests.run faults
 
 .PHONY: hunt
-hunt: $(STAMP) ## Live a thousand random rollouts in simulation, looking for broken laws (minutes)
+hunt: $(STAMP) ## Live a thousand random rollouts in simulation, and draw properties anew (minutes)
 	@SLIPWAY_HUNT=$(or $(LIVES),1000) $(PY) -m pytest -q tests/unit/operator/plan \
 	  -k "TestRollouts or TestCanaries"
+	@SLIPWAY_HUNT=1 $(PY) -m pytest -q tests/unit -m hypothesis -k "not TestRollouts and not TestCanaries"
 
 .PHONY: e2e
 e2e: $(STAMP) ## Run the tests with real pods

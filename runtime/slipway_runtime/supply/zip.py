@@ -54,6 +54,10 @@ class ZipReader:
         _check_directory(file, max_members)
         try:
             self._archive: Final = zipfile.ZipFile(file)
+        except NotImplementedError as err:
+            raise Unsupported(
+                f"model.uri: the archive is a {err}, expected one that zip 6.3 can read"
+            ) from err
         except (zipfile.BadZipFile, OSError, ValueError, struct.error) as err:
             raise _broken() from err
 

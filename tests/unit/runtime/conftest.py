@@ -6,14 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.unit.runtime import models
 from tests.unit.runtime.store import StoreDouble, store
-
-# A deadline measures the machine: others build on it while the tests run.
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")

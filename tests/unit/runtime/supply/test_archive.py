@@ -232,6 +232,13 @@ def lying_directory(count: int) -> bytes:
     return content[:end] + record + place + content[end:]
 
 
+def later_zip() -> bytes:
+    """A directory that says it takes a newer reader."""
+    content = bytearray(zipped(("a", b"x")))
+    content[content.index(b"PK\x01\x02") + 6] = 64
+    return bytes(content)
+
+
 def lying_size_of_zip() -> bytes:
     content = bytearray(zipped(("a", b"x" * 99)))
     entry = content.index(b"PK\x01\x02")
@@ -249,6 +256,7 @@ HOSTILE_ZIPS: Final = [
     ("C16 overlapping", overlapping(), Unsupported, "lies upon another"),
     ("C16 another method", by_another_method(), Unsupported, "packed by method 14"),
     ("C16 zip64 that lies", lying_directory(2**40), Unsupported, "has 1099511627776 members"),
+    ("C16 of a later format", later_zip(), Unsupported, "zip file version 6.4, expected"),
     ("C16 a size that lies", lying_size_of_zip(), InvalidModel, "broken"),
     (
         "C16 many members",
