@@ -41,12 +41,11 @@ _UNRESOLVED: Final = ("wheels",)
 class Environment:
     """What a server is installed from.
 
-    `locks` are files of hashed requirements; `unresolved` ones are installed without dependencies.
+    `locks` are files of hashed requirements, with all that these depend on.
     """
 
     name: str
     locks: tuple[Path, ...]
-    unresolved: tuple[Path, ...] = ()
     python: Path = Path(sys.executable)
     project: bool = False
     """Whether this project itself is installed, as a user would: not editable."""
@@ -66,7 +65,7 @@ ENVIRONMENTS: Final = {
         own("triton", python=DEBIAN_PYTHON),
         own("fastapi"),
         own("flask"),
-        own("models", unresolved=(REQUIREMENTS / "wheels.txt",)),
+        Environment("models", (REQUIREMENTS / "models.txt", REQUIREMENTS / "wheels.txt")),
     )
 }
 
@@ -103,9 +102,7 @@ def _install(environment: Environment, target: Path) -> None:
     # Bytecode is compiled as an image would: a cold start that compiles measures the compiler.
     install = ("pip", "install", "--quiet", "--compile-bytecode", "--python", python)
     hashed = [word for lock in environment.locks for word in ("-r", str(lock))]
-    _uv(*install, "--require-hashes", *hashed)
-    for lock in environment.unresolved:
-        _uv(*install, "--require-hashes", "--no-deps", "-r", str(lock))
+    _uv(*install, "--require-hashes", "--no-deps", *hashed)
     if environment.project:
         build = ROOT / "requirements" / "build.txt"
         _uv(*install, "--no-deps", "--build-constraints", str(build), str(ROOT))
@@ -113,7 +110,7 @@ def _install(environment: Environment, target: Path) -> None:
 
 
 def _key(environment: Environment) -> str:
-    texts = [path.read_bytes() for path in (*environment.locks, *environment.unresolved)]
+    texts = [path.read_bytes() for path in environment.locks]
     if environment.project:
         texts += [b for entry in _sources() for b in entry]
     return content_key([str(environment.python), *texts])

@@ -162,6 +162,26 @@ class Standardize(Block):
     std: Numbers = Field(description=_STD)
 
 
+class Tokenize(Block):
+    """Texts become tokens."""
+
+    file: str | None = Field(
+        default=None,
+        max_length=253,
+        pattern="^[-_A-Za-z0-9][-._A-Za-z0-9]*$",
+        description="file beside the model, or in a folder above. Default tokenizer.json.",
+    )
+    max_length: int | None = Field(
+        default=None, ge=1, le=131_072, description="maxLength in tokens."
+    )
+    max_characters: int | None = Field(
+        default=None,
+        ge=1,
+        le=16_777_216,
+        description="maxCharacters of a request. Default 131072.",
+    )
+
+
 class Softmax(Block):
     """Scores become probabilities."""
 
@@ -237,7 +257,7 @@ class Preprocess(Block):
             "pipeline.preprocess",
             (
                 "decodeImage", "resize", "centerCrop", "channelOrder", "transpose", "scale",
-                "normalize", "cast", "columns", "impute", "oneHot", "standardize",
+                "normalize", "cast", "columns", "impute", "oneHot", "standardize", "tokenize",
             ),
         )
     )  # fmt: skip
@@ -260,6 +280,9 @@ class Preprocess(Block):
     one_hot: OneHot | None = Field(default=None, description="oneHot makes a column per category.")
     standardize: Standardize | None = Field(
         default=None, description="standardize numbers per named column."
+    )
+    tokenize: Tokenize | None = Field(
+        default=None, description="tokenize: clients send texts. It stands alone."
     )
 
 

@@ -28,7 +28,7 @@ from concurrent.futures import Future
 from enum import StrEnum
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.errors import ModelNotFound, ModelNotReady, SlipwayError, clipped, shown
@@ -63,6 +63,15 @@ class State(StrEnum):
     UNLOADING = "Unloading"
     UNLOADED = "Unloaded"
     DRAINING = "Draining"
+
+
+class _Warm(NamedTuple):
+    """A model that is ready to be asked."""
+
+    session: Session
+    exposure: Exposure | None
+    verdict: Verdict
+    quick_rows: int
 
 
 class DataPlane:
@@ -150,7 +159,7 @@ class DataPlane:
         """
         self._is_loading = True
         try:
-            session, verdict, quick = await in_thread(lambda: self._warm_session(model))
+            warm = await in_thread(lambda: self._warm(model))
         finally:
             self._is_loading = False
         origin = origin or Origin(self.config.revision, self.config.digest)
@@ -159,7 +168,7 @@ class DataPlane:
         self._metrics.serves(
             digest=origin.digest or "", format_name="ONNX", revision=origin.revision
         )
-        before, self._model = self._model, self._made(session, verdict, quick, origin)
+        before, self._model = self._model, self._made(warm, origin)
         self._metrics.queue_length.set_function(lambda: self.waiting)
         if before:
             await self._leave(before)
@@ -232,7 +241,7 @@ class DataPlane:
         remedy = "retry later" if self._is_loading else "load it first"
         return ModelNotReady(f"model {shown(self.config.name)} is {self.state.lower()}; {remedy}")
 
-    def _warm_session(self, model: Path) -> tuple[Session, Verdict, int]:
+    def _warm(self, model: Path) -> _Warm:
         cap_memory()
         serving = self.config.serving
         session = Session(
@@ -241,15 +250,15 @@ class DataPlane:
             provider=serving.execution_provider,
             graph=self.config.model.optimization.graph,
         )
+        exposure = self._exposure(session.signature, model)
         zeros_s = warm_up(session, serving.warmup.requests)
         if self._samples is not None:
-            self._run_samples(session, self._samples)
+            self._run_samples(session, exposure, self._samples)
         verdict = decide(session, serving.batching)
-        return session, verdict, quick_rows(session, zeros_s)
+        return _Warm(session, exposure, verdict, quick_rows(session, zeros_s))
 
-    def _run_samples(self, session: Session, samples: Samples) -> None:
+    def _run_samples(self, session: Session, exposure: Exposure | None, samples: Samples) -> None:
         """Run what clients send; it may have changed since, so nothing of it keeps a pod down."""
-        exposure = self._exposure(session.signature)
         outputs = [spec.name for spec in session.signature.outputs]
         try:
             found = samples(exposure.signature if exposure else session.signature)
@@ -259,43 +268,43 @@ class DataPlane:
         except SlipwayError as err:
             log.warning("warm-up on samples ended", extra={"cause": clipped(str(err), 400)})
 
-    def _made(self, session: Session, verdict: Verdict, quick: int, origin: Origin) -> LoadedModel:
+    def _made(self, warm: _Warm, origin: Origin) -> LoadedModel:
         batcher = Batcher(
-            session,
-            verdict.policy,
+            warm.session,
+            warm.verdict.policy,
             max_waiting=self.config.serving.queue.max_length,
             observer=self._metrics,
-            quick_rows=quick,
+            quick_rows=warm.quick_rows,
         )
-        signature, prepare = self._exposed(session.signature)
+        signature, prepare = self._exposed(warm)
         return LoadedModel(
             origin,
             signature,
-            verdict,
+            warm.verdict,
             batcher,
             OutputCounter.for_signature(signature, self._metrics),
             self.config.serving.request_timeout_s,
             prepare,
         )
 
-    def _exposed(self, signature: Signature) -> tuple[Signature, Preparer | None]:
+    def _exposed(self, warm: _Warm) -> tuple[Signature, Preparer | None]:
         """What clients see of a model, and what makes of their tensors what it takes."""
-        found = self._exposure(signature)
+        found = warm.exposure
         if found is None:
-            return signature, None
-        if found.pictures is None:
+            return warm.session.signature, None
+        if found.reader is None:
             return found.signature, None
         waiting = self.config.serving.queue.max_length
         return found.signature, Preparer(found.fed, threads=self.threads, max_waiting=waiting)
 
-    def _exposure(self, signature: Signature) -> Exposure | None:
+    def _exposure(self, signature: Signature, model: Path) -> Exposure | None:
         """None where clients see the model as it is."""
         if not self.config.pipeline.preprocess:
             return None
         # Late: only a pipeline needs them, and every pod would wait for the import.
         from slipway_runtime.pipeline.exposed import exposed
 
-        return exposed(signature, self.config.pipeline)
+        return exposed(signature, self.config.pipeline, model)
 
     async def _leave(self, model: LoadedModel) -> None:
         """Close a model that nobody is given any more, once its last request is answered."""

@@ -106,7 +106,7 @@ class LoadedModel:
         results = await self.batcher.run(
             inputs,
             [spec.name for spec in request.outputs],
-            self._rows(inputs),
+            self._rows(request.inputs),
             timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
             timing=timing,
         )

@@ -2,8 +2,8 @@
 
 Lives here: which step goes to which function, the check that all of it fits together, and where
 the parts are joined. Every message names the step: `pipeline.preprocess[2].normalize: …`.
-Stays out: what a step computes, files, and the images' own bytes (`pictures.py`), which are decoded
-before the graph begins.
+Stays out: what a step computes, files, and what is done before the graph begins: images' own bytes
+(`pictures.py`) and texts (`texts.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from slipway_runtime.pipeline.answers import Outputs
 from slipway_runtime.pipeline.graph import DATATYPES, ML, ONNX_TYPES, Graph, Misfit, Value
 from slipway_runtime.pipeline.pictures import after_pictures, picture_shape
 from slipway_runtime.pipeline.table import Table
+from slipway_runtime.pipeline.texts import check_inputs, tokenize_step
 
 IMAGE: Final = "image"
 """The input of a model that takes pictures."""
@@ -61,7 +62,7 @@ def fused(model: onnx.ModelProto, pipeline: s.Pipeline) -> onnx.ModelProto:
     model = _of_opset(model, _needed_opset(pipeline))
     imported = {used.domain: used.version for used in model.opset_import}
     opset, ml_opset = imported[""], imported.get(ML, 3)
-    inputs, outputs = _inputs(model.graph), {v.name: _value(v) for v in model.graph.output}
+    inputs, outputs = inputs_of(model.graph), {v.name: _value(v) for v in model.graph.output}
     before = Graph("before", opset, ml_opset)
     sent, fed = _before(before, pipeline, inputs)
     after = Graph("after", opset, ml_opset)
@@ -103,7 +104,8 @@ def _of_opset(model: onnx.ModelProto, needed: int) -> onnx.ModelProto:
         ) from err
 
 
-def _inputs(graph: Any) -> dict[str, Value]:
+def inputs_of(graph: Any) -> dict[str, Value]:
+    """What a model is fed with, by name."""
     stored = {tensor.name for tensor in graph.initializer}
     return {v.name: _value(v) for v in graph.input if v.name not in stored}
 
@@ -125,6 +127,9 @@ def _before(
         What clients send, and what is fed to each input of the model.
     """
     if not pipeline.preprocess:
+        return list(inputs.values()), inputs
+    if tokenize_step(pipeline) is not None:
+        check_inputs(pipeline, inputs)
         return list(inputs.values()), inputs
     if len(inputs) != 1:
         raise Misfit(
@@ -149,7 +154,7 @@ def _prepared(graph: Graph, pipeline: s.Pipeline, wanted: Value) -> tuple[list[V
                     raise Misfit("got columns after another step, expected them first")
                 value = table.columns(graph, step)
                 sent = value.inputs
-            elif isinstance(step, s.DecodeImage):
+            elif isinstance(step, s.DecodeImage | s.Tokenize):
                 raise Misfit("got it after another step, expected it first")
             else:
                 value = _applied(graph, value, step)

@@ -1,7 +1,7 @@
 """Fuse a pipeline into a model file, in a process of its own: the file may be hostile.
 
-The child is `python -m slipway_runtime.pipeline.process MODEL OUT`, the pipeline's JSON on its
-standard input; it prints one JSON object.
+The child is `python -m slipway_runtime.pipeline.process MODEL OUT [TOKENIZER]`, the pipeline's JSON
+on its standard input; it prints one JSON object.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,21 +19,45 @@ import onnx
 
 from slipway_runtime.errors import InvalidConfig, InvalidModel, SupplyError
 from slipway_runtime.inference.container import cap_memory
-from slipway_runtime.pipeline.fuse import fused
+from slipway_runtime.pipeline.fuse import fused, inputs_of
 from slipway_runtime.pipeline.spec import Pipeline
+from slipway_runtime.pipeline.texts import (
+    check_tokenizer,
+    found_tokenizer,
+    tokenize_step,
+    tokenizer_beside,
+)
 from slipway_runtime.supply.validate import answer_of, parsed_model
 
 log: Final = logging.getLogger(__name__)
 
 
-def fuse(model: Path, pipeline: Pipeline, out: Path, *, timeout_s: float) -> None:
-    """Write the model that a pipeline and a model make together.
+def fuse(
+    model: Path,
+    pipeline: Pipeline,
+    out: Path,
+    *,
+    tokenizers: Path | None = None,
+    timeout_s: float,
+) -> None:
+    """Write the model that a pipeline and a model make together, and its tokenizer beside it.
+
+    Args:
+        model: the ONNX file.
+        pipeline: with all labels in it.
+        out: the file to write.
+        tokenizers: up to which folder above the model a tokenizer is looked for; by default only
+            the model's own.
+        timeout_s: for all of it.
 
     Raises:
+        NotFound: there is no tokenizer.
         InvalidConfig: a step does not go with the model.
         InvalidModel: the model cannot be read.
     """
     command = [sys.executable, "-P", "-m", __name__, str(model), str(out)]
+    if step := tokenize_step(pipeline):
+        command.append(str(found_tokenizer(step, model, tokenizers or model.parent)))
     text = pipeline.model_dump_json(by_alias=True, exclude_unset=True)
     try:
         done = subprocess.run(  # noqa: S603  # our own module
@@ -46,9 +71,13 @@ def fuse(model: Path, pipeline: Pipeline, out: Path, *, timeout_s: float) -> Non
     answer_of(done)
 
 
-def write_fused(model: Path, pipeline: Pipeline, out: Path) -> None:
+def write_fused(model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | None = None) -> None:
     """Fuse in this process; `fuse` says what may be raised."""
     found = fused(parsed_model(model), pipeline)
+    step = tokenize_step(pipeline)
+    if step and tokenizer:
+        check_tokenizer(step, tokenizer, list(inputs_of(found.graph).values()))
+        shutil.copyfile(tokenizer, tokenizer_beside(out))
     partial = out.with_suffix(".part")
     onnx.save(found, str(partial))
     try:
@@ -64,9 +93,9 @@ def main() -> int:
     cap_memory()
     answer: dict[str, object] = {}
     try:
-        write_fused(
-            Path(sys.argv[1]), Pipeline.model_validate_json(sys.stdin.read()), Path(sys.argv[2])
-        )
+        pipeline = Pipeline.model_validate_json(sys.stdin.read())
+        model, out, *tokenizer = map(Path, sys.argv[1:])
+        write_fused(model, pipeline, out, *tokenizer)
     except SupplyError as err:
         answer = err.told()
     sys.stdout.write(json.dumps(answer))

@@ -1,8 +1,8 @@
 """The spec's `pipeline`: typed steps before and after the model.
 
 Lives here: the shape of each step, its bounds and defaults.
-Stays out: what a step computes (`image.py`, `tensors.py`, `table.py`, `answers.py`) and whether it
-fits the model (`fuse.py`).
+Stays out: what a step computes (`image.py`, `tensors.py`, `table.py`, `texts.py`, `answers.py`) and
+whether it fits the model (`fuse.py`).
 
 A number may be written as a number, as text ("0.229") or as a fraction ("1/255"): tools that keep
 objects in Git rewrite numbers, never texts.
@@ -24,6 +24,7 @@ MAX_LABEL_CHARACTERS: Final = 1024
 _MAX_SIDE: Final = 8192
 _NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?(/[0-9]+(\.[0-9]+)?)?$"
 _MAX_NUMBER_CHARACTERS: Final = 40
+_FILE_NAME: Final = r"^[-_A-Za-z0-9][-._A-Za-z0-9]*$"
 _EXPECTED: Final = "expected a finite number such as 0.229 or '1/255'"
 
 
@@ -206,6 +207,16 @@ class Standardize(_Block):
         return self
 
 
+class Tokenize(_Block):
+    """Texts become the numbers of their tokens, as a tokenizer beside the model makes them."""
+
+    file: Annotated[str, Field(max_length=253, pattern=_FILE_NAME)] = "tokenizer.json"
+    max_length: int | None = Field(default=None, ge=1, le=131_072)
+    """What a text is cut to, in tokens; otherwise what the tokenizer says, or 512."""
+    max_characters: int = Field(default=131_072, ge=1, le=16_777_216)
+    """Of all texts of a request together; what is above is refused before it is read."""
+
+
 class Softmax(_Block):
     """Scores become probabilities that sum to 1."""
 
@@ -313,6 +324,7 @@ class Before(_Step):
     impute: Impute | None = None
     one_hot: OneHot | None = None
     standardize: Standardize | None = None
+    tokenize: Tokenize | None = None
 
 
 class After(_Step):

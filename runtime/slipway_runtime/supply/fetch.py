@@ -454,11 +454,17 @@ def _fused(pipeline: Pipeline, model: Path, options: SupplyOptions) -> Signature
     from slipway_runtime.supply.validate import validated
 
     out, timeout_s = fused_file(model), options.validate_timeout_s
-    fuse(model, pipeline, out, timeout_s=timeout_s)
+    fuse(model, pipeline, out, tokenizers=_published(model, options), timeout_s=timeout_s)
     if not options.resolve:
         return None
     signature, _ = validated(out, timeout_s=timeout_s)
     return exposed_summary(signature, pipeline)
+
+
+def _published(model: Path, options: SupplyOptions) -> Path:
+    """The folder that was published with a model in it; that of the model where it was a file."""
+    folder = options.into / FOLDER
+    return folder if model.is_relative_to(folder) else model.parent
 
 
 def _resolved(result: SupplyResult, model: Path, timeout_s: float) -> SupplyResult:

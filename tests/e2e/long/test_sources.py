@@ -34,6 +34,7 @@ from tests.stores.oci import Registry, registry
 from tests.stores.relay import relay
 from tests.stores.source import Secret, Source
 from tests.stores.web import Web, web
+from tests.unit.runtime.pipeline import test_texts as texts
 
 SCHEMES: Final = ("https", "s3", "gs", "oci", "hf")
 CA: Final = {"configMap": {"name": "authority", "key": "ca.crt"}}
@@ -127,6 +128,28 @@ def test_c12_a_model_of_two_files_is_served(stage: Stage, scheme: str) -> None:
     stage.models.until("Ready", name, timeout_s=120)
     answer = stage.models.infer(request(_ROWS), name).raise_for_status().json()
     assert answer["outputs"][0]["data"] == direct(multiplier(11), _ROWS)["y"].ravel().tolist()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "https"])
+def test_a_text_is_the_request(stage: Stage, scheme: str) -> None:
+    """Model and tokenizer come as a bucket's folder, or in a web server's archive."""
+    source, name = stage.sources[scheme], f"{scheme}-texts"
+    files = {"model.onnx": texts.classifier().SerializeToString()}
+    source.put_folder("texts", {**files, "tokenizer.json": texts.trained().encode()})
+    stage.models.apply(
+        name,
+        uri=source.folder_uri("texts"),
+        model={"credentials": {"secretName": scheme}, "caBundle": CA},
+        pipeline=texts.PIPELINE,
+    )
+    found = stage.models.until("Ready", name, timeout_s=120)
+    assert found["status"]["signature"]["inputs"] == [
+        {"name": "text", "datatype": "BYTES", "shape": [-1]}
+    ]
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [5], "data": texts.SENTENCES}
+    answer = stage.models.infer({"inputs": [tensor]}, name)
+    wanted = [pytest.approx(texts.reference(text), abs=1e-5) for text in texts.SENTENCES]
+    assert texts.answered(answer) == wanted
 
 
 def _secrets(secret: Secret) -> Iterator[str]:

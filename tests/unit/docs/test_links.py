@@ -18,6 +18,7 @@ _SUFFIXES = {".py", ".md", ".yaml", ".json", ".toml", ".txt"}
 _ROOTS = (REPOSITORY, *PACKAGES)
 _OF_A_POD_OR_READER = {
     "serving.json", "model.json", "request.json", "digits.yaml", "train.py", "key.json",
+    "tokenizer.json",
 }  # fmt: skip
 """Files that a page speaks of and that lie elsewhere: in a pod, or in the reader's folder."""
 
