@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -250,8 +251,13 @@ def _oras(words: Sequence[str], saved: set[str]) -> Iterator[str]:
 
 
 def _pip(words: Sequence[str], saved: set[str]) -> Iterator[str]:
-    """Only what is tried is shown: the versions in the locks of the clients."""
+    """Only what is tried is shown: the versions in the locks of the clients, and this project."""
     verb, *requirements = words
+    if ours := [extras for r in requirements for extras in re.findall(r"^\.\[([\w,]+)\]$", r)]:
+        known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+        names = {name for extras in ours for name in extras.split(",")}
+        yield from (f"no extra {n!r}" for n in names - set(known["optional-dependencies"]))
+        return
     if verb != "install" or not requirements:
         yield f"nobody judges pip {verb}"
     locks = [lock.read_text() for lock in (REPOSITORY / "requirements" / "clients").glob("*.txt")]

@@ -8,6 +8,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
+from slipway_operator.api.v1alpha1 import REVISIONED
 from slipway_operator.plan.conditions import (
     CHECKS_MET,
     CHECKS_RUN,
@@ -24,6 +25,7 @@ from slipway_operator.telemetry.metrics import Metrics
 from slipway_runtime.__main__ import EXIT_MISSING_EXTRA
 from slipway_runtime.protocols.wire import WIRE_STATUS
 from slipway_runtime.supply.termination import EXIT_TERMINAL, EXIT_TRANSIENT
+from tests.unit.docs.pages import PAGES
 from tests.unit.repository.files import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -91,3 +93,21 @@ def test_every_exit_code_is_described(code: int) -> None:
 @pytest.mark.parametrize("status", sorted({status for status, _ in WIRE_STATUS.values()}))
 def test_every_status_of_a_failed_request_is_in_the_guide(status: int) -> None:
     assert re.search(rf"^\| {status}\b", TROUBLESHOOTING, re.M)
+
+
+def test_every_code_that_a_query_counts_is_answered() -> None:
+    queries = [
+        line
+        for page in PAGES
+        for line in page.read_text().splitlines()
+        if "slipway_requests_total{" in line
+    ]
+    counted = {int(code) for line in queries for code in re.findall(r'code="(\d+)"', line)}
+    assert counted
+    assert counted <= {200, *(code for code, _ in WIRE_STATUS.values())}
+
+
+@pytest.mark.parametrize("page", ["crd/modeldeployment.md", "guides/rollouts.md"])
+def test_every_block_of_a_revision_is_named(page: str) -> None:
+    *first, last = (f"`spec.{block}`" for block in REVISIONED)
+    assert re.search(f"{', '.join(first)} (and|or) {last}", (DOCS / page).read_text())
