@@ -20,7 +20,9 @@ from slipway_runtime.errors import (
     Unsupported,
     Untrusted,
     clipped,
+    shown,
 )
+from slipway_runtime.supply.address import is_refused, refused_as_written, refused_of
 from slipway_runtime.supply.identity import Identity
 from slipway_runtime.supply.retry import Patience, retry_after_s
 from slipway_runtime.supply.route import Route
@@ -29,6 +31,7 @@ from slipway_runtime.supply.uri import redacted
 log: Final = logging.getLogger(__name__)
 
 MAX_REDIRECTS: Final = 5
+_PORTS: Final = {"http": 80, "https": 443}
 _MAX_DOCUMENT_BYTES: Final = 4 * 2**20
 _PROGRESS_BYTES: Final = 2**20
 """An attempt that brought less is no progress: each costs the store a request."""
@@ -76,17 +79,25 @@ class Store:
                 headers={"accept-encoding": "identity", "user-agent": "slipway-runtime"},
                 verify=self._route.trust(),
                 proxy=proxy,
-                # What the spec says about proxies is all there is to say.
-                trust_env=self._route.proxy is None,
+                # The route says all about proxies, those of the environment included.
+                trust_env=False,
             )
             self._clients[proxy] = self._open.enter_context(client)
         return self._clients[proxy]
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def get(
+        self, url: str, headers: Mapping[str, str], *, told_by: str | None = None
+    ) -> Iterator[httpx.Response]:
         """Open a GET, following redirects; the body is not read yet.
 
-        Credentials stay with the host they were meant for.
+        Credentials stay with the host they were meant for. A store may not send us to a metadata
+        service: what its URLs resolve to is looked at before, and where we are connected after.
+
+        Args:
+            url: what the spec names, unless
+            told_by: is the URL of the store that has named it.
+            headers: of the first request.
 
         Raises:
             Interrupted: the network failed.
@@ -95,14 +106,18 @@ class Store:
         """
         try:
             for _ in range(MAX_REDIRECTS + 1):
+                if told_by is not None:
+                    self._refuse_metadata(told_by, url)
                 with self._client(url).stream("GET", url, headers=headers) as response:
+                    if told_by is not None:
+                        self._refuse_peer(told_by, url, response)
                     if not response.has_redirect_location:
                         yield response
                         return
                     target = _redirected(url, response.headers["location"])
                 if _origin(target) != _origin(url):
                     headers = {k: v for k, v in headers.items() if k.lower() in _FOR_EVERY_HOST}
-                url = target
+                told_by, url = url, target
         except httpx.HTTPError as err:
             if problem := _certificate_problem(err):
                 raise Untrusted(
@@ -117,6 +132,30 @@ class Store:
         raise InvalidConfig(
             f"model.uri: {redacted(url)!r} is still a redirect, expected at most {MAX_REDIRECTS}"
         )
+
+    def _refuse_metadata(self, told_by: str, url: str) -> None:
+        # As the client reads it, not as urlsplit does: it is the client that goes there.
+        target = httpx.URL(url)
+        host, port = target.raw_host.decode("ascii"), target.port or _PORTS[target.scheme]
+        if self._route.proxy_of(url) is not None:
+            found = refused_as_written(host)
+        else:
+            try:
+                found = refused_as_written(host) or refused_of(host, port)
+            except (OSError, UnicodeError) as err:
+                raise Interrupted(f"{shown(host)} cannot be resolved ({err})") from err
+        if found:
+            raise _metadata(told_by, url, found)
+
+    def _refuse_peer(self, told_by: str, url: str, response: httpx.Response) -> None:
+        """Whom a name stands for may change between two questions: look who has answered."""
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+        if peer is None or self._route.proxy_of(url) is not None:
+            return
+        found = str(peer[0]).partition("%")[0]
+        if is_refused(ipaddress.ip_address(found)):
+            raise _metadata(told_by, url, found)
 
     def post(self, url: str, form: Mapping[str, str]) -> httpx.Response:
         """Send a form, and read the answer; redirects are not followed.
@@ -232,19 +271,26 @@ def small_body(response: httpx.Response) -> bytes:
 
 
 def _redirected(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    old, new = urlsplit(url), urlsplit(target)
+    try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+    except ValueError as err:
+        raise InvalidConfig(
+            f"model.uri: {redacted(url)!r} redirects to {shown(location)}, expected a URL ({err})"
+        ) from err
     if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http"):
         raise InvalidConfig(
             f"model.uri: {redacted(url)!r} redirects to {redacted(target)!r}, expected https"
             f"{'' if old.scheme == 'https' else ' or http'}"
         )
-    # A store has no business with the metadata services of the cloud we run in.
-    if _is_link_local(new.hostname or ""):
-        raise InvalidConfig(
-            f"model.uri: {redacted(url)!r} redirects to a link-local address, which is refused"
-        )
     return target
+
+
+def _metadata(told_by: str, url: str, found: str) -> InvalidConfig:
+    return InvalidConfig(
+        f"model.uri: {redacted(told_by)!r} leads to {redacted(url)!r} ({found}), which is where "
+        "clouds have their metadata services, expected another host; a store has no business there"
+    )
 
 
 def _certificate_problem(err: BaseException | None) -> str | None:
@@ -254,13 +300,6 @@ def _certificate_problem(err: BaseException | None) -> str | None:
             return err.verify_message
         err = err.__cause__ or err.__context__
     return None
-
-
-def _is_link_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_link_local
-    except ValueError:
-        return False
 
 
 def _origin(url: str) -> tuple[str, str]:

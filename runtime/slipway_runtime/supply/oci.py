@@ -266,7 +266,8 @@ class Puller(Identity):
         scope = challenge.get("scope", f"repository:{self._reference.repository}:pull")
         query = urlencode({"service": challenge.get("service", ""), "scope": scope})
         url = f"{realm.geturl()}?{query}"
-        with self._store.get(url, self._shown_to(realm)) as response:
+        told_by = f"oci://{self._reference.host}"
+        with self._store.get(url, self._shown_to(realm), told_by=told_by) as response:
             answer = _parsed(_body(response, url, self)[0])
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():

@@ -1,10 +1,13 @@
 """Downloads from a real server that misbehaves."""
 
 import hashlib
+import ipaddress
 import os
+import socket
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from slipway_runtime.errors import (
     Unavailable,
     Unsupported,
 )
+from slipway_runtime.supply import address
 from slipway_runtime.supply.digest import ModelWriter
 from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.http import Store
@@ -169,16 +173,96 @@ def test_redirects_are_followed(tmp_path: Path, store_double: StoreDouble) -> No
         pytest.param(
             "ftp://x/m?s=secret", "redirects to 'ftp://x/m', expected https or http", id="ftp"
         ),
-        pytest.param(
-            "http://169.254.169.254/latest", "to a link-local address", id="metadata service"
-        ),
+        pytest.param("http://a[b]/m", "expected a URL", id="no URL"),
+        pytest.param("http://nowhere.invalid/m", "cannot be resolved", id="nobody knows the name"),
     ],
 )
-def test_redirects_are_not_followed_everywhere(
+def test_c14_redirects_are_not_followed_everywhere(
     tmp_path: Path, store_double: StoreDouble, location: str, expected: str
 ) -> None:
     store_double.answers["/a"] = [redirects(location)]
-    assert expected in refused(InvalidConfig, tmp_path, store_double.url("/a"))
+    kind = Unavailable if "resolved" in expected else InvalidConfig
+    assert expected in refused(kind, tmp_path, store_double.url("/a"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.169.254:80",
+        "me@169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "169.16689662",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "0.0.0.0",
+        "[::]",
+        "metadata.google.internal",
+        "METADATA.google.internal.",
+        "metadata.goog",
+    ],
+)
+def test_c14_redirects_are_not_followed_to_metadata_services(
+    tmp_path: Path, store_double: StoreDouble, host: str
+) -> None:
+    store_double.answers["/a"] = [redirects(f"http://{host}/latest/meta-data/")]
+    text = refused(InvalidConfig, tmp_path, store_double.url("/a"))
+    assert "metadata services, expected another host" in text
+
+
+def test_c14_every_address_of_a_name_is_judged(
+    tmp_path: Path, store_double: StoreDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolves(monkeypatch, [["127.0.0.1", "fe80::7"]])
+    port = store_double.server_address[1]
+    store_double.answers |= {
+        "/a": [redirects(f"http://models.example:{port}/m")],
+        "/m": [sends(CONTENT)],
+    }
+    assert "(fe80::7)" in refused(InvalidConfig, tmp_path, store_double.url("/a"))
+    assert store_double.headers_of("/m") == []
+
+
+def test_c14_a_name_that_changes_its_mind_is_not_read(
+    tmp_path: Path, store_double: StoreDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked twice it answers twice; here 127.0.0.1 plays the metadata service."""
+    resolves(monkeypatch, [["127.0.0.2"], ["127.0.0.1"]])
+    services = (*address.SERVICES, ipaddress.ip_network("127.0.0.1/32"))
+    monkeypatch.setattr(address, "SERVICES", services)
+    port = store_double.server_address[1]
+    store_double.answers |= {
+        "/a": [redirects(f"http://models.example:{port}/m")],
+        "/m": [sends(CONTENT)],
+    }
+    assert "(127.0.0.1)" in refused(InvalidConfig, tmp_path, store_double.url("/a"))
+
+
+def test_redirects_inside_a_private_network_are_followed() -> None:
+    """Stores in a cluster redirect to each other, and their addresses are private ones."""
+    for text in ("10.0.0.7", "172.16.3.4", "192.168.0.1", "127.0.0.1", "::1", "fd12:3456::7"):
+        assert not address.is_refused(ipaddress.ip_address(text)), text
+
+
+def resolves(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> None:
+    """Let the name models.example have these addresses, each time it is asked for the next."""
+    real, left = socket.getaddrinfo, list(answers)
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        if str(host) != "models.example" or kwargs.get("flags") == socket.AI_NUMERICHOST:
+            return real(host, port, *args, **kwargs)
+        found = left.pop(0) if len(left) > 1 else left[0]
+        return [entry for text in found for entry in real(text, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def test_credentials_stay_with_their_host(tmp_path: Path, store_double: StoreDouble) -> None:
@@ -190,7 +274,7 @@ def test_credentials_stay_with_their_host(tmp_path: Path, store_double: StoreDou
     assert "authorization" not in store_double.headers_of("/m")[0]
 
 
-def test_a_size_over_the_limit_is_refused_before_it_comes(
+def test_c14_a_size_over_the_limit_is_refused_before_it_comes(
     tmp_path: Path, store_double: StoreDouble
 ) -> None:
     store_double.answers["/m"] = [says(200, b"", Content_Length=str(10 * 2**30))]
@@ -199,7 +283,7 @@ def test_a_size_over_the_limit_is_refused_before_it_comes(
     )
 
 
-def test_a_size_that_was_not_announced_is_counted(
+def test_c14_a_size_that_was_not_announced_is_counted(
     tmp_path: Path, store_double: StoreDouble
 ) -> None:
     def flood(request: BaseHTTPRequestHandler) -> None:
@@ -213,7 +297,7 @@ def test_a_size_that_was_not_announced_is_counted(
     refused(Unsupported, tmp_path, store_double.url("/m"))
 
 
-def test_a_length_that_is_a_lie_is_no_model(tmp_path: Path, store_double: StoreDouble) -> None:
+def test_c14_a_length_that_is_a_lie_is_no_model(tmp_path: Path, store_double: StoreDouble) -> None:
     store_double.answers["/m"] = [cuts(CONTENT, 1000, Content_Length="5000")]
     refused(Unavailable, tmp_path, store_double.url("/m"))
 
@@ -226,7 +310,7 @@ def test_a_compressed_transfer_is_refused(tmp_path: Path, store_double: StoreDou
 @pytest.mark.parametrize(
     "interval_s", [pytest.param(9.0, id="silent"), pytest.param(0.1, id="dripping")]
 )
-def test_a_store_that_hangs_is_not_waited_for(
+def test_c14_a_store_that_hangs_is_not_waited_for(
     tmp_path: Path, store_double: StoreDouble, interval_s: float
 ) -> None:
     def hang(request: BaseHTTPRequestHandler) -> None:

@@ -11,7 +11,7 @@ from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route, goes_directly
-from tests.unit.runtime.store import StoreDouble, sends
+from tests.unit.runtime.store import StoreDouble, redirects, sends
 
 
 def proxied(**fields: str) -> Route:
@@ -32,6 +32,8 @@ def proxied(**fields: str) -> Route:
         pytest.param("store", "*", True, id="all"),
         pytest.param("store", "store:80", False, id="another port"),
         pytest.param("store", "store:443", True, id="the port"),
+        pytest.param("::1", "localhost,::1", True, id="an address of version 6"),
+        pytest.param("fd00::7", "fd00::/8", True, id="a network of version 6"),
         pytest.param("store", None, False, id="nothing said"),
         pytest.param("store", " , ", False, id="nothing said at length"),
     ],
@@ -57,6 +59,33 @@ def test_the_spec_is_all_there_is_to_say_about_proxies(
     monkeypatch.setenv("HTTP_PROXY", "http://nowhere.invalid:1")
     store_double.answers["/m"] = [sends(b"model")]
     assert fetched(tmp_path, store_double.url("/m"), proxied(https="http://p:1")) == b"model"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_asked(
+    tmp_path: Path, store_double: StoreDouble, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Where the spec names none, and with the same exceptions."""
+    monkeypatch.setenv(name, store_double.host)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    store_double.answers["http://nowhere.invalid/m"] = [sends(b"by proxy")]
+    assert fetched(tmp_path, "http://nowhere.invalid/m", Route()) == b"by proxy"
+    store_double.answers["/m"] = [sends(b"directly")]
+    assert fetched(tmp_path, store_double.url("/m"), Route()) == b"directly"
+
+
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/", "http://2852039166/", "http://Metadata.Google.Internal./"]
+)
+def test_c14_a_proxy_is_not_sent_to_a_metadata_service(
+    tmp_path: Path, store_double: StoreDouble, target: str
+) -> None:
+    """It resolves names in our place: addresses and known names are judged as they are written."""
+    store_double.answers["http://nowhere.invalid/m"] = [redirects(target)]
+    route = proxied(http=f"http://{store_double.host}")
+    with pytest.raises(InvalidConfig, match="metadata services"):
+        fetched(tmp_path, "http://nowhere.invalid/m", route)
+    assert [path for path, _ in store_double.seen] == ["http://nowhere.invalid/m"]
 
 
 def test_a_bundle_without_certificates_is_refused(tmp_path: Path) -> None:
