@@ -28,7 +28,8 @@ _TOLERANCE: Final = 1e-4
 _TORCH_INPUT: Final = ("--inputs", "x:FP32:-1,64")
 _CASES: Final = (
     ("Sklearn", "digits.joblib"), ("Sklearn", "cancer.pkl"), ("Sklearn", "diabetes.pkl.gz"),
-    ("Sklearn", "wine.skops"),
+    ("Sklearn", "wine.skops"), ("Sklearn", "cancer-xgboost.joblib"),
+    ("Sklearn", "wine-lightgbm.joblib"),
     ("XGBoost", "cancer.json"), ("XGBoost", "digits.ubj"), ("XGBoost", "diabetes.ubj"),
     ("LightGBM", "cancer.txt"), ("LightGBM", "wine.txt"), ("LightGBM", "diabetes.txt"),
     ("Keras", "digits.keras"), ("Keras", "digits.h5"),
@@ -98,7 +99,11 @@ def test_the_converted_model_predicts_what_its_framework_predicts(
 
 
 @pytest.mark.parametrize(
-    "name", ["cancer.pkl", "digits.ubj", "wine.txt", "digits.keras", "digits-saved", "digits.pt"]
+    "name",
+    [
+        *("cancer.pkl", "wine-lightgbm.joblib", "digits.ubj", "wine.txt", "digits.keras"),
+        *("digits-saved", "digits.pt"),
+    ],
 )
 @pytest.mark.timeout(900)
 def test_the_same_model_is_converted_into_the_same_bytes(name: str, workshop: Workshop) -> None:

@@ -58,10 +58,11 @@ def write(proto: Any, claim: Conversion | None, target: Path) -> None:
     target.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def versions(format_: Format) -> str:
-    """Names and versions of the libraries that write the graph of a format, with our own."""
+def versions(*formats: Format) -> str:
+    """Names and versions of the libraries that write the graph of these formats, with our own."""
     found = []
-    for name in ("slipway", *_EXPORTERS.get(format_, ()), "onnx"):
+    exporters = (name for format_ in formats for name in _EXPORTERS.get(format_, ()))
+    for name in dict.fromkeys(("slipway", *exporters, "onnx")):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:

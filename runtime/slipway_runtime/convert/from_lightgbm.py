@@ -43,6 +43,66 @@ def load(source: Path, task: Task) -> Original:
     )
 
 
+def release() -> str:
+    """Name and version."""
+    import lightgbm
+
+    return f"LightGBM {lightgbm.__version__}"
+
+
+def teach() -> None:
+    """Let skl2onnx convert LightGBM's estimators where they are parts of scikit-learn's."""
+    import lightgbm
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator as shapes
+
+    update_registered_converter(
+        lightgbm.LGBMClassifier,
+        "LightGbmLGBMClassifier",
+        shapes.calculate_linear_classifier_output_shapes,
+        _part_exported,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        lightgbm.LGBMRegressor,
+        "LightGbmLGBMRegressor",
+        shapes.calculate_linear_regressor_output_shapes,
+        _part_exported,
+    )
+
+
+def known_values(estimator: Any) -> dict[int, Array]:
+    """Thresholds of a fitted estimator's trees, by column."""
+    return _landmarks(estimator.booster_.model_to_string())
+
+
+def reads_gaps(estimator: Any) -> bool:
+    """Whether it was trained with gaps."""
+    return _takes_missing(json.dumps(estimator.booster_.dump_model()["tree_info"]))
+
+
+class _Exact:
+    """A fitted estimator, but for its thresholds, which are those that ONNX can hold."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+        self.booster_ = _exact(estimator.booster_.model_to_string())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._estimator, name)
+
+
+def _part_exported(scope: Any, operator: Any, container: Any) -> None:
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    original = operator.raw_operator
+    operator.raw_operator = _Exact(original)
+    try:
+        convert_lightgbm(scope, operator, container)
+    finally:
+        operator.raw_operator = original
+
+
 def _predicted(booster: Any, table: Array, is_classifier: bool) -> list[Array]:
     answers = np.asarray(booster.predict(table))
     if not is_classifier:
@@ -52,15 +112,20 @@ def _predicted(booster: Any, table: Array, is_classifier: bool) -> list[Array]:
 
 
 def _exported(text: str, inputs: tuple[Column, ...]) -> Any:
-    import lightgbm
     import onnxmltools
     from onnxmltools.convert.common import data_types
 
-    exact = lightgbm.Booster(model_str=_THRESHOLDS.sub(_line, _SIZES.sub("", text)))
     types = initial_types(inputs, data_types)
     return onnxmltools.convert_lightgbm(
-        exact, initial_types=types, target_opset=_OPSET, zipmap=False
+        _exact(text), initial_types=types, target_opset=_OPSET, zipmap=False
     )
+
+
+def _exact(text: str) -> Any:
+    """The booster with thresholds that 32 bits hold."""
+    import lightgbm
+
+    return lightgbm.Booster(model_str=_THRESHOLDS.sub(_line, _SIZES.sub("", text)))
 
 
 def _line(found: re.Match[str]) -> str:

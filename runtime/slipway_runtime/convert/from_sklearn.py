@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from slipway_runtime.convert import boosted
 from slipway_runtime.convert.original import LABEL, SCORES, VALUE, Array, Column, Feeds, Original
 from slipway_runtime.convert.tabular import declared, initial_types
 from slipway_runtime.convert.task import Task
 from slipway_runtime.convert.thresholds import rounded_down
 from slipway_runtime.errors import InvalidConfig, InvalidModel, Unsupported, clipped, shown
 from slipway_runtime.formats import refuse_pickle
+from slipway_runtime.vocabulary import Format
 
 OPSET: Final = 18
+_TREES_OPSET: Final = 3
 _THRESHOLD: Final = 7
 """Place of the threshold among the arguments of skl2onnx' `add_node`."""
 _TRUST: Final = "types that skops does not trust"
+_CLASS: Final = re.compile(r"<class '([^']+)'>")
+_NAMELESS: Final = re.compile(r"Column_\d+")
+"""What LightGBM calls the columns of a table without names."""
+_BESIDE: Final = 0.25
+"""Trees behind a scaler may ask whether a number is above its mean. The two models round the mean's
+own place otherwise, and no row of the world is exactly there."""
 
 
 def load(source: Path, task: Task) -> Original:
@@ -52,15 +62,19 @@ def estimator(
     import sklearn
 
     inputs, columns = _inputs(model, task)
+    also = boosted.taking_part(model, _parts(model))
+    others = (boosted.framework(format_).release() for format_ in also)
     return Original(
-        framework=f"scikit-learn {sklearn.__version__}",
+        framework=", ".join((f"scikit-learn {sklearn.__version__}", *others)),
         inputs=inputs,
         outputs=_outputs(model),
         predict=lambda feeds: _predicted(model, _table(feeds, inputs, columns)),
-        export=lambda: _exported(model if plain is None else plain, inputs),
+        export=lambda: _exported(model if plain is None else plain, inputs, also),
         columns=columns,
-        landmarks=_landmarks(model),
-        takes_missing=any(hasattr(part, "_predictors") for part in _parts(model)),
+        landmarks=_landmarks(model, beside=_BESIDE if also else 0.0),
+        takes_missing=any(hasattr(part, "_predictors") for part in _parts(model))
+        or (bool(also) and _passes_gaps_on(model)),
+        also=also,
         warnings=notes,
     )
 
@@ -103,7 +117,7 @@ def _inputs(model: Any, task: Task) -> tuple[tuple[Column, ...], tuple[str, ...]
         raise InvalidModel(f"model: the file holds a {kind}, expected a fitted estimator")
     if task.inputs:
         return declared(task.inputs), ()
-    names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+    names = _names(model)
     texts = _text_columns(model)
     if texts:
         return tuple(_column(name, texts) for name in names), ()
@@ -114,6 +128,18 @@ def _inputs(model: Any, task: Task) -> tuple[tuple[Column, ...], tuple[str, ...]
             "give model.inputs (--inputs X:FP32:-1,4)"
         )
     return (Column("X", np.dtype(np.float32), (-1, int(count))),), names
+
+
+def _names(model: Any) -> tuple[str, ...]:
+    """Names of the columns that it was trained with."""
+    names = tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
+    is_nameless = boosted.format_of(_first(model)) and all(map(_NAMELESS.fullmatch, names))
+    return () if is_nameless else names
+
+
+def _first(model: Any) -> Any:
+    """What gets the table."""
+    return model.steps[0][1] if getattr(model, "steps", None) else model
 
 
 def _column(name: str, texts: dict[str, tuple[str, ...]]) -> Column:
@@ -145,14 +171,29 @@ def _parts(model: Any) -> Iterator[Any]:
         yield from _parts(each)
 
 
-def _landmarks(model: Any) -> dict[int, Array]:
+def _passes_gaps_on(model: Any) -> bool:
+    """Whether trees of another framework get NaN, and answer it as ONNX does."""
+    from sklearn.utils import get_tags
+
+    steps = [step for _, step in getattr(model, "steps", None) or [("", model)]]
+    if not all(hasattr(step, "fit") and get_tags(step).input_tags.allow_nan for step in steps):
+        return False
+    formats = ((part, boosted.format_of(part)) for part in _parts(model))
+    return all(boosted.framework(found).reads_gaps(part) for part, found in formats if found)
+
+
+def _landmarks(model: Any, *, beside: float) -> Mapping[int, Array]:
     """Thresholds of trees and means of scalers, by column of the table that comes in."""
-    first = model.steps[0][1] if getattr(model, "steps", None) else model
+    first = _first(model)
+    format_ = boosted.format_of(first)
+    if format_ is not None:
+        return boosted.framework(format_).known_values(first)
     if hasattr(first, "mean_") and hasattr(first, "scale_") and first.scale_ is not None:
         mean = first.mean_ if first.mean_ is not None else np.zeros_like(first.scale_)
         spread = first.scale_
         return {
-            i: m + s * np.arange(-2, 3) for i, (m, s) in enumerate(zip(mean, spread, strict=True))
+            i: m + s * (np.arange(-2, 3) + beside)
+            for i, (m, s) in enumerate(zip(mean, spread, strict=True))
         }
     found: dict[int, list[float]] = {}
     for part in _parts(first):
@@ -209,19 +250,41 @@ def _table(feeds: Feeds, inputs: tuple[Column, ...], columns: tuple[str, ...]) -
     return pd.DataFrame({column.name: feeds[column.name].reshape(-1) for column in inputs})
 
 
-def _exported(model: Any, inputs: tuple[Column, ...]) -> Any:
+def _exported(model: Any, inputs: tuple[Column, ...], also: Sequence[Format] = ()) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common import data_types
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
     if any(hasattr(part, "_predictors") for part in _parts(model)):
         _mend_trees()
+    for format_ in also:
+        boosted.framework(format_).teach()
     options: Any = None
     if _is_classifier(model):
         options = {id(model): {"zipmap": False}}
         if not hasattr(model, "predict_proba"):
             options[id(model)]["raw_scores"] = True
     types = initial_types(inputs, data_types)
-    return to_onnx(model, initial_types=types, options=options, target_opset=OPSET)
+    try:
+        return to_onnx(model, initial_types=types, options=options, target_opset=_opset(also))
+    except (MissingConverter, MissingShapeCalculator) as err:
+        raise _unknown(str(err)) from err
+
+
+def _opset(also: Sequence[Format]) -> int | dict[str, int]:
+    """The exporters of other frameworks write trees as an earlier operator set has them."""
+    return {"": OPSET, "ai.onnx.ml": _TREES_OPSET} if also else OPSET
+
+
+def _unknown(told: str) -> Unsupported:
+    """What skl2onnx tells of a class that it does not know, in our words."""
+    named = _CLASS.search(told)
+    kind = named[1] if named else clipped(" ".join(told.split()), 200)
+    return Unsupported(
+        f"model: it holds a {shown(kind)}, which skl2onnx does not convert, expected estimators of "
+        "scikit-learn that it knows, or XGBoost's or LightGBM's classifier or regressor; use "
+        "another estimator in its place, or export the model to ONNX where it is trained"
+    )
 
 
 def _mend_trees() -> None:

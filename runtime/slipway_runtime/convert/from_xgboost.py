@@ -48,6 +48,56 @@ def load(source: Path, task: Task) -> Original:
     )
 
 
+def release() -> str:
+    """Name and version."""
+    import xgboost
+
+    return f"XGBoost {xgboost.__version__}"
+
+
+def teach() -> None:
+    """Let skl2onnx convert XGBoost's estimators where they are parts of scikit-learn's."""
+    import xgboost
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator as shapes
+
+    update_registered_converter(
+        xgboost.XGBClassifier,
+        "XGBoostXGBClassifier",
+        shapes.calculate_linear_classifier_output_shapes,
+        _part_exported,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        xgboost.XGBRegressor,
+        "XGBoostXGBRegressor",
+        shapes.calculate_linear_regressor_output_shapes,
+        _part_exported,
+    )
+
+
+def known_values(estimator: Any) -> dict[int, Array]:
+    """Thresholds of a fitted estimator's trees, by column."""
+    return _landmarks(estimator.get_booster())
+
+
+def reads_gaps(estimator: Any) -> bool:
+    """Its trees always know where NaN goes; another mark of a gap is not converted."""
+    return bool(np.isnan(estimator.missing))
+
+
+def _part_exported(scope: Any, operator: Any, container: Any) -> None:
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+
+    booster = operator.raw_operator.get_booster()
+    names = booster.feature_names
+    booster.feature_names = None  # onnxmltools takes only f0, f1, ...
+    try:
+        convert_xgboost(scope, operator, container)
+    finally:
+        booster.feature_names = names
+
+
 def _estimator(objective: str) -> Any:
     import xgboost
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from slipway_runtime.vocabulary import Format
+
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
 
@@ -46,6 +48,8 @@ class Original:
     """By column of a single table: values that the model compares with, or was scaled by."""
     takes_missing: bool = False
     """Whether NaN in an input is an answerable question."""
+    also: tuple[Format, ...] = ()
+    """Formats of other frameworks whose estimators are inside, and whose exporters take part."""
     warnings: tuple[str, ...] = ()
 
 

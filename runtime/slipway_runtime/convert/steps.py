@@ -90,7 +90,7 @@ def _claim(original: Original, task: Task, digest: str, parity: Parity) -> Conve
         format=task.format,
         framework=original.framework,
         source_digest=digest,
-        converter=versions(task.format),
+        converter=versions(task.format, *original.also),
         # Without those that were given: other samples make no other file.
         rows=parity.rows - parity.given_rows,
         tolerance=task.tolerance,

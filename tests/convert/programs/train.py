@@ -75,7 +75,7 @@ def sklearn_models(folder: Path) -> None:
 
 
 def boosted_models(folder: Path) -> None:
-    """XGBoost as JSON and UBJSON, LightGBM as text."""
+    """XGBoost as JSON and UBJSON, LightGBM as text, and both inside of scikit-learn's pickles."""
     import lightgbm
     import xgboost
 
@@ -88,6 +88,10 @@ def boosted_models(folder: Path) -> None:
         ("cancer.txt", "breast_cancer", lightgbm.LGBMClassifier(n_estimators=40, verbose=-1)),
     ):
         _sklearn(folder / name, model, Data(data), _write_booster)
+    alone = xgboost.XGBClassifier(n_estimators=40)
+    _sklearn(folder / "cancer-xgboost.joblib", alone, Data("breast_cancer"), joblib.dump)
+    last = make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(n_estimators=40, verbose=-1))
+    _sklearn(folder / "wine-lightgbm.joblib", last, Data("wine"), joblib.dump)
 
 
 def _write_booster(model: Any, target: Path) -> None:

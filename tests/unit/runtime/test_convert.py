@@ -12,7 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from slipway_runtime.inference.session import Cancellation, Session
 from slipway_runtime.provenance import conversion
@@ -93,6 +96,17 @@ def test_a_pickle_of_something_else_is_no_model(tmp_path: Path) -> None:
     )
     assert done.returncode == 10
     assert "holds a builtins.dict, expected a fitted estimator" in done.stderr
+
+
+def test_an_estimator_that_is_not_converted_is_named(tmp_path: Path) -> None:
+    joblib.dump(make_pipeline(StandardScaler(), KernelRidge()).fit(_X, _Y), tmp_path / "m.joblib")
+    done = runtime(
+        *("convert", tmp_path / "m.joblib", "-o", tmp_path / "model.onnx", "--allow-pickle")
+    )
+    assert done.returncode == 10
+    assert '"Unsupported"' in done.stderr
+    assert "holds a 'sklearn.kernel_ridge.KernelRidge', which skl2onnx does not" in done.stderr
+    assert "use another estimator in its place" in done.stderr
 
 
 def test_a_missing_framework_is_named(tmp_path: Path) -> None:
