@@ -29,7 +29,7 @@ _TORCH_INPUT: Final = ("--inputs", "x:FP32:-1,64")
 _CASES: Final = (
     ("Sklearn", "digits.joblib"), ("Sklearn", "cancer.pkl"), ("Sklearn", "diabetes.pkl.gz"),
     ("Sklearn", "wine.skops"), ("Sklearn", "cancer-xgboost.joblib"),
-    ("Sklearn", "wine-lightgbm.joblib"),
+    ("Sklearn", "digits-xgboost.joblib"), ("Sklearn", "wine-lightgbm.joblib"),
     ("XGBoost", "cancer.json"), ("XGBoost", "digits.ubj"), ("XGBoost", "diabetes.ubj"),
     ("LightGBM", "cancer.txt"), ("LightGBM", "wine.txt"), ("LightGBM", "diabetes.txt"),
     ("Keras", "digits.keras"), ("Keras", "digits.h5"),

@@ -29,9 +29,6 @@ _TRUST: Final = "types that skops does not trust"
 _CLASS: Final = re.compile(r"<class '([^']+)'>")
 _NAMELESS: Final = re.compile(r"Column_\d+")
 """What LightGBM calls the columns of a table without names."""
-_BESIDE: Final = 0.25
-"""Trees behind a scaler may ask whether a number is above its mean. The two models round the mean's
-own place otherwise, and no row of the world is exactly there."""
 
 
 def load(source: Path, task: Task) -> Original:
@@ -71,7 +68,7 @@ def estimator(
         predict=lambda feeds: _predicted(model, _table(feeds, inputs, columns)),
         export=lambda: _exported(model if plain is None else plain, inputs, also),
         columns=columns,
-        landmarks=_landmarks(model, beside=_BESIDE if also else 0.0),
+        landmarks=_landmarks(model),
         takes_missing=any(hasattr(part, "_predictors") for part in _parts(model))
         or (bool(also) and _passes_gaps_on(model)),
         also=also,
@@ -182,7 +179,7 @@ def _passes_gaps_on(model: Any) -> bool:
     return all(boosted.framework(found).reads_gaps(part) for part, found in formats if found)
 
 
-def _landmarks(model: Any, *, beside: float) -> Mapping[int, Array]:
+def _landmarks(model: Any) -> Mapping[int, Array]:
     """Thresholds of trees and means of scalers, by column of the table that comes in."""
     first = _first(model)
     format_ = boosted.format_of(first)
@@ -192,8 +189,7 @@ def _landmarks(model: Any, *, beside: float) -> Mapping[int, Array]:
         mean = first.mean_ if first.mean_ is not None else np.zeros_like(first.scale_)
         spread = first.scale_
         return {
-            i: m + s * (np.arange(-2, 3) + beside)
-            for i, (m, s) in enumerate(zip(mean, spread, strict=True))
+            i: m + s * np.arange(-2, 3) for i, (m, s) in enumerate(zip(mean, spread, strict=True))
         }
     found: dict[int, list[float]] = {}
     for part in _parts(first):
@@ -259,16 +255,33 @@ def _exported(model: Any, inputs: tuple[Column, ...], also: Sequence[Format] = (
         _mend_trees()
     for format_ in also:
         boosted.framework(format_).teach()
-    options: Any = None
-    if _is_classifier(model):
-        options = {id(model): {"zipmap": False}}
-        if not hasattr(model, "predict_proba"):
-            options[id(model)]["raw_scores"] = True
+    options = _options(model) | (_exact_scalers(model) if also else {})
     types = initial_types(inputs, data_types)
     try:
-        return to_onnx(model, initial_types=types, options=options, target_opset=_opset(also))
+        return to_onnx(
+            model, initial_types=types, options=options or None, target_opset=_opset(also)
+        )
     except (MissingConverter, MissingShapeCalculator) as err:
         raise _unknown(str(err)) from err
+
+
+def _options(model: Any) -> dict[int, Any]:
+    if not _is_classifier(model):
+        return {}
+    raw = {} if hasattr(model, "predict_proba") else {"raw_scores": True}
+    return {id(model): {"zipmap": False, **raw}}
+
+
+def _exact_scalers(model: Any) -> dict[int, Any]:
+    """Divide, as scikit-learn does: XGBoost's thresholds are numbers that a scaler has given.
+
+    ONNX' own scaler multiplies with the inverse, whose last digit is another, and a row that lies
+    on a threshold then goes the other way.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    found = (part for part in _parts(model) if isinstance(part, StandardScaler))
+    return {id(scaler): {"div": "div"} for scaler in found}
 
 
 def _opset(also: Sequence[Format]) -> int | dict[str, int]:

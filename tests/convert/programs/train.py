@@ -90,6 +90,9 @@ def boosted_models(folder: Path) -> None:
         _sklearn(folder / name, model, Data(data), _write_booster)
     alone = xgboost.XGBClassifier(n_estimators=40)
     _sklearn(folder / "cancer-xgboost.joblib", alone, Data("breast_cancer"), joblib.dump)
+    # Its thresholds are scaled numbers, and rows of whole numbers lie on them.
+    scaled = make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=20))
+    _sklearn(folder / "digits-xgboost.joblib", scaled, Data("digits"), joblib.dump)
     last = make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(n_estimators=40, verbose=-1))
     _sklearn(folder / "wine-lightgbm.joblib", last, Data("wine"), joblib.dump)
 
