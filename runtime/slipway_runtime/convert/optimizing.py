@@ -23,7 +23,7 @@ import onnxruntime as ort
 from slipway_runtime.convert.original import LABEL, Array, Column, Feeds, Original
 from slipway_runtime.convert.parity import Difference, difference
 from slipway_runtime.convert.samples import generated
-from slipway_runtime.convert.weights import pruned, quantized
+from slipway_runtime.convert.weights import pruned, quantized, stored_bytes
 from slipway_runtime.errors import (
     ConversionMismatch,
     InferenceFailed,
@@ -64,12 +64,21 @@ class Wish:
     min_agreement_percent: float = 99.0
 
     @property
+    def level(self) -> GraphOptimization:
+        """What is saved of the graph; beyond, ONNX Runtime turns weights of 16 bits back into 32.
+
+        Its CPU kernels take no others, and each load does it anyway.
+        """
+        is_beyond = self.graph == "All" and self.quantization == "Float16"
+        return "Extended" if is_beyond else self.graph
+
+    @property
     def told(self) -> str:
         """What the result says of itself: nothing that was measured, so that its bytes repeat."""
         pruning = "" if self.pruning == "None" else f", pruning {self.pruning} "
         sparsity = f"{self.sparsity_percent} %" if pruning else ""
         return (
-            f"graph {self.graph}, quantization {self.quantization}{pruning}{sparsity}, "
+            f"graph {self.level}, quantization {self.quantization}{pruning}{sparsity}, "
             f"agreement at least {self.min_agreement_percent:g} %"
         )
 
@@ -187,7 +196,8 @@ def _made(source: Path, folder: Path, wish: Wish, samples: Sequence[Feeds]) -> P
             quantized(wish.quantization, made, folder / "quantized.onnx", samples)
             made = folder / "quantized.onnx"
         if wish.graph != "None":
-            made = _fused(made, folder / "optimised.onnx", wish.graph)
+            made = _fused(made, folder / "optimised.onnx", wish.level)
+            _refuse_growth(source, made, wish)
     except (ImportError, OSError, SupplyError):
         raise
     except Exception as err:  # the quantiser's and the optimiser's kinds share no base
@@ -210,6 +220,23 @@ def _fused(source: Path, target: Path, level: GraphOptimization) -> Path:
     ort.disable_telemetry_events()
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     return target
+
+
+def _refuse_growth(source: Path, fused: Path, wish: Wish) -> None:
+    """What was quantised has to be so after the graph was optimised.
+
+    Raises:
+        Unsupported: the weights take as much as before.
+    """
+    if wish.quantization == "None":
+        return
+    before_bytes, after_bytes = stored_bytes(source), stored_bytes(fused)
+    if after_bytes >= before_bytes:
+        raise Unsupported(
+            f"model: with --graph {wish.level} its weights take {after_bytes} bytes as "
+            f"{wish.quantization}, expected less than the {before_bytes} before; "
+            "use --graph None"
+        )
 
 
 def _mark(source: Path, draft: Path, wish: Wish) -> None:

@@ -63,10 +63,10 @@ def quantized(kind: Quantization, source: Path, target: Path, samples: Sequence[
         "StaticInt8": lambda: _static_int8(own, target, samples),
         "Float16": lambda: _float16(own, target),
     }
-    before_bytes = _stored_bytes(source)
+    before_bytes = stored_bytes(source)
     if before_bytes:
         steps[kind]()
-    if not before_bytes or _stored_bytes(target) >= before_bytes:
+    if not before_bytes or stored_bytes(target) >= before_bytes:
         raise Unsupported(
             f"model: it has no weights that {kind} makes smaller (trees have none), expected "
             "some; remove model.optimization.quantization (--quantization)"
@@ -88,6 +88,12 @@ def outwards(value: float) -> float:
     return math.copysign(math.ldexp(math.ceil(abs(fraction) * steps) / steps, exponent), value)
 
 
+def stored_bytes(model: Path) -> int:
+    """Of everything that may be a weight; a single number, as trees have it, is none."""
+    tensors = onnx.load(str(model)).graph.initializer
+    return sum(int(numpy_helper.to_array(each).nbytes) for each in tensors if prod(each.dims) > 1)
+
+
 def _weights(graph: Any) -> Iterator[Any]:
     used = {name for node in graph.node if node.op_type in _PRUNED for name in node.input[1:3]}
     for tensor in graph.initializer:
@@ -103,12 +109,6 @@ def _without_smallest(tensor: Any, sparsity_percent: int) -> Any:
     order = np.argsort(np.abs(flat), kind="stable")
     flat[order[: flat.size * sparsity_percent // 100]] = 0
     return numpy_helper.from_array(flat.reshape(values.shape), tensor.name)
-
-
-def _stored_bytes(model: Path) -> int:
-    """Of everything that may be a weight; a single number, as trees have it, is none."""
-    tensors = onnx.load(str(model)).graph.initializer
-    return sum(int(numpy_helper.to_array(each).nbytes) for each in tensors if prod(each.dims) > 1)
 
 
 def _dynamic_int8(source: Path, target: Path) -> None:

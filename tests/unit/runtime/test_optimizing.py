@@ -72,6 +72,35 @@ def test_a_trained_network_shrinks_and_its_labels_stay(
 
 
 @pytest.mark.parametrize("kind", _KINDS)
+def test_the_command_makes_it_smaller_with_its_own_defaults(
+    digits: Digits, tmp_path: Path, kind: Quantization
+) -> None:
+    np.save(tmp_path / "rows.npy", digits.rows)
+    small = tmp_path / "small.onnx"
+    done = runtime(
+        *("optimize", digits.network, "-o", small, "--quantization", kind),
+        *("--samples", tmp_path / "rows.npy"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert small.stat().st_size < _LARGEST[kind] * digits.network.stat().st_size
+    level = "Extended" if kind == "Float16" else "All"
+    (told,) = [each.value for each in onnx.load(str(small)).metadata_props]
+    assert told.startswith(f"graph {level}, quantization {kind}")
+
+
+def test_weights_that_the_optimiser_makes_large_again_are_refused(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does with 16 bits at the level All, which is therefore not asked for."""
+    monkeypatch.setattr(Wish, "level", "All")
+    with pytest.raises(Unsupported, match=r"with --graph All its weights take [0-9]+ bytes as"):
+        optimised(
+            digits.network, tmp_path / "x", Wish(quantization="Float16"), [{"X": digits.rows}]
+        )
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("kind", _KINDS)
 def test_the_same_wish_gives_the_same_bytes(
     digits: Digits, tmp_path: Path, kind: Quantization
 ) -> None:
