@@ -58,6 +58,30 @@ def test_a19_a_passing_cause_is_tried_again(models: Models, script: Script) -> N
     models.until("Ready", timeout_s=40)  # the Job controller's own pause is ten seconds and more
 
 
+def test_a19_a_cause_that_does_not_pass_ends_a_rollout_in_its_time(
+    models: Models, script: Script
+) -> None:
+    models.apply()
+    first = models.until("Ready")["status"]["stable"]
+    script.supply = SupplyFails("Unavailable", "no answer from models.example", is_terminal=False)
+    models.apply(uri=SECOND, rollout={"strategy": "BlueGreen", "progressDeadline": "10s"})
+    stalled = _until(models, "Stalled", "RolloutAborted")
+    assert "the model was not there in time: Unavailable: no answer" in stalled["message"]
+    status = models.get()["status"]
+    assert (status["stable"]["hash"], status["stable"]["available"]) == (first["hash"], 1)
+    assert status["rollout"]["reason"] == "ProgressDeadline"
+    script.supply = Supplied()
+    models.apply(uri=SECOND, rollout={"strategy": "BlueGreen", "watch": "0s"})
+    action = f"slipway.dev/rollout-action=retry @{status['candidate']['hash']} #1"
+    models.kubectl("annotate", "--overwrite", "mdep/m", action)
+    eventually(
+        lambda: models.get()["status"]["stable"]["hash"] != first["hash"] or None,
+        "the second revision is stable",
+        timeout_s=120,  # the Job controller's own pauses are long after some failures
+        describe=lambda: models.get().get("status"),
+    )
+
+
 def test_a60_a_missing_configmap_is_named(models: Models, script: Script) -> None:
     script.supply = None
     models.apply(uri="configmap://digits/model.onnx")

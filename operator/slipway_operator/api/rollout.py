@@ -251,8 +251,9 @@ class Rollout(Block):
     )
     progress_deadline: Duration | None = Field(
         default=None,
-        description="progressDeadline is how long pods may take to become ready before a rollout "
-        "is aborted, 10s to 168h. Default 30m. Live. A first revision goes on trying.",
+        description="progressDeadline is how long a model may take to be fetched, and then its "
+        "pods to become ready, before a rollout is aborted, 10s to 168h. Default 30m. Live. A "
+        "first revision goes on trying.",
         json_schema_extra=rules(
             rule(
                 "duration(self) >= duration('10s') && duration(self) <= duration('168h')",

@@ -24,6 +24,7 @@ from slipway_operator.plan.evaluation import (
 from slipway_operator.plan.monitoring import POD_MONITOR, pod_monitor
 from slipway_operator.plan.names import Manifest, revision_name
 from slipway_operator.plan.policy import policy_of
+from slipway_operator.plan.progress import State
 from slipway_operator.plan.revision import Revision, SupplyResult, record
 from slipway_operator.plan.rollout import Rollout, drained_at
 from slipway_operator.plan.routes import live_routes, routes
@@ -197,9 +198,12 @@ def _history(rollout: Rollout) -> list[Revision]:
 def _supply(snapshot: Snapshot, rollout: Rollout, revision: Revision) -> Iterator[Manifest]:
     """The Job stays as long as its revision can serve, so that a rollback fetches nothing.
 
-    Deleting the Job of a model that did not verify is the way to try again.
+    Deleting the Job of a model that did not verify is the way to try again. What was given up has
+    the Job that it had, to be looked at, and gets no other.
     """
     if revision is rollout.current and rollout.supply and rollout.supply.restart:
+        return
+    if rollout.state is State.FAILED and revision is rollout.candidate:
         return
     spec = _recorded_spec(revision)
     if spec is not None:

@@ -128,7 +128,7 @@ REASONS: Final[Mapping[str, str]] = {
     PODS_FAILING: "Pods cannot start or crash; `status.lastFailure` says why.",
     NO_PODS: "No pod is ready: requests fail.",
     NO_SERVICE: "The Service that clients use does not exist, or belongs to somebody else.",
-    PROGRESS_DEADLINE: "The pods of a revision did not become ready in time.",
+    PROGRESS_DEADLINE: "The model of a revision, or then its pods, were not there in time.",
     INVALID_SPEC: "The spec has a field or value that this operator does not know.",
     INVALID_CHILD: "Kubernetes refused an object made from the spec; the message says which field.",
     AUTOSCALER_MISSING: "`autoscaling.keda` is set, and KEDA is not installed in the cluster.",

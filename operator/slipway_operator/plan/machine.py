@@ -29,6 +29,7 @@ from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.transition import (
     Facts,
     aborting,
+    is_overdue,
     is_settled,
     is_step,
     next_step,
@@ -109,12 +110,19 @@ def _changes_its_mind(progress: Progress, facts: Facts, policy: Policy) -> Progr
     return _reverts(progress, facts, policy) or _is_superseded(progress, facts, policy)
 
 
+def _remembers_hindrance(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    """Each new Job begins with nothing known; what hindered the last one says more at the end."""
+    known = progress.message if not facts.is_supplied else ""
+    told = facts.hindrance or known
+    return None if told == progress.message else replace(progress, message=told)
+
+
 def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    """Trouble that waiting does not cure, or the deadline. A first revision goes on trying."""
+    """Trouble that waiting does not cure, or a deadline. A first revision goes on trying."""
     if not facts.stable:
         return None
-    if facts.trouble is not None and not facts.is_supplied:
-        return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
+    if not facts.is_supplied and (found := _cannot_be_supplied(progress, facts, policy)):
+        return found
     if facts.is_off or _may_fix_forward(facts, policy):
         return None
     if facts.trouble is not None and facts.candidate_pods < facts.needed:
@@ -127,6 +135,19 @@ def _cannot_start(progress: Progress, facts: Facts, policy: Policy) -> Progress 
         text = f"{facts.candidate_pods} of {facts.needed} pods were ready in time"
         return aborting(progress, facts, c.PROGRESS_DEADLINE, text)
     return None
+
+
+def _cannot_be_supplied(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """No model, for good or in its time, which runs without pods, too: it is fetched all the same.
+
+    Nothing is known of how long pods take, so their time begins anew when they are made.
+    """
+    if facts.trouble is not None:
+        return aborting(progress, facts, facts.trouble.reason, facts.trouble.message)
+    if not is_overdue(progress, policy, facts.now):
+        return None
+    text = f"the model was not there in time: {progress.message or 'it was still being fetched'}"
+    return aborting(progress, facts, c.PROGRESS_DEADLINE, text)
 
 
 def _fixes_forward(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -490,8 +511,8 @@ _ROWS: Final[dict[State, tuple[_Row, ...]]] = {
     State.IDLE: (_begins,),
     State.FAILED: (_begins,),
     State.PREPARING: (
-        _retargets, _reverts, _is_superseded, _waits_for_leave, _cannot_start, _fixes_forward,
-        _is_prepared,
+        _retargets, _reverts, _is_superseded, _remembers_hindrance, _waits_for_leave,
+        _cannot_start, _fixes_forward, _is_prepared,
     ),
     State.PREFLIGHT: (
         _reverts, _is_superseded, _is_tried, _loses_pods, _fixes_forward,

@@ -61,7 +61,7 @@ from slipway_operator.plan.tracks import (
     workload_of,
 )
 from slipway_operator.plan.traffic import Listed, Route, announced_percent, is_used, live_route
-from slipway_operator.plan.transition import Facts, step_of
+from slipway_operator.plan.transition import Facts, is_overdue, step_of
 from slipway_operator.plan.verification import Standing, mismatch, standing
 from slipway_operator.verdict.counts import Interval
 from slipway_operator.verdict.outcome import Finding, together, worst
@@ -106,6 +106,8 @@ class Rollout:
     """Endpoints behind the apex Service, where both tracks share it."""
     deployed_at: str = ""
     """When the candidate got its Deployment; empty: it has none."""
+    is_overdue: bool = False
+    """The model of the candidate ought to be there by now, and is not."""
     standing: Standing | None = None
     """Whether they do what the routes are to say."""
     findings: tuple[Finding, ...] = ()
@@ -120,7 +122,15 @@ class Rollout:
     @property
     def deadline_passed(self) -> bool:
         """Whether the candidate's pods did not become ready in time, and it was aborted."""
-        return self.progress.reason == c.PROGRESS_DEADLINE
+        return self.progress.reason == c.PROGRESS_DEADLINE and self._had_pods
+
+    @property
+    def _had_pods(self) -> bool:
+        """Whether there was more to wait for than its model when the present state began.
+
+        A model that comes after its revision was given up gets a Deployment, too, without pods.
+        """
+        return bool(self.deployed_at) and self.deployed_at <= self.progress.since
 
     @property
     def current(self) -> Revision:
@@ -255,6 +265,7 @@ def _facts(scene: Scene, progress: Progress | None) -> Facts:
         is_late=workload is not None and deadline_exceeded(workload),
         deployed_at=created_at(workload),
         is_supplied=bool(seen.supply and seen.supply.result),
+        hindrance=seen.supply.hindrance if seen.supply else "",
         trouble=trouble_of(scene.snapshot, seen),
         returns=desired in served,
         route=seen.live,
@@ -338,6 +349,8 @@ def _decision(
     if after.committed and seen.candidate is not None:
         return _commit(scene, seen, seen.candidate, after)
     stable, candidate, checked = scene.stable, seen.candidate, seen.supply
+    if checked is not None and after.state is State.FAILED:
+        checked = checked.at_rest()
     if candidate is None and stable is not None:
         checked = supply(scene.snapshot, stable)
         stable = learnt(stable, checked, scene.snapshot.defaults)
@@ -366,10 +379,16 @@ def _decision(
         percent=seen.percent,
         listed=seen.listed,
         deployed_at=created_at(seen.workload),
+        is_overdue=_is_awaited(checked) and is_overdue(after, scene.policy, scene.snapshot.now),
         standing=_standing(scene, seen, after),
         findings=() if after.state is State.IDLE else findings_of(scene, seen, after),
         observed=_observed(evidence_of(scene.snapshot, candidate, after)) if candidate else None,
     )
+
+
+def _is_awaited(found: Supply | None) -> bool:
+    """Whether a model is not there yet, and may come."""
+    return found is None or not (found.result or found.is_terminal)
 
 
 def _observed(known: Evidence) -> Interval | None:
@@ -413,7 +432,7 @@ def wakes_at(rollout: Rollout) -> list[datetime]:
     """When a stretch of time that the present state waits for is over."""
     progress, policy = rollout.progress, rollout.policy
     held = step_of(progress, policy).hold_s
-    is_timed = rollout.stable and rollout.deployed_at
+    is_timed = _is_awaited(rollout.supply) or (rollout.stable and rollout.deployed_at)
     deployed = max(progress.since, rollout.deployed_at)
     waits = {
         State.PREPARING: [(deployed, policy.progress_deadline_s)] if is_timed else [],

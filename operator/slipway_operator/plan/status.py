@@ -48,7 +48,7 @@ _RESTING: Final = frozenset({State.IDLE, State.PREFLIGHT, *STEPPING})
 _TOLD_BY_MACHINE: Final = frozenset(
     {
         c.ABORTED_BY_USER, c.ANALYSIS_FAILED, c.CANDIDATE_DOWN, c.POST_PROMOTION,
-        c.PREFLIGHT_FAILED, c.PREFLIGHT_UNAVAILABLE,
+        c.PREFLIGHT_FAILED, c.PREFLIGHT_UNAVAILABLE, c.PROGRESS_DEADLINE,
     }
 )  # fmt: skip
 """Causes that the pods do not show any more when a rollout has failed."""
@@ -218,6 +218,9 @@ def _stalled(seen: View) -> Condition:
         return Condition(c.STALLED, True, c.ROLLOUT_ABORTED, _aborted_text(seen))
     if supply and supply.result is None and supply.is_terminal:
         return Condition(c.STALLED, True, supply.reason, supply.message)
+    if not rollout.stable and rollout.is_overdue:
+        text = f"{rollout.progress.message or _progress(seen)[1]}; its deadline has passed"
+        return Condition(c.STALLED, True, c.PROGRESS_DEADLINE, text)
     if seen.scaler_is_missing and not seen.is_off:
         return Condition(c.STALLED, True, c.AUTOSCALER_MISSING, _MISSING)
     if rollout.standing and rollout.standing.is_stuck:
@@ -247,10 +250,10 @@ def _supplied(seen: View) -> Condition:
 def _aborted_text(seen: View) -> str:
     rollout = seen.rollout
     cause = _progress(seen)[1]
-    if rollout.progress.reason in _TOLD_BY_MACHINE:
-        cause = f"{rollout.progress.reason}: {rollout.progress.message}"
     if rollout.deadline_passed:
         cause += ", and its deadline has passed"
+    elif rollout.progress.reason in _TOLD_BY_MACHINE:
+        cause = f"{rollout.progress.reason}: {rollout.progress.message}"
     stable = label(rollout.stable) if rollout.stable else "none"
     pods = available(seen.stable)
     text = f"{cause}; revision {stable} goes on serving with {pods} ready pods"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -51,11 +51,25 @@ class Supply:
     is_foreign: bool = False
     """The model has to be converted, which its revision does not know yet."""
     retry_at: datetime | None = None
+    cause: str = ""
+    """What went wrong, without what comes next; empty: the message says no more."""
 
     @property
     def failed(self) -> bool:
         """The step has not succeeded and something is wrong."""
         return self.result is None and self.reason != FETCHING
+
+    @property
+    def hindrance(self) -> str:
+        """What a later attempt may overcome; empty where there is nothing, or no later attempt."""
+        if not self.failed or self.is_terminal:
+            return ""
+        return f"{self.reason}: {self.cause or self.message}"
+
+    def at_rest(self) -> Supply:
+        """Leave it as it is: its revision was given up. What still runs comes to its end."""
+        said = self.cause or self.message
+        return replace(self, message=said, restart=False, retry_at=None)
 
 
 def supply(snapshot: Snapshot, revision: Revision) -> Supply:
@@ -196,7 +210,8 @@ def _running(
         return _hindered(snapshot, revision, problem)
     if ended:
         reason, text = failure_of(ended[-1][1])
-        return Supply(reason, f"{text}; attempt {len(ended)} failed, trying again")
+        again = f"{text}; attempt {len(ended)} failed, trying again"
+        return Supply(reason, again, cause=text)
     verb = "fetched and converted" if is_converting(revision.template) else "fetched"
     return Supply(FETCHING, f"the model is being {verb} from {revision.uri}")
 
@@ -230,5 +245,6 @@ def _gave_up(
     )
     at = later(finished, RETRY_AFTER_S) or snapshot.now
     if snapshot.now >= at:
-        return Supply(reason, f"{text}; starting anew", restart=True)
-    return Supply(reason, f"{text}; all attempts failed, starting anew in a minute", retry_at=at)
+        return Supply(reason, f"{text}; starting anew", restart=True, cause=text)
+    again = f"{text}; all attempts failed, starting anew in a minute"
+    return Supply(reason, again, retry_at=at, cause=text)

@@ -53,6 +53,9 @@ class Facts:
     """When the candidate got its Deployment, from which its deadline runs; empty: it has none."""
     is_supplied: bool = False
     """The candidate's model has verified."""
+    hindrance: str = ""
+    """Why its model is not there yet, though a later attempt may fetch it; empty: nothing is
+    known to stand in the way."""
     trouble: Trouble | None = None
     """It will not become ready by waiting."""
     returns: bool = False
@@ -106,6 +109,12 @@ def prepared(progress: Progress, facts: Facts, policy: Policy) -> Progress:
         attempt=progress.attempt + 1 if again else 1,
         is_fast=bool(facts.stable) and facts.returns and policy.rolls_back_fast,
     )
+
+
+def is_overdue(progress: Progress, policy: Policy, now: datetime) -> bool:
+    """Tell whether a model that is not there has had its time; pods get theirs when it is."""
+    is_awaited = progress.state is State.PREPARING
+    return is_awaited and progress.is_over(progress.since, policy.progress_deadline_s, now)
 
 
 def aborting(progress: Progress, facts: Facts, reason: str, message: str) -> Progress:

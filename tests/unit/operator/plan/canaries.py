@@ -32,7 +32,14 @@ from slipway_operator.plan.snapshot import Snapshot
 from slipway_operator.plan.tracks import available
 from slipway_operator.plan.workload import SERVE
 from slipway_operator.verdict.outcome import Finding, Verdict
-from tests.unit.operator.plan.world import BAD_MODEL, BAD_PODS, BrokenLaw, Planner, World
+from tests.unit.operator.plan.world import (
+    BAD_MODEL,
+    BAD_PODS,
+    DEAD_STORE,
+    BrokenLaw,
+    Planner,
+    World,
+)
 
 CRASHING: Final = "crashing"
 """The pods of a model with this in its URI become ready, and crash now and then."""
@@ -42,11 +49,16 @@ SILENT: Final = "silent"
 """The preflight of a model with this in its URI cannot be made."""
 URIS: Final = (
     *(f"https://models.test/{n}" for n in ("a", "b", "c", "d")),
-    *(f"https://models.test/{n}" for n in (BAD_MODEL, BAD_PODS, CRASHING, WRONG, SILENT)),
+    *(
+        f"https://models.test/{n}"
+        for n in (BAD_MODEL, BAD_PODS, DEAD_STORE, CRASHING, WRONG, SILENT)
+    ),
 )
 HOLD_S: Final = 20
 STEPS: Final = [{"weight": 20, "hold": f"{HOLD_S}s"}, {"weight": 50, "hold": f"{HOLD_S}s"}]
-ROLLOUT: Final = {"steps": STEPS, "watch": "30s", "traffic": {"settle": "5s"}}
+ROLLOUT: Final = {
+    "steps": STEPS, "watch": "30s", "traffic": {"settle": "5s"}, "progressDeadline": "10m",
+}  # fmt: skip
 SHARED: Final = "*"
 _LAG_S: Final = 5
 _REPLICAS: Final = 4

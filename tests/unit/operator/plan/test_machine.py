@@ -87,6 +87,7 @@ FAIL = finding(Verdict.FAIL)
 UNMADE = Finding("golden", Verdict.NO_DATA, "no samples")
 SHARED = {"route": Route.SHARED}
 WHOLE = {"candidate_pods": 4, "is_complete": True}
+UNSUPPLIED: dict[str, Any] = {"candidate_pods": 0, "is_supplied": False, "deployed_at": ""}
 
 
 GATED: dict[str, Any] = {"is_weighted": True, **SHARED}
@@ -336,7 +337,7 @@ def test_steps_beside_the_weight(
             at(State.PREPARING),
             facts(candidate_pods=0, is_off=True, is_supplied=False,
                   trouble=Trouble("NotFound", "404")),
-            CUT, ("Aborting", "NotFound"), id="Preparing: nor when no pods are wanted",
+            CUT, ("Aborting", "NotFound"), id="Preparing: nor when there are to be no pods",
         ),
         pytest.param(
             at(State.PREPARING, since=ago(1800)), facts(candidate_pods=0), POLICY,
@@ -353,6 +354,35 @@ def test_steps_beside_the_weight(
         pytest.param(
             at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, deployed_at=""),
             POLICY, None, id="Preparing: the deadline does not run before there are pods",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(1799)), facts(**UNSUPPLIED), POLICY, None,
+            id="Preparing: a model is waited for",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(1800)), facts(**UNSUPPLIED), POLICY,
+            ("Aborting", "ProgressDeadline"), id="Preparing: but not for ever",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(1800)), facts(**UNSUPPLIED, is_off=True), CUT,
+            ("Aborting", "ProgressDeadline"), id="Preparing: nor when no pods are wanted",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(1800)), facts(**UNSUPPLIED),
+            replace(CUT, strategy=Strategy.RECREATE),
+            ("Aborting", "ProgressDeadline"), id="Preparing: nor when pods are to make room",
+        ),
+        pytest.param(
+            at(State.PREPARING, since=ago(9999)), facts(**UNSUPPLIED, stable=""), POLICY, None,
+            id="Preparing: a first revision goes on trying to fetch",
+        ),
+        pytest.param(
+            shifting(since=ago(9999)), facts(**{**UNSUPPLIED, "candidate_pods": 1}), POLICY, None,
+            id="Shifting: what has pods has a model, whatever became of its record",
+        ),
+        pytest.param(
+            at(State.FAILED, reason="ProgressDeadline"), facts(**UNSUPPLIED), POLICY, None,
+            id="Failed: what was not there in time is not waited for again",
         ),
         pytest.param(
             at(State.PREPARING, since=ago(9999)), facts(candidate_pods=0, deployed_at=ago(1799)),
@@ -720,6 +750,18 @@ def test_a_row(
     if found == progress:
         found = None
     assert (found and (str(found.state), found.reason)) == expected
+
+
+def test_what_hindered_the_model_is_remembered_until_it_is_there() -> None:
+    waiting = at(State.PREPARING)
+    hindered = advance(waiting, facts(**UNSUPPLIED, hindrance="Unavailable: 503"), POLICY)
+    assert hindered == replace(waiting, message="Unavailable: 503")
+    # A new Job has begun: it knows nothing yet.
+    assert advance(hindered, facts(**UNSUPPLIED), POLICY) is None
+    late = advance(replace(hindered, since=ago(1800)), facts(**UNSUPPLIED), POLICY)
+    assert late is not None
+    assert late.message == "the model was not there in time: Unavailable: 503"
+    assert advance(hindered, facts(candidate_pods=0), POLICY) == waiting
 
 
 def test_a_commit_names_the_candidate_and_nothing_else() -> None:

@@ -281,7 +281,7 @@ def test_a_fresh_object_is_recorded_and_fetched_and_nothing_is_deployed() -> Non
         ("Job", R1),
         ("Service", "digits"),
     ]
-    assert (decided.delete, decided.requeue_after_s) == ((), None)
+    assert (decided.delete, decided.requeue_after_s) == ((), 1800.0), "its deadline"
 
 
 def test_a_missing_configmap_is_named_and_the_step_goes_on_by_itself() -> None:
@@ -313,7 +313,7 @@ def test_a_job_that_gave_up_goes_after_a_minute_and_is_not_written_in_that_pass(
     decided = _decided(scene)
     assert _names(decided.delete) == [("Job", R1)]
     assert ("Job", R1) not in _names(decided.apply)
-    assert decided.requeue_after_s is None
+    assert decided.requeue_after_s == 1800.0, "its deadline"
 
 
 def test_a_verified_model_is_deployed_with_its_digest() -> None:

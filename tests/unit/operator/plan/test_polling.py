@@ -309,7 +309,7 @@ def test_what_was_found_during_a_rollout_waits_for_its_end() -> None:
 def test_nobody_looks_during_a_rollout() -> None:
     scene = looked(looking(settled(promoted_s=400)), OTHER)
     rolling = noted(scene)
-    found = decided(rolling.after(10 * EVERY_S))
+    found = decided(rolling.after(5 * EVERY_S))
     assert made(found) is None
     assert not goes(found)
 

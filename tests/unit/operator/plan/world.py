@@ -37,6 +37,8 @@ BAD_MODEL: Final = "bad-model"
 """A URI with this in it never passes its checks."""
 BAD_PODS: Final = "bad-pods"
 """The pods of a model with this in its URI never become ready."""
+DEAD_STORE: Final = "dead-store"
+"""A URI with this in it has a store that never answers."""
 
 HPA_CONTROLLER: Final = "kube-controller-manager"
 
@@ -71,6 +73,8 @@ class World:
         self.verified: set[str] = set()
         self.supplied: list[str] = []
         """Hashes of the revisions whose supply Jobs were created, in order."""
+        self.is_slow = False
+        """Whether supply Jobs run on and on, without an end."""
         self._version = 1
         self._fuse: int | None = None
         self._selected_before = ""
@@ -363,11 +367,11 @@ class World:
                 self._run_autoscaler(live, wish)
 
     def _run_job(self, job: Manifest, *, stumbles: bool) -> None:
-        if job.get("status"):
+        if job.get("status") or self.is_slow:
             return
         revision = job["metadata"]["labels"][REVISION]
         uri = json.loads(_config(job))["model"]["uri"]
-        if stumbles:
+        if stumbles or DEAD_STORE in uri:
             code, message, ended = 1, failure_message("Unavailable", "503"), "Failed"
         elif BAD_MODEL in uri:
             code, ended = EXIT_TERMINAL, "Failed"
@@ -420,7 +424,8 @@ class World:
         if pending or decided.delete or decided.status != self.mdep["status"]:
             raise BrokenLaw("the plan of an applied plan is not empty")
         spec = parse_spec(self.mdep["spec"])
-        if BAD_MODEL in spec.model.uri or (BAD_PODS in spec.model.uri and not self._size().is_off):
+        is_unsupplied = BAD_MODEL in spec.model.uri or DEAD_STORE in spec.model.uri
+        if is_unsupplied or (BAD_PODS in spec.model.uri and not self._size().is_off):
             self._check_failed()
         elif self.condition("Ready")[0] != "True" or self.selected() != self.desired:
             raise BrokenLaw(f"not Ready: {self.mdep['status']['message']}")
