@@ -27,6 +27,7 @@ class Versions:
     h2spec: str
     minio: str
     fake_gcs_server: str
+    cosign: str
     base_suite: str
     base_packages: tuple[str, ...]
     debian_packages: tuple[str, ...]
@@ -49,6 +50,7 @@ def versions() -> Versions:
         h2spec=raw["tests"]["h2spec"],
         minio=raw["tests"]["minio"],
         fake_gcs_server=raw["tests"]["fake_gcs_server"],
+        cosign=raw["tests"]["cosign"],
         base_suite=raw["base_image"]["suite"],
         base_packages=tuple(raw["base_image"]["packages"]),
         debian_packages=tuple(raw["debian"]["packages"]),

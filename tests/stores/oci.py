@@ -20,7 +20,7 @@ from tests.stores.server import Server, free_port, listens
 from tests.stores.source import Secret
 
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-_LOGIN: Final = ("puller", "registry-s3cret-of-tests")
+LOGIN: Final = ("puller", "registry-s3cret-of-tests")
 _HTPASSWD: Final = "puller:$2b$04$XPlYHGc3VM0hOMPjL3Oq/OIqPtANMSxNnnZ.0GVUMlFg7MypU95W2\n"
 _EMPTY: Final = b"{}"
 
@@ -35,7 +35,7 @@ class Registry:
         self._http = httpx.Client(
             base_url=f"https://{host}:{port}",
             verify=ssl.create_default_context(cafile=str(authority.file)),
-            auth=_LOGIN,
+            auth=LOGIN,
             trust_env=False,
         )
 
@@ -73,6 +73,15 @@ class Registry:
         ).raise_for_status()
         return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
+    def tags(self, name: str) -> list[str]:
+        """All tags of a repository."""
+        answer = self._http.get(f"/v2/{_repository(name)}/tags/list").raise_for_status()
+        return sorted(answer.json()["tags"])
+
+    def name_of(self, name: str, digest: str) -> str:
+        """An artifact as other programs name it."""
+        return f"{self.address[0]}:{self.address[1]}/{_repository(name)}@{digest}"
+
     def uri(self, name: str, port: int | None = None) -> str:
         return f"oci://{self.address[0]}:{port or self.address[1]}/{_repository(name)}:1"
 
@@ -80,11 +89,11 @@ class Registry:
         return {}
 
     def secret(self, port: int | None = None) -> Secret:
-        return _docker_config(f"{self.address[0]}:{port or self.address[1]}", *_LOGIN)
+        return _docker_config(f"{self.address[0]}:{port or self.address[1]}", *LOGIN)
 
     def wrong_secret(self) -> Secret:
         host, port = self.address
-        return _docker_config(f"{host}:{port}", _LOGIN[0], "guessed")
+        return _docker_config(f"{host}:{port}", LOGIN[0], "guessed")
 
     def close(self) -> None:
         self._http.close()

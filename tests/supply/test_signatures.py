@@ -1,4 +1,4 @@
-"""Signatures of artifacts, made here as cosign makes them, in a real registry."""
+"""Signatures of artifacts in a real registry, made by cosign itself, and here as it makes them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 
 from tests.stores.authority import Authority
-from tests.stores.cosign import Key, document, public, signature, signed
+from tests.stores.cosign import AS_COSIGN_2, Key, document, public, sign, signature, signed
 from tests.stores.oci import Registry, registry
 from tests.supply.step import Ended, fetched
 from tests.unit.runtime import models
@@ -50,6 +55,7 @@ def checked(folder: Path, store: Registry, authority: Authority, name: str, key:
 def fetched_with(
     folder: Path, store: Registry, authority: Authority, name: str, key: bytes, **more: Any
 ) -> Ended:
+    folder.mkdir(exist_ok=True)
     (folder / "cosign.pub").write_bytes(key)
     return fetched(
         folder, store.uri(name), secret=store.secret(), ca=authority.file, model=VERIFY,
@@ -76,6 +82,41 @@ def test_an_artifact_that_is_signed_is_fetched(
     assert done.code == 0, done.log
     assert "signature is good" in done.log
     assert done.message["result"]["source"].endswith(f"@{digest}")
+
+
+@pytest.mark.parametrize(
+    ("how", "tag"), [((), ""), (AS_COSIGN_2, ".sig")], ids=["cosign 3", "as cosign 2"]
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(OURS, id="P-256"),
+        pytest.param(generate_private_key(SECP384R1()), id="P-384"),
+        pytest.param(generate_private_key(SECP521R1()), id="P-521"),
+        pytest.param(generate_rsa(65537, 2048), id="RSA"),
+    ],
+)
+def test_what_cosign_has_signed_is_fetched(
+    tmp_path: Path, store: Registry, authority: Authority, name: str, key: Key,
+    how: tuple[str, ...], tag: str,
+) -> None:  # fmt: skip
+    digest = pushed(store, name)
+    sign(store, name, digest, key, tmp_path, authority, *how)
+    assert store.tags(name) == ["1", f"{digest.replace(':', '-')}{tag}"]
+    done = checked(tmp_path, store, authority, name, key)
+    assert done.code == 0, done.log
+    assert "signature is good" in done.log
+    other = generate_private_key(SECP256R1())
+    assert "of another key" in refused(checked(tmp_path / "x", store, authority, name, other))
+
+
+def test_cosign_signs_otherwise_with_an_ed25519_key_and_that_is_said(
+    tmp_path: Path, store: Registry, authority: Authority, name: str
+) -> None:
+    """Over a hash of the bytes (Ed25519ph), which no library here verifies."""
+    key, digest = Ed25519PrivateKey.generate(), pushed(store, name)
+    sign(store, name, digest, key, tmp_path, authority)
+    assert "Ed25519ph" in refused(checked(tmp_path, store, authority, name, key))
 
 
 def test_one_good_signature_among_several_is_enough(

@@ -18,6 +18,7 @@ import logging
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -27,6 +28,7 @@ import httpx
 from slipway_runtime.errors import (
     AccessDenied,
     InvalidConfig,
+    NotFound,
     Unavailable,
     Unsupported,
     clipped,
@@ -52,6 +54,7 @@ _INDEXES: Final = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+_NO_KIND: Final = "application/vnd.oci.empty.v1+json"
 _TITLE: Final = "org.opencontainers.image.title"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _TOKENS_OF: Final = {"registry-1.docker.io": "auth.docker.io"}
@@ -170,6 +173,23 @@ class Registry:
         found = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         check_digest("model.verify: signature", found, digest)
         return raw
+
+    def referrers(self, digest: str, kind: str) -> list[str]:
+        """Digests of the artifacts of a kind that refer to another one, unverified.
+
+        A registry without that list keeps it under a tag; one that has learnt it may have both.
+
+        Source: OCI Distribution Specification 1.1, "Listing Referrers", "Referrers Tag Schema".
+        """
+        asked_for = f"{self._base}/referrers/{digest}?{urlencode({'artifactType': kind})}"
+        for url in (asked_for, f"{self._base}/manifests/{digest.replace(':', '-')}"):
+            try:
+                raw, media_type = self._store.patiently(url, partial(self._document, url))
+            except (NotFound, InvalidConfig):  # what it does not know, it answers with 400 to 406
+                continue
+            if media_type in _INDEXES and (found := _referring(_parsed(raw), kind)):
+                return found
+        return []
 
     def blob(self, layer: Mapping[str, Any], writer: ModelWriter) -> None:
         """Stream a layer, and compare it with its descriptor."""
@@ -380,6 +400,18 @@ def _chosen_manifest(index: Mapping[str, Any]) -> Mapping[str, Any]:
             f"linux/{wanted['architecture']}; name the manifest by its digest"
         )
     return fitting[0]
+
+
+def _referring(index: Mapping[str, Any], kind: str) -> list[str]:
+    """Of a kind first; then those of none, as some registries tell by an empty configuration."""
+    entries = index.get("manifests")
+    found = [x for x in (entries if isinstance(entries, list) else []) if isinstance(x, dict)]
+    return [
+        _digest(entry)
+        for wanted in ((kind,), (None, "", _NO_KIND))
+        for entry in found
+        if entry.get("artifactType") in wanted
+    ]
 
 
 def _is_insecure(host: str, insecure: Sequence[str]) -> bool:

@@ -1,8 +1,10 @@
 """Look at the signatures of an OCI artifact, as cosign writes them, with a given public key.
 
-A signature is an artifact of its own beside the signed one: the tag says which digest is signed,
-each layer is a small document with that digest, and its annotation is the signature over the bytes
-of the document. Nothing else is asked: no transparency log, no certificates, no identities.
+A signature is an artifact of its own beside the signed one. Of cosign 2, a tag says which digest is
+signed, each layer is a small document with that digest, and its annotation is the signature over
+the bytes of the document. Of cosign 3, the registry lists what refers to the digest, and the layer
+is a bundle (`bundle.py`). Nothing else is asked: no transparency log, no certificates, no
+identities.
 
 Source: sigstore/cosign, "SIGNATURE_SPEC.md"; containers/image, "containers-signature(5)" for the
 document.
@@ -13,13 +15,17 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from slipway_runtime.errors import InvalidConfig, NotFound, SignatureMismatch
+from slipway_runtime.errors import InvalidConfig, NotFound, SignatureMismatch, Unsupported
+from slipway_runtime.supply.bundle import KIND, claimed, stated_digest
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 _PAYLOAD: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -38,6 +44,16 @@ class Repository(Protocol):
     def document(self, layer: Mapping[str, Any]) -> bytes:
         """Read a small layer, compared with its descriptor."""
 
+    def referrers(self, digest: str, kind: str) -> Sequence[str]:
+        """Digests of the artifacts of a kind that refer to another one."""
+
+
+class _Signature(NamedTuple):
+    content: bytes
+    signature: bytes
+    digest: Callable[[], str | None]
+    """What is signed, to be asked once the signature is good: so far it is anybody's word."""
+
 
 def check_signed(repository: Repository, digest: str, key: Path) -> None:
     """Hold an artifact to a public key.
@@ -52,22 +68,19 @@ def check_signed(repository: Repository, digest: str, key: Path) -> None:
         InvalidConfig: the file is no public key.
     """
     public = public_key(key)
-    try:
-        manifest, _ = repository.manifest(f"{digest.replace(':', '-')}.sig")
-    except NotFound as err:
-        raise SignatureMismatch(
-            f"model.verify: {digest} has no signature, expected one of the key in cosignKey; "
-            "sign it with `cosign sign --key cosign.key HOST/REPO@DIGEST`"
-        ) from err
-    problem = "it has none"
-    for layer, signature in _signatures(manifest):
-        payload = repository.document(layer)
-        if not _is_signed(public, signature, payload):
-            problem = "it is of another key"
-        elif (signed := _signed_digest(payload)) != digest:
+    problem = None
+    for found in chain(_tagged(repository, digest), _bundled(repository, digest)):
+        if not _is_signed(public, found.signature, found.content):
+            problem = f"it is {_stranger(public)}"
+        elif (signed := found.digest()) != digest:
             problem = f"it is for {signed or 'something else'}"
         else:
             return
+    if problem is None:
+        raise SignatureMismatch(
+            f"model.verify: {digest} has no signature, expected one of the key in cosignKey; "
+            "sign it with `cosign sign --key cosign.key HOST/REPO@DIGEST`"
+        )
     raise SignatureMismatch(
         f"model.verify: no signature of {digest} is good, the last one: {problem}; expected one of "
         "the key in cosignKey"
@@ -90,23 +103,55 @@ def public_key(file: Path) -> PublicKeyTypes:
         ) from err
 
 
-def _signatures(manifest: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bytes]]:
-    layers = manifest.get("layers")
-    for layer in (layers if isinstance(layers, list) else [])[:_MAX_SIGNATURES]:
-        if not isinstance(layer, dict) or layer.get("mediaType") != _PAYLOAD:
-            continue
+def _tagged(repository: Repository, digest: str) -> Iterator[_Signature]:
+    """What cosign 2 has written."""
+    try:
+        manifest, _ = repository.manifest(f"{digest.replace(':', '-')}.sig")
+    except NotFound:
+        return
+    for layer in _layers(manifest, _PAYLOAD):
         annotations = layer.get("annotations")
         text = annotations.get(_ANNOTATION) if isinstance(annotations, dict) else None
-        if isinstance(text, str):
-            try:
-                yield layer, base64.b64decode(text, validate=True)
-            except (binascii.Error, ValueError):
-                continue
+        try:
+            signature = base64.b64decode(str(text), validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        payload = repository.document(layer)
+        yield _Signature(payload, signature, partial(_signed_digest, payload))
+
+
+def _bundled(repository: Repository, digest: str) -> Iterator[_Signature]:
+    """What cosign 3 has written."""
+    for artifact in repository.referrers(digest, KIND)[:_MAX_SIGNATURES]:
+        try:
+            manifest, _ = repository.manifest(artifact)
+            documents = [repository.document(layer) for layer in _layers(manifest, KIND)]
+        except (NotFound, Unsupported):  # somebody's leftover hides no other
+            continue
+        for claim in filter(None, map(claimed, documents)):
+            about = partial(stated_digest, claim.payload, digest)
+            yield _Signature(claim.content, claim.signature, about)
+
+
+def _layers(manifest: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    layers = manifest.get("layers")
+    found = (layers if isinstance(layers, list) else [])[:_MAX_SIGNATURES]
+    return [x for x in found if isinstance(x, dict) and x.get("mediaType") == kind]
+
+
+def _stranger(key: PublicKeyTypes) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if isinstance(key, Ed25519PublicKey):
+        return (
+            "of another key, or Ed25519ph, which cosign 3 makes of such keys and nobody reads here"
+        )
+    return "of another key"
 
 
 def _is_signed(key: PublicKeyTypes, signature: bytes, payload: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -115,7 +160,7 @@ def _is_signed(key: PublicKeyTypes, signature: bytes, payload: bytes) -> bool:
     try:
         match key:
             case EllipticCurvePublicKey():
-                key.verify(signature, payload, ECDSA(SHA256()))
+                _verify_curve(key, signature, payload)
             case RSAPublicKey():
                 key.verify(signature, payload, PKCS1v15(), SHA256())
             case Ed25519PublicKey():
@@ -128,6 +173,21 @@ def _is_signed(key: PublicKeyTypes, signature: bytes, payload: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _verify_curve(key: EllipticCurvePublicKey, signature: bytes, content: bytes) -> None:
+    """Verify with SHA-256, as cosign 2 signs by any curve, or the curve's own, as cosign 3 does."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+
+    own = {384: SHA384(), 521: SHA512()}.get(key.key_size)
+    try:
+        key.verify(signature, content, ECDSA(SHA256()))
+    except InvalidSignature:
+        if own is None:
+            raise
+        key.verify(signature, content, ECDSA(own))
 
 
 def _signed_digest(payload: bytes) -> str | None:
