@@ -11,6 +11,7 @@ is interrupted, and whoever else writes. The lock spares downloads and guards no
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -23,13 +24,15 @@ from time import monotonic, time
 from typing import Final
 from uuid import uuid4
 
-from slipway_runtime.errors import SupplyError
+from slipway_runtime.errors import SupplyError, Unsupported
 from slipway_runtime.supply.digest import ModelWriter, check_room, copy_stream
 from slipway_runtime.supply.tree import Tree, walked
 
 log: Final = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 0.5
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
+"""What opening a link or a socket ends in."""
 _LEFTOVER_S: Final = 86_400.0
 """Nobody writes that long; what is older was left by somebody who was interrupted."""
 
@@ -61,29 +64,41 @@ class Cache:
     def copied(self, digest: str, writer: ModelWriter) -> bool:
         """Write an entry that is a file; False where there is none, or another than it should."""
         entry = self._entry(digest)
-        if not self._copied(entry, writer):
+        found = self._taken(
+            entry, digest, lambda: writer.digest if self._copied(entry, writer) else None
+        )
+        if not found:
             writer.restart()
-            return False
-        if writer.digest == digest:
-            log.info("model is in the cache", extra={"digest": digest})
-            return True
-        writer.restart()
-        self._discard(entry, digest)
-        return False
+        return found
 
     def copied_folder(self, digest: str, tree: Tree) -> bool:
         """Write an entry that is a folder; as `copied`, but what was written has to be dropped."""
         entry = self._entry(digest)
-        if not entry.is_dir():
+
+        def copied() -> str | None:
+            for name in walked(entry):
+                with tree.file(name) as writer:
+                    if not self._copied(entry / name, writer):
+                        return None
+            return tree.digest
+
+        return entry.is_dir() and self._taken(entry, digest, copied)
+
+    def _taken(self, entry: Path, digest: str, copied: Callable[[], str | None]) -> bool:
+        """Copy an entry, and drop one that is not what it is called; it stops nobody."""
+        try:
+            found = copied()
+        except Unsupported as err:  # others write here: too large, or with names that no model has
+            self._discard(entry, digest, str(err))
             return False
-        for name in walked(entry):
-            with tree.file(name) as writer:
-                if not self._copied(entry / name, writer):
-                    return False
-        if tree.digest == digest:
+        except SupplyError as err:  # ours, such as a full disk: the download will say so
+            log.warning("cache cannot be copied", extra={"cause": str(err)})
+            return False
+        if found == digest:
             log.info("model is in the cache", extra={"digest": digest})
             return True
-        self._discard(entry, digest)
+        if found is not None:
+            self._discard(entry, digest, f"it has {found}")
         return False
 
     def keep(self, digest: str, path: Path) -> None:
@@ -111,27 +126,36 @@ class Cache:
         return self._folder / digest.replace(":", "-")
 
     def _copied(self, path: Path, writer: ModelWriter) -> bool:
+        """Write one file; False where it is not there, or cannot be read just now.
+
+        Raises:
+            Unsupported: it is no file, or larger than a model may be.
+        """
         try:
             # Neither links nor pipes: others write here, too.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         except OSError as err:
+            if err.errno in _NO_FILE:
+                raise Unsupported("it is no file") from err
             log.warning("cache cannot be read", extra={"cause": str(err)})
             return False
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            return False
         try:
-            with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Unsupported("it is no file")
+            with open(descriptor, "rb", closefd=False) as file:
                 copy_stream(file, writer)
         except OSError as err:
             log.warning("cache cannot be read", extra={"cause": str(err)})
             return False
+        finally:
+            os.close(descriptor)
         return True
 
-    def _discard(self, entry: Path, digest: str) -> None:
-        log.warning("cache has other bytes, which are removed", extra={"digest": digest})
+    def _discard(self, entry: Path, digest: str, cause: str) -> None:
+        fields = {"digest": digest, "cause": cause}
+        log.warning("cache has something else, which is removed", extra=fields)
         aside = self._folder / f".{entry.name}.{uuid4().hex}"
         with suppress(OSError):
             entry.rename(aside)

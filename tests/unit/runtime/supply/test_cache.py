@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import chdir
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +52,13 @@ def document(uri: str, **more: Any) -> dict[str, Any]:
 def fetched(folder: Path, uri: str, into: str = "into", **more: Any) -> Ended:
     (folder / f"{into}.message").touch()
     config = json.dumps(document(uri, **more))
-    return runtime(*arguments(folder, into), config_json=config, fetch_attempts=1)
+    return runtime(
+        *arguments(folder, into),
+        config_json=config,
+        fetch_attempts=1,
+        max_model_bytes=2**20,
+        max_model_files=10,
+    )
 
 
 def entries(cache: Path) -> list[str]:
@@ -95,7 +103,7 @@ def test_an_archive_is_kept_as_it_was_published(
     assert (tmp_path / "pod" / "folder" / "model.onnx").is_file()
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "link", "pipe"])
+@pytest.mark.parametrize("kind", ["file", "large", "folder", "link", "pipe", "socket"])
 def test_c28_what_is_in_the_cache_is_not_believed(
     tmp_path: Path, cache: Path, store_double: StoreDouble, kind: str
 ) -> None:
@@ -104,8 +112,14 @@ def test_c28_what_is_in_the_cache_is_not_believed(
     match kind:
         case "file":
             entry.write_bytes(b"other bytes")
+        case "large":
+            entry.touch()
+            os.truncate(entry, 2**21)
         case "folder":
             (entry / "x").mkdir(parents=True)
+        case "socket":
+            with chdir(cache), socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(ENTRY)
         case "link":
             (tmp_path / "secret").write_bytes(MODEL)
             entry.symlink_to(tmp_path / "secret")
@@ -114,10 +128,44 @@ def test_c28_what_is_in_the_cache_is_not_believed(
     store_double.answers["/m"] = [sends(MODEL)]
     done = fetched(tmp_path, store_double.url("/m"), digest=DIGEST)
     assert done.returncode == 0, done.stderr
+    assert "cache has something else, which is removed" in done.stderr
     assert (tmp_path / "into" / "model.onnx").read_bytes() == MODEL
     assert len(store_double.seen) == 1
-    if kind == "file":
-        assert entry.read_bytes() == MODEL
+    assert not entry.is_symlink()
+    assert entry.read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("kind", ["bytes", "large", "name", "twice", "many", "link", "pipe"])
+def test_c28_a_folder_in_the_cache_is_not_believed(tmp_path: Path, cache: Path, kind: str) -> None:
+    """Names and sizes that no model may have are somebody's accident, and no pod's end."""
+    models.with_data(tmp_path / "source" / "v1")
+    assert fetched(tmp_path, "pvc://models/v1/", "job").returncode == 0
+    digest = json.loads((tmp_path / "job.message").read_text())["result"]["digest"]
+    entry = cache / digest.replace(":", "-")
+    match kind:
+        case "bytes":
+            (entry / "weights.bin").write_bytes(b"other")
+        case "large":
+            os.truncate(entry / "weights.bin", 2**21)
+        case "name":
+            (entry / "a\nb").touch()
+        case "twice":
+            (entry / "WEIGHTS.bin").touch()
+        case "many":
+            for number in range(12):
+                (entry / f"{number}").touch()
+        case "link":
+            (entry / "weights.bin").unlink()
+            (entry / "weights.bin").symlink_to(tmp_path / "source" / "v1" / "weights.bin")
+        case _:
+            os.mkfifo(entry / "pipe")
+    done = fetched(tmp_path, "pvc://models/v1/", "pod", digest=digest)
+    assert done.returncode == 0, done.stderr
+    assert "cache has something else, which is removed" in done.stderr
+    assert sorted(path.name for path in entry.iterdir()) == ["model.onnx", "weights.bin"]
+    assert (entry / "weights.bin").read_bytes() == (
+        tmp_path / "source" / "v1" / "weights.bin"
+    ).read_bytes()
 
 
 def test_c28_a_writer_that_was_killed_leaves_no_entry(
