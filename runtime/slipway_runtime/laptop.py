@@ -17,6 +17,7 @@ import yaml
 from slipway_runtime.authentication.policy import Policy, policy_of
 from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.errors import ConfigError, NotFound, shown
+from slipway_runtime.onnx_scan import answers_in_maps
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
@@ -54,10 +55,14 @@ class Found(NamedTuple):
     """Who may ask, as the YAML says."""
 
 
-def from_model(model: Path) -> Found:
-    """Serve a file under its own name."""
+def from_model(model: Path, settings: Settings) -> Found:
+    """Serve a file under its own name.
+
+    Raises:
+        SupplyError: it answers in maps, and cannot be made to answer in tensors.
+    """
     document = {"name": model_name(model), "model": {"uri": model.absolute().as_uri()}}
-    return Found(_described(document, model), model, lambda: model)
+    return _fused(Found(_described(document, model), model, lambda: model), settings, None)
 
 
 def from_manifest(
@@ -99,8 +104,8 @@ def from_manifest(
 
 
 def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
-    """Put the pipeline, where there is one, and the model into one file."""
-    if not found.config.pipeline.has_steps:
+    """Put the pipeline, where there is one, and the model into one file; without a ZipMap."""
+    if not found.config.pipeline.has_steps and not answers_in_maps(found.model):
         return found
     from slipway_runtime.pipeline.labels import spelled_out
     from slipway_runtime.pipeline.process import fuse

@@ -15,6 +15,10 @@ from pydantic.alias_generators import to_camel
 
 CONVERSION: Final = "slipway.dev/conversion"
 OPTIMIZATION: Final = "slipway.dev/optimization"
+CLASSES: Final = "slipway.dev/classes."
+"""Before the name of an output: a JSON list of the classes of its columns."""
+MAX_TOLD_CHARACTERS: Final = 4096
+"""Of one entry; lists are shortened to it."""
 
 
 class Conversion(BaseModel):

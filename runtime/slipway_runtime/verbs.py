@@ -23,7 +23,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.logs import configure_logging
 from slipway_runtime.settings import Settings, load_settings
-from slipway_runtime.supply.folder import fused_file, supplied_digest, supplied_model
+from slipway_runtime.supply.folder import served_model, supplied_digest
 from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
@@ -214,8 +214,7 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
         raise DigestMismatch(
             f"digest: model.json has {found}, serving.json expects {config.digest}; fetch again"
         )
-    model = supplied_model(args.model_dir)
-    return config, fused_file(model) if config.pipeline.has_steps else model
+    return config, served_model(args.model_dir, has_pipeline=config.pipeline.has_steps)
 
 
 def _of_pod(args: Namespace) -> Authentication | None:
@@ -262,7 +261,7 @@ def _on_laptop(args: Namespace, settings: Settings) -> Found:
         return laptop.from_manifest(args.filename, args.model, settings, args.labels)
     if args.labels is not None:
         raise ConfigError("--labels: got it without -f, expected a pipeline that asks for labels")
-    return laptop.from_model(args.model_file)
+    return laptop.from_model(args.model_file, settings)
 
 
 def _refused(err: SlipwayError) -> int:

@@ -74,12 +74,25 @@ def in_two_files(model: bytes) -> dict[str, bytes]:
     return {"model.onnx": proto.SerializeToString(), "numbers.bin": numbers}
 
 
-def with_zipmap() -> bytes:
-    """Make a classifier as skl2onnx exports it by default: it answers with dictionaries."""
+def classifier(*, zipmap: bool) -> bytes:
+    """Make a classifier; with a ZipMap, as skl2onnx exports by default, it answers in maps."""
     x = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
     model = LogisticRegression().fit(x, [0, 0, 1, 1])
+    options = None if zipmap else {id(model): {"zipmap": False}}
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # skl2onnx's own
-        data: bytes = to_onnx(model, x[:1], target_opset=18).SerializeToString()
+        proto = to_onnx(model, x[:1], options=options, target_opset=18)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def with_list() -> bytes:
+    """Make a model whose answer is a list of tensors, which no protocol has."""
+    node = helper.make_node("SequenceConstruct", ["x"], ["y"])
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows"])
+    answer = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "list", [value], [answer])
+    opset = [helper.make_opsetid("", 18)]
+    data: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
     return data
 
 

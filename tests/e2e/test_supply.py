@@ -5,6 +5,7 @@ Everything is applied at once, and each test looks at its own: the causes take s
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Place
-from tests.e2e.files import CORRUPT, direct, multiplier, request, with_zipmap
+from tests.e2e.files import CORRUPT, classifier, direct, multiplier, request, with_list
 from tests.e2e.models import Models
 from tests.e2e.registry import Registry
 from tests.kubeapi import Manifest, condition, eventually, told
@@ -73,7 +74,7 @@ def _apply_bad(models: Models, files: str, registry: Registry) -> dict[str, floa
         "missing-configmap": "configmap://missing/model.onnx",
         "missing-key": "configmap://good/other.onnx",
         "corrupt": models.publish("corrupt", CORRUPT),
-        "zipmap": models.publish("zipmap", with_zipmap()),
+        "list": models.publish("list", with_list()),
         "not-found": f"{files}/other.onnx",
         "unreachable": "http://nowhere.invalid/model.onnx",
         "no-artifact": f"oci://{registry.address}/models/nothing:1",
@@ -119,7 +120,8 @@ def _until_told(models: Models, begun: dict[str, float]) -> dict[str, float]:
             id="bytes that are no model",
         ),
         pytest.param(
-            "zipmap", "Unsupported", "output", "zipmap", id="an output of dictionaries",
+            "list", "Unsupported", "output 'y' is seq(tensor(float))", "expected a tensor",
+            id="an output of lists",
         ),
         pytest.param(
             "not-found", "NotFound", "answers 404", "check the URI", id="no such file on the server"
@@ -199,6 +201,20 @@ def test_a_model_comes_from_a_registry(stage: Stage) -> None:
     stage.models.apply("oci", uri=uri)
     stage.models.until("Ready", "oci")
     _answers_like(stage.models, "oci", multiplier(4))
+
+
+def test_a_classifier_with_a_zipmap_answers_in_tensors(stage: Stage) -> None:
+    """What is served lies beside what was published, and the digest is that of the latter."""
+    model = classifier(zipmap=True)
+    stage.models.apply("zipmap", uri=stage.models.publish("zipmap", model))
+    mdep = stage.models.until("Ready", "zipmap")
+    assert mdep["status"]["model"]["digest"] == f"sha256:{hashlib.sha256(model).hexdigest()}"
+    rows = np.array([[0.5], [2.5]], dtype=np.float32)
+    answer = stage.models.infer(request(rows, "X"), "zipmap").raise_for_status().json()
+    found = {output["name"]: output for output in answer["outputs"]}["output_probability"]
+    wanted = direct(classifier(zipmap=False), rows)["probabilities"]
+    assert (found["datatype"], found["shape"]) == ("FP32", [2, 2])
+    assert np.allclose(found["data"], wanted.ravel(), atol=1e-6)
 
 
 def _answers_like(models: Models, name: str, model: bytes) -> None:

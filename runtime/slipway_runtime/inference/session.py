@@ -69,13 +69,13 @@ class Session:
 
     def __init__(
         self,
-        model: Path,
+        model: Path | bytes,
         *,
         threads: int,
         provider: ExecutionProvider = "CPU",
         graph: GraphOptimization = "All",
     ) -> None:
-        """Load a model from a file, and let ONNX Runtime optimise its graph.
+        """Load a model from a file or its content; ONNX Runtime optimises its graph.
 
         Raises:
             InvalidModel: ONNX Runtime cannot load it.
@@ -148,12 +148,13 @@ def _check_available(provider: ExecutionProvider) -> None:
         )
 
 
-def _loaded(model: Path, options: Any, provider: ExecutionProvider) -> Any:
+def _loaded(model: Path | bytes, options: Any, provider: ExecutionProvider) -> Any:
     wanted = list(_PROVIDERS[provider])
     if provider == "CUDA":
         ort.preload_dlls()  # they lie among our packages, where the loader does not look
     try:
-        session = ort.InferenceSession(str(model), options, providers=wanted)
+        source = model if isinstance(model, bytes) else str(model)
+        session = ort.InferenceSession(source, options, providers=wanted)
     except Exception as err:  # its kinds share no base class but Exception
         raise InvalidModel(f"model: cannot be loaded ({_reason(err)})") from err
     found = session.get_providers()
@@ -214,7 +215,7 @@ def _spec(kind: str, node: Any) -> TensorSpec:
 
 
 def _remedy(ort_type: str) -> str:
-    if ort_type.startswith(("seq(", "map(")):
+    if ort_type.startswith("seq(map("):
         return (
             "export the classifier without its ZipMap: "
             "skl2onnx.to_onnx(model, sample, options={'zipmap': False})"

@@ -1,4 +1,6 @@
-"""Fuse a pipeline into a model file, in a process of its own: the file may be hostile.
+"""Make the file that is served, in a process of its own: what it is made of may be hostile.
+
+A pipeline is fused into the model, and a ZipMap at its end is taken away.
 
 The child is `python -m slipway_runtime.pipeline.process MODEL OUT [TOKENIZER]`, the pipeline's JSON
 on its standard input; it prints one JSON object.
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
 
@@ -27,7 +29,8 @@ from slipway_runtime.pipeline.texts import (
     tokenize_step,
     tokenizer_beside,
 )
-from slipway_runtime.supply.validate import answer_of, parsed_model
+from slipway_runtime.pipeline.zipmap import flatten
+from slipway_runtime.supply.validate import answer_of, broken_rules, parsed_model
 
 log: Final = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ def fuse(
 
     Args:
         model: the ONNX file.
-        pipeline: with all labels in it.
+        pipeline: with all labels in it; it may be empty, for a model with a ZipMap.
         out: the file to write.
         tokenizers: up to which folder above the model a tokenizer is looked for; by default only
             the model's own.
@@ -73,7 +76,9 @@ def fuse(
 
 def write_fused(model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | None = None) -> None:
     """Fuse in this process; `fuse` says what may be raised."""
-    found = fused(parsed_model(model), pipeline)
+    found = _made(parsed_model(model), pipeline)
+    if out.parent != model.parent:
+        onnx.load_external_data_for_model(found, str(model.parent))
     step = tokenize_step(pipeline)
     if step and tokenizer:
         check_tokenizer(step, tokenizer, list(inputs_of(found.graph).values()))
@@ -83,8 +88,20 @@ def write_fused(model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | No
     try:
         onnx.checker.check_model(str(partial))
     except Exception as err:  # the checker's own errors, and whatever its C++ raises
+        if not pipeline.has_steps:
+            raise InvalidModel(broken_rules(err)) from err
         raise InvalidConfig(f"pipeline: gives no valid model ({err})") from err
     os.replace(partial, out)
+
+
+def _made(proto: Any, pipeline: Pipeline) -> Any:
+    """A model without its ZipMap, if it has one, and with the pipeline, if there is one."""
+    flatten(proto)
+    told = {prop.key: prop.value for prop in proto.metadata_props}
+    found = fused(proto, pipeline) if pipeline.has_steps else proto
+    # A conversion to another opset loses what the file says of itself.
+    onnx.helper.set_model_props(found, told)
+    return found
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from slipway_runtime.errors import (
     Unsupported,
 )
 from slipway_runtime.formats import recognise, refuse_pickle
+from slipway_runtime.onnx_scan import answers_in_maps
 from slipway_runtime.pipeline.labels import labels_digest, spelled_out
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
@@ -199,10 +200,11 @@ def _refuse_many_files(asked: ModelBlock, format_: str, *, is_dir: bool) -> None
 def finished(
     result: SupplyResult, model: Path, config: ServingConfig, options: SupplyOptions
 ) -> SupplyResult:
-    """Look into a model that is there, if asked to, add its pipeline, and write the facts down."""
+    """Look into a model that is there, if asked to, make of it what is served, write the facts."""
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
-    if config.pipeline.has_steps:
+    is_fused = config.pipeline.has_steps or answers_in_maps(model)
+    if is_fused:
         signature = _fused(config.pipeline, model, options)
         found: dict[str, object] = {"labels_digest": labels_digest(config.pipeline)}
         result = result.model_copy(update=found | ({"signature": signature} if signature else {}))
@@ -210,7 +212,7 @@ def finished(
         "uri": redacted(config.model.uri),
         **result.model_dump(by_alias=True, exclude_none=True),
     }
-    write_facts(options.into, facts, model)
+    write_facts(options.into, facts, model, is_fused=is_fused)
     return result
 
 

@@ -13,6 +13,8 @@ FACTS_FILE: Final = "model.json"
 _FUSED_FILE: Final = ".fused.onnx"
 _FILE: Final = "file"
 """Key of the facts: the model's path below the folder, where it is not `model.onnx`."""
+_IS_FUSED: Final = "fused"
+"""Key of the facts: whether what is served is the file that was made of the model."""
 
 
 def supplied_digest(folder: Path) -> str:
@@ -39,16 +41,30 @@ def supplied_model(folder: Path) -> Path:
         raise _unreadable(folder) from err
 
 
+def served_model(folder: Path, *, has_pipeline: bool) -> Path:
+    """Find what is served of it: the model, or what was made of it.
+
+    Raises:
+        NotFound: the supply step has not run, or not to its end.
+    """
+    model = supplied_model(folder)
+    return fused_file(model) if has_pipeline or _facts(folder).get(_IS_FUSED) else model
+
+
 def fused_file(model: Path) -> Path:
-    """Where the model with its pipeline lies: beside the model, whose data it names.
+    """Where what was made of the model lies: beside it, whose data it names.
 
     A folder that was fetched has no files that begin with a dot, so nothing is in its place.
     """
     return model.with_name(_FUSED_FILE)
 
 
-def write_facts(folder: Path, facts: dict[str, Any], model: Path) -> None:
+def write_facts(
+    folder: Path, facts: dict[str, Any], model: Path, *, is_fused: bool = False
+) -> None:
     """Write what was found out, in the end: it says that all the rest is there."""
+    if is_fused:
+        facts = {**facts, _IS_FUSED: True}
     if model != folder / MODEL_FILE:
         facts = {**facts, _FILE: model.relative_to(folder).as_posix()}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")

@@ -24,6 +24,7 @@ from slipway_runtime.errors import SUPPLY_ERRORS, InvalidModel, Unsupported, cli
 from slipway_runtime.inference.container import cap_memory
 from slipway_runtime.inference.session import Session
 from slipway_runtime.inference.warmup import warm_up
+from slipway_runtime.pipeline.zipmap import flatten
 from slipway_runtime.supply.digest import looks_like
 from slipway_runtime.supply.termination import SignatureSummary
 
@@ -59,8 +60,8 @@ def validated(model: Path, *, timeout_s: float) -> tuple[SignatureSummary, str |
 def inspected(model: Path) -> tuple[Session, str | None]:
     """Validate a model in this process; `validated` says what may be raised."""
     _check_size(model)
-    framework = _parsed(model)
-    session = Session(model, threads=1)
+    framework, flat = _parsed(model)
+    session = Session(flat or model, threads=1)
     warm_up(session, 1)
     return session, framework
 
@@ -123,17 +124,40 @@ def parsed_model(model: Path) -> Any:
     return proto
 
 
-def _parsed(model: Path) -> str | None:
-    """Parse and check; nothing of the parsed model is kept, it may be gigabytes."""
+def _parsed(model: Path) -> tuple[str | None, bytes | None]:
+    """Parse and check; nothing of the parsed model is kept, it may be gigabytes.
+
+    Returns:
+        What exported it, and the model as it is served where that is another: without ZipMap.
+    """
     proto = parsed_model(model)
     framework = clipped(proto.producer_name, 100) or None
+    flat = _serialized(proto, model.parent) if flatten(proto) else None
     del proto
     try:
         onnx.checker.check_model(str(model))
     except Exception as err:  # the checker's own errors, and whatever its C++ raises
-        reason = clipped(" ".join(str(err).split()), _MAX_REASON_BYTES)
-        raise InvalidModel(f"model: breaks the rules of ONNX ({reason})") from err
-    return framework
+        raise InvalidModel(broken_rules(err)) from err
+    return framework, flat
+
+
+def broken_rules(err: Exception) -> str:
+    """What the checker says, for people."""
+    reason = clipped(" ".join(str(err).split()), _MAX_REASON_BYTES)
+    return f"model: breaks the rules of ONNX ({reason})"
+
+
+def _serialized(proto: Any, folder: Path) -> bytes:
+    """Make one piece of a model and the files beside it."""
+    try:
+        onnx.load_external_data_for_model(proto, str(folder))
+        content: bytes = proto.SerializeToString()
+    except Exception as err:  # onnx's, protobuf's, and those of the files
+        raise Unsupported(
+            "model: has a ZipMap and its data in other files, and the whole is no valid model or "
+            "above 2 GiB; export it without: options={'zipmap': False}"
+        ) from err
+    return content
 
 
 def _no_model(model: Path) -> str:

@@ -121,19 +121,47 @@ def counting() -> Any:
     )
 
 
-def zipmap() -> Any:
+def zipmap(*classes: str) -> Any:
     """A classifier as skl2onnx exports it by default: its scores are a sequence of maps."""
-    scores = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 2])
-    mapped = helper.make_map_type_proto(
-        TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    )
+    keys: dict[str, Any] = {"classlabels_int64s": [0, 1]}
+    if classes:
+        keys = {"classlabels_strings": list(classes)}
+    scores = helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, len(classes) or 2])
+    key = TensorProto.STRING if classes else TensorProto.INT64
+    mapped = helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     output = helper.make_value_info("output_probability", helper.make_sequence_type_proto(mapped))
     node = helper.make_node(
-        "ZipMap", ["p"], ["output_probability"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+        "ZipMap",
+        ["p"],
+        ["output_probability"],
+        domain="ai.onnx.ml",
+        **keys,
     )
     graph = helper.make_graph([node], "graph", [scores], [output])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def sequence() -> Any:
+    """Its answer is a list of tensors, which no protocol has."""
+    model = model_of(
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])], [tensor("x", "FP32", ["n"])], []
+    )
+    model.graph.output.append(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
+    return model
+
+
+def mapped() -> Any:
+    """It is asked with a map from words to numbers, which no protocol has."""
+    kind = helper.make_map_type_proto(
+        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
+    node = helper.make_node(
+        "DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", string_vocabulary=["a", "b"]
+    )
+    model = model_of([node], [helper.make_value_info("x", kind)], [tensor("y", "FP32", [1, 2])])
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return model
 
 
 def with_data(folder: Path, name: str = "model.onnx") -> Path:

@@ -148,9 +148,17 @@ def test_a_bomb_that_goes_off_at_run_time_is_found_by_the_warm_up(tmp_path: Path
         validated(path, timeout_s=60)
 
 
-def test_a_zipmap_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_zipmap_is_looked_through(tmp_path: Path) -> None:
     path = models.saved(models.zipmap(), tmp_path / "model.onnx")
-    with pytest.raises(Unsupported, match=r"options=\{'zipmap': False\}"):
+    signature, _ = validated(path, timeout_s=60)
+    assert [(o.name, o.datatype, o.shape) for o in signature.outputs] == [
+        ("output_probability", "FP32", (-1, 2))
+    ]
+
+
+def test_a_list_of_tensors_is_refused(tmp_path: Path) -> None:
+    path = models.saved(models.sequence(), tmp_path / "model.onnx")
+    with pytest.raises(Unsupported, match=r"output 'y' is seq\(tensor\(float\)\), expected"):
         validated(path, timeout_s=60)
 
 
