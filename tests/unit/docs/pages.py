@@ -10,7 +10,10 @@ from typing import Final
 from tests.unit.repository.files import REPOSITORY
 
 PAGES: Final = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(
+        REPOSITORY / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    ),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
 
