@@ -1,7 +1,8 @@
 """The hostile requests of the project's list (B1 to B70), sent to real servers over real sockets.
 
 A test or a row says the number of its case. After each row the server has to answer a good request.
-What is not here, and why, is in `ELSEWHERE`.
+Cases of gRPC, keys, traces, drains and reloads are tried beside what they are about;
+`tests/unit/repository/test_hostile_cases.py` holds that each has a test somewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import numpy as np
@@ -46,18 +47,6 @@ from tests.unit.runtime.hostile import (
     two_rows,
 )
 from tests.unit.runtime.processes import Serving, infer_body, pod_folder, serving
-
-ELSEWHERE: Final = {
-    "B53 B54 B55": "test_repository.py; in pods nothing is loaded or unloaded",
-    "B56": "test_server.py: a drain under load fails nobody",
-    "B57": "test_server.py: signals while loading, twice, thrice; fetch has its own tests",
-    "B60": "test_hostile_models.py",
-    "B61 B62 B63": "test_hostile_grpc.py",
-    "B64": "test_hostile_http2.py, with the other attacks on a connection",
-    "B67": "traces are off here: monitoring/test_telemetry.py and test_trace_context.py",
-    "B68": "test_authentication.py; the admin port is apart (protocols/test_rest.py)",
-    "B70": "inference/test_session.py and protocols/test_codec_binary.py",
-}
 
 
 @pytest.fixture(scope="module")
@@ -1015,11 +1004,3 @@ def test_good_requests_are_answered_while_bad_ones_come(server: Serving) -> None
         stop.set()
         offender.join()
     assert sorted(took)[90] < 1.0
-
-
-def test_every_case_of_the_list_is_here_or_accounted_for() -> None:
-    named = re.findall(r"\bb(\d+)\b", " ".join(globals()).replace("_", " "))
-    rows = [str(row[0]) for row in (*REFUSED, *SERVED)]
-    marked = re.findall(r'id="(B\d+ [^"]*)"', Path(__file__).read_text())
-    listed = re.findall(r"B(\d+)", " ".join((*rows, *marked, *ELSEWHERE)))
-    assert {int(number) for number in (*named, *listed)} == set(range(1, 71))

@@ -232,8 +232,8 @@ class Load:
                     self.wrong.append((answer.status_code, answer.text))
 
 
-def test_a_bad_file_harms_nobody(tmp_path: Path) -> None:
-    """B54: the old model answers on, without one error, and the load says what is wrong."""
+def test_b54_a_bad_file_harms_nobody(tmp_path: Path) -> None:
+    """The old model answers on, without one error, and the load says what is wrong."""
     cases = {
         b"garbage": "expected an ONNX model",
         b"": "the file is empty",
@@ -264,8 +264,8 @@ def test_a_bad_file_harms_nobody(tmp_path: Path) -> None:
         assert client.post("/v2/repository/index").json()[0]["reason"] == ""
 
 
-def test_each_request_sees_one_model(tmp_path: Path) -> None:
-    """B55: signature, answer and revision are of one file, whatever is swapped meanwhile."""
+def test_b55_each_request_sees_one_model(tmp_path: Path) -> None:
+    """Signature, answer and revision are of one file, whatever is swapped meanwhile."""
     path = tmp_path / "m.onnx"
     contents = [content_of(negating("FP32")), content_of(negating("INT64", "other"))]
     revisions = []
@@ -305,7 +305,7 @@ def test_each_request_sees_one_model(tmp_path: Path) -> None:
     assert min(answered.values()) > 0
 
 
-def test_an_unload_waits_for_what_has_begun(tmp_path: Path) -> None:
+def test_b53_an_unload_waits_for_what_has_begun(tmp_path: Path) -> None:
     path = models.saved(models.counting(), tmp_path / "m.onnx")
     body = infer_body("n", "INT64", [1], [200_000])
     with repository(path) as (server, client), ThreadPoolExecutor(2) as pool:
@@ -318,8 +318,8 @@ def test_an_unload_waits_for_what_has_begun(tmp_path: Path) -> None:
         assert server.status()["state"] == "Unloaded"
 
 
-async def test_a_thousand_at_once(tmp_path: Path) -> None:
-    """B53: no crash, and no answer of another model than the one that it names."""
+async def test_b53_a_thousand_at_once(tmp_path: Path) -> None:
+    """No crash, and no answer of another model than the one that it names."""
     path = tmp_path / "m.onnx"
     contents = [content_of(negating("FP32")), content_of(doubling())]
     factors = {}

@@ -81,7 +81,7 @@ class Load:
         connection.close()
 
 
-def test_a_drain_under_load_fails_nobody(tmp_path: Path, counting: Path) -> None:
+def test_b56_a_drain_under_load_fails_nobody(tmp_path: Path, counting: Path) -> None:
     with serving(*pod(tmp_path, counting), host="127.0.0.1", endpoints_grace_s=1.5) as server:
         server.wait_for("ready")
         load = Load(server, 8, QUICK)
@@ -124,7 +124,7 @@ def test_the_drain_has_an_end(tmp_path: Path, counting: Path) -> None:
     assert code == 0
 
 
-def test_a_second_signal_skips_the_wait_for_endpoints(affine_model: Path) -> None:
+def test_b57_a_second_signal_skips_the_wait_for_endpoints(affine_model: Path) -> None:
     with serving(affine_model, endpoints_grace_s=60) as server:
         server.wait_for("ready")
         server.process.send_signal(signal.SIGTERM)
@@ -138,7 +138,7 @@ def test_ctrl_c_does_not_wait_for_endpoints(affine_model: Path) -> None:
         assert server.stop(signal.SIGINT) == 0
 
 
-def test_a_signal_while_loading_ends_the_process(tmp_path: Path, counting: Path) -> None:
+def test_b57_a_signal_while_loading_ends_the_process(tmp_path: Path, counting: Path) -> None:
     slow = pod(tmp_path, counting, serving={"warmup": {"requests": 1000}})
     with serving(*slow, host="127.0.0.1") as server:
         assert server.stop() == 0

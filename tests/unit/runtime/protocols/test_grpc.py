@@ -329,7 +329,7 @@ def test_health_can_be_watched(channel: grpc.Channel) -> None:
     watch.cancel()
 
 
-def test_a_deadline_stops_the_model_and_a_drain_ends_the_calls(tmp_path: Path) -> None:
+def test_b56_a_deadline_stops_the_model_and_a_drain_ends_the_calls(tmp_path: Path) -> None:
     model = models.saved(models.counting(), tmp_path / "digits.onnx")
     endless = request("n", "INT64", [1], contents={"int64_contents": [2**40]})
     quick = request("n", "INT64", [1], contents={"int64_contents": [3]})

@@ -316,7 +316,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path, store_double: Store
     assert int(done.stdout) * 1024 < 100 * 2**20
 
 
-def test_a_signal_ends_the_step_and_leaves_nothing(
+def test_b57_a_signal_ends_the_step_and_leaves_nothing(
     tmp_path: Path, store_double: StoreDouble
 ) -> None:
     asked, released = threading.Event(), threading.Event()
@@ -336,6 +336,36 @@ def test_a_signal_ends_the_step_and_leaves_nothing(
         assert step.wait(10) == 143
         released.set()
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_b57_a_step_that_was_killed_is_made_good_by_the_next(
+    tmp_path: Path, source: Path, store_double: StoreDouble
+) -> None:
+    """Killed in the middle of its download: what it left is neither served nor in the way."""
+    asked, released = threading.Event(), threading.Event()
+    content = source.read_bytes()
+
+    def hang(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content[:50])
+        asked.set()
+        released.wait(30)
+
+    store_double.answers["/m"] = [hang, sends(content)]
+    into = tmp_path / "models"
+    command = [sys.executable, "-m", "slipway_runtime", "fetch", "--into", str(into)]
+    variables = environment(config_json=json.dumps(serving_document(store_double.url("/m"))))
+    with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL) as step:
+        assert asked.wait(30)
+        step.kill()
+        step.wait(10)
+        released.set()
+    assert not (into / "model.onnx").exists()
+    subprocess.run(command, env=variables, stderr=subprocess.DEVNULL, check=True, timeout=60)
+    assert (into / "model.onnx").read_bytes() == content
+    assert {file.name for file in into.iterdir()} == {"model.onnx", "model.json"}
 
 
 def test_a_process_ends_with_the_code_of_its_failure(tmp_path: Path) -> None:
