@@ -17,6 +17,7 @@ import yaml
 from lupa.lua51 import LuaError
 
 from slipway_operator.plan.action import ACTION, Verb, action_of
+from slipway_operator.plan.conditions import ENDED_BY_CAUSE
 from tests.argocd import FOLDER, NOW, run
 from tests.kstatus import kstatus
 from tests.statuses import SITUATIONS, recorded
@@ -121,6 +122,17 @@ def test_the_actions_that_argo_cd_offers(situation: str) -> None:
     told = run(FOLDER / "actions" / "discovery.lua", recorded(situation))
     assert set(told) == set(ACTIONS)
     assert {name for name, how in told.items() if not how["disabled"]} == ROWS[situation][2]
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_offered"),
+    [*((reason, False) for reason in ENDED_BY_CAUSE), ("TrafficUnverified", True)],
+)
+def test_argo_cd_offers_an_approval_where_it_ends_the_pause(reason: str, is_offered: bool) -> None:
+    mdep = recorded("paused-for-approval")
+    mdep["status"]["rollout"]["reason"] = reason
+    told = run(FOLDER / "actions" / "discovery.lua", mdep)
+    assert told["approve"]["disabled"] is not is_offered
 
 
 @pytest.mark.parametrize(

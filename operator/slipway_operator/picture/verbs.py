@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from slipway_operator.picture.words import entries, inside, word
 from slipway_operator.plan.action import NONE, Verb
+from slipway_operator.plan.conditions import ENDED_BY_CAUSE
 
 AT_REST: Final = frozenset({"Idle", "Failed", ""})
 _STEPPING: Final = frozenset({"Shifting", "Baking"})
@@ -47,13 +48,20 @@ _ABORT: Final = Hint("abort", "send the candidate back")
 
 
 def _paused(status: Status) -> tuple[Hint, ...]:
-    if word(status, "rollout", "reason") == "Paused":
-        return (Hint("", "set spec.rollout.paused to false to go on"), _ABORT)
+    if remedy := _remedy(status):
+        return (Hint("", f"{remedy} to go on"), _ABORT)
     return (
         Hint("approve", "let this step pass"),
         Hint("promote", "skip all steps that are left"),
         _ABORT,
     )
+
+
+def _remedy(status: Status) -> str:
+    """What ends a pause that no approval does; empty where one does, and where there is none."""
+    if word(status, "rollout", "state") != "Paused":
+        return ""
+    return ENDED_BY_CAUSE.get(word(status, "rollout", "reason"), "")
 
 
 def _failed(_: Status) -> tuple[Hint, ...]:
@@ -113,7 +121,7 @@ def request(verb: Verb, argument: str, mdep: Mapping[str, Any], nonce: str) -> R
 def _has_meaning(verb: Verb, status: Status, name: str) -> None:
     state = word(status, "rollout", "state")
     is_wrong = state != "Failed" if verb is Verb.RETRY else state in AT_REST
-    if is_wrong:
+    if is_wrong or (verb is Verb.APPROVE and _remedy(status)):
         raise Refused(
             f"{name}: {verb} has no meaning in state {state or 'unknown'}:"
             f" {word(status, 'message') or 'nothing is told'}{_advice(status, name)}"

@@ -204,6 +204,15 @@ REASONS: Final[Mapping[str, str]] = {
 }
 
 
+ENDED_BY_CAUSE: Final[Mapping[str, str]] = {
+    PAUSED: "set spec.rollout.paused to false",
+    GATEWAY_NOT_READY: "bring the Gateway back that the message names",
+    ROUTE_CONTESTED: "stop who changes the route, and wait for five quiet minutes",
+    CAPACITY_LIMITED: "raise spec.autoscaling.maxReplicas",
+}
+"""Pauses that no approval ends, only the end of their cause; and what brings that about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One finding about the resource."""

@@ -411,15 +411,11 @@ def _resumes(progress: Progress, facts: Facts, policy: Policy) -> Progress | Non
             is_free = facts.verdict is not Verdict.FAIL
         case _:
             is_free = facts.verdict is Verdict.PASS
-    if is_free or (is_approved and progress.reason not in _BY_CAUSE):
+    if is_free or (is_approved and progress.reason not in c.ENDED_BY_CAUSE):
         return progress.begun(
             back, facts.now, routed_at=progress.routed_at, told_at=progress.told_at
         )
     return None
-
-
-_BY_CAUSE: Final = frozenset({c.PAUSED, c.GATEWAY_NOT_READY, c.ROUTE_CONTESTED, c.CAPACITY_LIMITED})
-"""Pauses that no approval ends, only the end of their cause."""
 
 
 def _is_cut(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:

@@ -55,8 +55,12 @@ def _on_promote(noted: Progress, facts: Facts, _: Policy) -> Progress | None:
 
 
 def _on_approve(noted: Progress, facts: Facts, policy: Policy) -> Progress | None:
-    if noted.reason == c.PREFLIGHT_UNAVAILABLE and noted.state is State.PAUSED:
-        return next_step(noted, facts, policy)
+    if noted.state is State.PAUSED:
+        if noted.reason == c.PREFLIGHT_UNAVAILABLE:
+            return next_step(noted, facts, policy)
+        # To remember it would open the step's own gate, later and unasked.
+        if remedy := c.ENDED_BY_CAUSE.get(noted.reason):
+            return replace(noted, answer=f"no approval ends the pause {noted.reason}: {remedy}")
     return replace(noted, approved=noted.step) if noted.state in STEPPING else None
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from slipway_operator.picture.verbs import Refused, hints, outcome, request
 from slipway_operator.plan.action import ACTION, NONE, Verb, action_of
+from slipway_operator.plan.conditions import ENDED_BY_CAUSE
 from tests.statuses import SITUATIONS, recorded
 
 LABEL = "abcd1234"
@@ -91,6 +92,23 @@ def test_a_rollback_is_taken_back() -> None:
 )
 def test_hints(situation: str, expected: list[str]) -> None:
     assert [h.verb for h in hints(recorded(situation).get("status") or {})] == expected
+
+
+def _paused_for(reason: str) -> dict[str, Any]:
+    mdep = recorded("paused-for-approval")
+    mdep["status"]["rollout"]["reason"] = reason
+    return mdep
+
+
+@pytest.mark.parametrize("reason", ENDED_BY_CAUSE)
+def test_a_pause_that_no_approval_ends_is_told_with_what_ends_it(reason: str) -> None:
+    mdep = _paused_for(reason)
+    first, *others = hints(mdep["status"])
+    assert (first.verb, first.text) == ("", f"{ENDED_BY_CAUSE[reason]} to go on")
+    assert [h.verb for h in others] == ["abort"]
+    with pytest.raises(Refused) as refused:
+        request(Verb.APPROVE, "", mdep, LABEL)
+    assert ENDED_BY_CAUSE[reason] in str(refused.value)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

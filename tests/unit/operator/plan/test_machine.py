@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slipway_operator.plan import conditions as c
 from slipway_operator.plan.action import Action, Verb, action_of
 from slipway_operator.plan.clock import timestamp
 from slipway_operator.plan.machine import advance
@@ -874,6 +875,21 @@ def test_an_action_without_meaning_is_answered_and_changes_nothing(
 ) -> None:
     found = asked(progress, action, facts(), POLICY)
     assert found == replace(progress, handled=action.text, answer=answer)
+
+
+@pytest.mark.parametrize("reason", c.ENDED_BY_CAUSE)
+def test_an_approval_that_ends_no_pause_is_answered_and_opens_no_later_gate(reason: str) -> None:
+    progress, action = paused(reason), act("approve")
+    found = asked(progress, action, facts(**SHARED), POLICY)
+    answer = f"no approval ends the pause {reason}: {c.ENDED_BY_CAUSE[reason]}"
+    assert action is not None
+    assert found == replace(progress, handled=action.text, answer=answer)
+    manual = replace(POLICY, steps=(Step(20, is_manual=True), Step(50)))
+    resumed = advance(found, facts(**SHARED), manual)
+    assert resumed is not None
+    gate = advance(resumed, facts(**SHARED), manual)
+    assert gate is not None
+    assert (gate.state, gate.reason) == (State.PAUSED, "AwaitingApproval")
 
 
 def test_a_rollback_pins_a_revision_until_it_is_taken_back() -> None:

@@ -11,9 +11,11 @@ end
 local stepping = state == "Shifting" or state == "Baking" or state == "Paused"
 local under_way = stepping or state == "Preparing" or state == "Preflight" or state == "Promoting" or state == "Watching"
 local paused = obj.spec.rollout ~= nil and obj.spec.rollout.paused == true
+-- Pauses that only the end of their cause ends.
+local by_cause = {Paused = true, GatewayNotReady = true, RouteContested = true, CapacityLimited = true}
 local actions = {}
 actions["promote"] = {["disabled"] = not stepping}
-actions["approve"] = {["disabled"] = not (state == "Paused" and reason ~= "Paused")}
+actions["approve"] = {["disabled"] = not (state == "Paused" and not by_cause[reason])}
 actions["abort"] = {["disabled"] = not (under_way and stable ~= nil)}
 actions["retry"] = {["disabled"] = state ~= "Failed"}
 actions["pause"] = {["disabled"] = obj.spec.rollout == nil or paused}
