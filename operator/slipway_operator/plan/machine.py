@@ -245,8 +245,9 @@ def _rests(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     """Without pods the step waits; when they may come again, it is reached anew."""
     if facts.is_off:
         return replace(
-            progress, state=State.SHIFTING, since="", step_since="", routed_at="", told_at=""
-        )
+            progress, state=State.SHIFTING, since="", step_since="", routed_at="", told_at="",
+            verified=0,
+        )  # fmt: skip
     return None if progress.since else progress.begun(State.SHIFTING, facts.now)
 
 
@@ -330,6 +331,25 @@ def _is_down(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
     if facts.candidate_pods or facts.is_off:
         return None
     return aborting(progress, facts, c.CANDIDATE_DOWN, "the candidate has no ready pod left")
+
+
+def _dies(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
+    """What was given requests has nobody left to answer them, and the stable revision has.
+
+    Before a weight was reached pods may be missing: they are waited for, and nobody is sent there.
+    """
+    is_reached = progress.verified or progress.told_at
+    return _is_down(progress, facts, policy) if is_reached and facts.stable_pods else None
+
+
+def _is_reached_again(progress: Progress, facts: Facts, _: Policy) -> Progress | None:
+    """During a pause pods may go on purpose, and come back some time after that."""
+    if facts.is_off:
+        return replace(progress, verified=0) if progress.verified else None
+    is_there = facts.candidate_pods >= facts.needed and facts.is_placed and facts.is_listed
+    if not (is_there and facts.is_verified and facts.route is Route.SHARED):
+        return None
+    return replace(progress, verified=progress.weight) if not progress.verified else None
 
 
 def _holds(progress: Progress, facts: Facts, policy: Policy) -> Progress | None:
@@ -514,15 +534,16 @@ _ROWS: Final[dict[State, tuple[_Row, ...]]] = {
         _reverts, _is_superseded, _is_tried, _loses_pods, _fixes_forward,
     ),
     State.SHIFTING: (
-        _reverts, _is_superseded, _rests, _fails, _cannot_start, _fixes_forward, _follows_steps,
-        _loses_the_gate, _is_limited, _is_shifted,
+        _reverts, _is_superseded, _rests, _fails, _dies, _cannot_start, _fixes_forward,
+        _follows_steps, _loses_the_gate, _is_limited, _is_shifted,
     ),
     State.BAKING: (
         _reverts, _is_superseded, _rests, _fails, _is_down, _fixes_forward, _follows_steps,
         _loses_the_gate, _loses_its_way, _differs, _holds, _passes,
     ),
     State.PAUSED: (
-        _reverts, _is_superseded, _fails, _fixes_forward, _follows_steps, _resumes,
+        _reverts, _is_superseded, _fails, _dies, _fixes_forward, _follows_steps, _resumes,
+        _is_reached_again,
     ),
     State.PROMOTING: (_retargets, _changes_its_mind, _fails, _cannot_start, _is_cut),
     State.WATCHING: (_harms, _reverts, _outlives),

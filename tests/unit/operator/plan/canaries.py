@@ -145,6 +145,24 @@ class Canary(World):
 
     # --- the laws
 
+    def reconcile(self, fuse: int | None = None) -> bool:
+        """Carry a plan out; a whole one leaves nobody with a share of the requests and no pod."""
+        wrote = super().reconcile(fuse)
+        if fuse is None and self.mdep.get("status"):
+            self._check_alive()
+        return wrote
+
+    def _check_alive(self) -> None:
+        status = self.mdep["status"]
+        candidate = self.deployment((status.get("candidate") or {}).get("hash", ""))
+        stable = self.deployment(self.stable)
+        is_dead = candidate is not None and not available(candidate)
+        is_reached = status["rollout"].get("verifiedWeight") or status["rollout"].get("toldAt")
+        is_missed = is_dead and is_reached and not self._size().is_off
+        is_step = self.state in ("Shifting", "Baking", "Paused")
+        if is_missed and is_step and stable and available(stable):
+            raise BrokenLaw(f"a step goes on in {self.state} though no pod of it is left")
+
     @property
     def state(self) -> str:
         """Where the rollout stands, as last announced."""
@@ -280,6 +298,12 @@ class Canary(World):
         notes[ACTION] = f"{verb} @{target} #{nonce}"
         self.is_disturbed = self.is_disturbed or verb in ("promote", "skip-step")
 
+    def kill_candidate(self) -> None:
+        """Let all pods of the candidate fail at once."""
+        candidate = (self.mdep.get("status", {}).get("candidate") or {}).get("hash")
+        self.kill(str(candidate))
+        self.is_disturbed = True
+
     def flap(self) -> None:
         """Let a pod of each revision fail; without any the candidate may take over early."""
         super().flap()
@@ -359,6 +383,10 @@ class Canaries(RuleBasedStateMachine):
     @rule()
     def flap(self) -> None:
         self.world.flap()
+
+    @rule()
+    def kill_candidate(self) -> None:
+        self.world.kill_candidate()
 
     @precondition(lambda self: self.world.state in ("Idle", "Baking", "Watching"))
     @rule()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from slipway_operator.plan import allocation, rollout
+from slipway_operator.plan import allocation, machine, rollout
 from slipway_operator.plan.gateways import KnownGateway
-from slipway_operator.plan.progress import Progress
+from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.verification import Standing
-from tests.unit.operator.plan.canaries import ROLLOUT, URIS
+from tests.unit.operator.plan.canaries import ROLLOUT, STEPS, URIS
 from tests.unit.operator.plan.gated import EXPOSURE, Gated, GatedCanary
 from tests.unit.operator.plan.lives import LIFE
 from tests.unit.operator.plan.world import BrokenLaw
 
 TestGated = Gated.TestCase
 TestGated.settings = LIFE
+
+
+MANUAL: Final = [{**STEPS[0], "approval": "Manual"}, STEPS[1]]
 
 
 def spec_of(uri: str = URIS[0], replicas: int = 4, **more: Any) -> dict[str, Any]:
@@ -113,6 +116,73 @@ def test_a_gateway_that_goes_pauses_the_rollout_until_it_is_back() -> None:
     _until(world, "Watching")
 
 
+def _held(world: GatedCanary) -> None:
+    """Until the candidate has 20 % of the requests, and waits for somebody."""
+    _until(world, "Paused")
+    assert world.mdep["status"]["rollout"]["reason"] == "AwaitingApproval"
+    assert tuple(world.weights().values()) == (80, 20)
+
+
+def test_a_candidate_that_dies_while_it_waits_for_somebody_gets_no_more_requests() -> None:
+    world = begun(steps=MANUAL)
+    _held(world)
+    world.kill_candidate()
+    world.reconcile()
+    assert (world.state, world.mdep["status"]["rollout"]["reason"]) == ("Aborting", "CandidateDown")
+    world.reconcile()
+    assert world.weights() == {world.stable: 100}
+    world.settle(150)
+    assert (world.state, world.condition("Available")) == ("Failed", ("True", "Serving"))
+
+
+def test_a_candidate_that_dies_on_its_way_to_the_next_weight_gets_no_more_requests() -> None:
+    world = begun()
+    _until(world, "Baking")
+    _until(world, "Shifting")
+    assert (world.mdep["status"]["rollout"]["step"], *world.weights().values()) == (2, 80, 20)
+    world.kill_candidate()
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["reason"] == "CandidateDown"
+    world.reconcile()
+    assert world.weights() == {world.stable: 100}
+
+
+def test_pods_that_a_suspension_ended_are_waited_for_in_a_pause() -> None:
+    world = begun(steps=MANUAL)
+    _held(world)
+    spec = world.mdep["spec"]
+    world.change({**spec, "suspend": True})
+    for _ in range(10):
+        world.tick(5)
+        world.reconcile()
+    world.change(spec)
+    world.reconcile()
+    stable = world.deployment(world.stable)
+    assert stable is not None
+    stable["status"]["availableReplicas"] = 1  # and the candidate has none yet
+    for _ in range(10):
+        world.reconcile()
+        assert world.state == "Paused"
+        world.tick(1)
+    world.kill_candidate()
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["reason"] == "CandidateDown"
+
+
+def test_where_nobody_has_a_pod_the_first_that_comes_back_decides() -> None:
+    world = begun(steps=MANUAL)
+    _held(world)
+    world.kill_candidate()
+    world.kill(world.stable)
+    for _ in range(5):
+        world.reconcile()
+        assert world.state == "Paused"
+    world.tick(1)
+    world.kill_candidate()  # the stable revision's come first
+    world.reconcile()
+    assert world.mdep["status"]["rollout"]["reason"] == "CandidateDown"
+
+
 def test_a14_another_revision_is_asked_for_in_the_middle() -> None:
     world = begun()
     _until(world, "Baking")
@@ -197,6 +267,29 @@ def _live() -> None:
 
 def _jumps(progress: Progress, route: Route, live: int, *, can_share: bool) -> int:
     return {Route.SHARED: progress.weight, Route.CANDIDATE: 100}.get(route, 0)
+
+
+def _without_row(state: State, name: str) -> Break:
+    rows = tuple(r for r in machine._ROWS[state] if r.__name__ != name)
+    return lambda patch: patch.setitem(machine._ROWS, state, rows)
+
+
+def _dies_in(state: str) -> None:
+    world = begun(steps=MANUAL if state == "Paused" else STEPS)
+    _until(world, "Baking")
+    _until(world, state)
+    world.kill_candidate()
+    world.reconcile()
+
+
+@pytest.mark.parametrize("state", [State.SHIFTING, State.PAUSED])
+def test_a_machine_that_sends_requests_to_nobody_is_found(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _dies_in(state)
+    _without_row(state, "_dies")(monkeypatch)
+    with pytest.raises(BrokenLaw, match="no pod of it is left"):
+        _dies_in(state)
 
 
 @pytest.mark.parametrize(

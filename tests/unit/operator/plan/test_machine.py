@@ -27,6 +27,7 @@ POLICY = Policy(
 )  # fmt: skip
 CUT = Policy()
 TRIED = replace(POLICY, preflight=Preflight())
+MANUAL = replace(POLICY, steps=(Step(20, is_manual=True), Step(50)))
 JUDGED = replace(POLICY, is_judged=True, on_no_data=Otherwise.PAUSE)
 
 
@@ -55,7 +56,8 @@ def shifting(**more: Any) -> Progress:
 
 
 def baking(held_s: float = 60, **more: Any) -> Progress:
-    return replace(shifting(step_since=ago(held_s), **more), state=State.BAKING)
+    held = shifting(step_since=ago(held_s), **{"verified": more.get("weight", 20), **more})
+    return replace(held, state=State.BAKING)
 
 
 def paused(reason: str, **more: Any) -> Progress:
@@ -651,6 +653,41 @@ def test_steps_beside_the_weight(
             replace(POLICY, steps=(Step(20, is_manual=True),)), None, id="Paused: not approved",
         ),
         pytest.param(
+            paused("AwaitingApproval"), facts(**SHARED, candidate_pods=0), MANUAL,
+            ("Aborting", "CandidateDown"), id="Paused: no pod is left",
+        ),
+        pytest.param(
+            paused("AwaitingApproval"), facts(**SHARED, candidate_pods=0, stable_pods=0), MANUAL,
+            None, id="Paused: nobody else has one either",
+        ),
+        pytest.param(
+            paused("AwaitingApproval", verified=0), facts(**SHARED, candidate_pods=0), MANUAL,
+            None, id="Paused: pods are awaited",
+        ),
+        pytest.param(
+            paused("Paused", paused_in="Preparing", step=0, weight=0, verified=0),
+            facts(candidate_pods=0), replace(POLICY, is_paused=True), None,
+            id="Paused: before the first step nobody is sent there",
+        ),
+        pytest.param(
+            shifting(step=2, weight=50, verified=20), facts(**SHARED, candidate_pods=0), POLICY,
+            ("Aborting", "CandidateDown"), id="Shifting: no pod is left of the step before",
+        ),
+        pytest.param(
+            shifting(told_at=ago(1)), facts(**GATED, candidate_pods=0), POLICY,
+            ("Aborting", "CandidateDown"), id="Shifting: no pod is left when the routes say it",
+        ),
+        pytest.param(
+            shifting(step=2, weight=50, verified=20),
+            facts(**SHARED, candidate_pods=0, stable_pods=0), POLICY, None,
+            id="Shifting: nobody else has a pod either",
+        ),
+        pytest.param(
+            shifting(step=2, weight=50, verified=20),
+            facts(**SHARED, candidate_pods=0, is_off=True), POLICY, ("Shifting", ""),
+            id="Shifting: suspended, the step is to be reached anew, too",
+        ),
+        pytest.param(
             paused("AwaitingApproval"), facts(**SHARED, finding=FAIL), POLICY,
             ("Aborting", "AnalysisFailed"), id="Paused: checks go on",
         ),
@@ -763,6 +800,42 @@ def test_what_hindered_the_model_is_remembered_until_it_is_there() -> None:
     assert late is not None
     assert late.message == "the model was not there in time: Unavailable: 503"
     assert advance(hindered, facts(candidate_pods=0), POLICY) == waiting
+
+
+def test_pods_that_went_on_purpose_are_waited_for_during_a_pause() -> None:
+    waiting = paused("AwaitingApproval")
+    off = facts(**SHARED, candidate_pods=0, stable_pods=0, is_off=True)
+    asleep = advance(waiting, off, MANUAL)
+    assert asleep == replace(waiting, verified=0)
+    assert advance(asleep, off, MANUAL) is None
+    assert advance(asleep, facts(**SHARED, candidate_pods=0), MANUAL) is None
+    awake = advance(asleep, facts(**SHARED), MANUAL)
+    assert awake == waiting
+    assert advance(awake, facts(**SHARED), MANUAL) is None
+    dead = advance(awake, facts(**SHARED, candidate_pods=0), MANUAL)
+    assert dead is not None
+    assert dead.reason == "CandidateDown"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param({}, id="nobody is sent there"),
+        pytest.param({**SHARED, "is_verified": False}, id="no Gateway has taken it"),
+        pytest.param({**SHARED, "is_placed": False}, id="the routes do not say it"),
+        pytest.param({**SHARED, "is_listed": False}, id="no endpoints"),
+        pytest.param({**SHARED, "needed": 2}, id="pods are missing"),
+    ],
+)
+def test_a_weight_counts_again_when_it_is_reached_again(seen: dict[str, Any]) -> None:
+    assert advance(paused("AwaitingApproval", verified=0), facts(**seen), MANUAL) is None
+
+
+def test_a_suspended_step_has_reached_nothing() -> None:
+    off = facts(**SHARED, candidate_pods=0, is_off=True)
+    found = advance(shifting(step=2, weight=50, verified=20), off, POLICY)
+    assert found is not None
+    assert found.verified == 0
 
 
 def test_a_commit_names_the_candidate_and_nothing_else() -> None:

@@ -352,6 +352,12 @@ class World:
             if kind == "Deployment" and status.get("availableReplicas"):
                 status["availableReplicas"] -= 1
 
+    def kill(self, revision: str) -> None:
+        """Let all pods of a revision fail at once, until time passes."""
+        found = self.deployment(revision)
+        if found is not None and found.get("status"):
+            found["status"]["availableReplicas"] = 0
+
     def _run_autoscaler(self, scaler: Manifest, wish: int) -> None:
         """Move a Deployment as the real controller does: one at zero it leaves alone."""
         live = self.objects.get(("Deployment", scaler["spec"]["scaleTargetRef"]["name"]))
