@@ -11,6 +11,7 @@ from typing import Final, get_args
 from pydantic import ValidationError
 
 from slipway_runtime.convert.jail import converted
+from slipway_runtime.convert.outputs import check_output
 from slipway_runtime.convert.task import InputSpec, Parity, Report, Task
 from slipway_runtime.errors import ConfigError, NotFound, Unsupported, shown
 from slipway_runtime.formats import recognise, refuse_pickle
@@ -24,9 +25,12 @@ def run(args: Namespace) -> int:
     """Convert a file, and print what came of it.
 
     Raises:
+        ConfigError: an option is wrong, or names a file that cannot be written.
         SupplyError: it cannot be converted; the text says why.
         ModuleNotFoundError: the library that reads the format is not installed.
     """
+    check_output("-o", args.output)
+    check_output("--report", args.report)
     task = _task(args)
     refuse_pickle(args.source, task.format, allowed=task.allow_pickle)
     _tell(f"{args.source} is {task.format}")

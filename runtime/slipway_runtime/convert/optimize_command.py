@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from slipway_runtime.convert.optimizing import Wish, columns, lines, optimised
+from slipway_runtime.convert.outputs import check_output
 from slipway_runtime.convert.samples import given
 from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.inference.session import Session
@@ -20,9 +21,11 @@ def run(args: Namespace) -> int:
     """Optimise a file, and print what came of it.
 
     Raises:
+        ConfigError: an option is wrong, or names a file that cannot be written.
         SupplyError: it cannot be done, or costs more agreement than allowed.
     """
     source: Path = args.source
+    check_output("-o", args.output)
     if not source.is_file():
         raise NotFound(f"model: {shown(str(source))} is no file")
     validated(source, timeout_s=_VALIDATE_TIMEOUT_S)

@@ -32,11 +32,13 @@ from slipway_runtime.errors import (
     SupplyError,
     Unsupported,
     clipped,
+    shown,
 )
 from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.inference.session import LEVELS, Cancellation, Session
 from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.provenance import OPTIMIZATION
+from slipway_runtime.supply.validate import MAX_PROTOBUF_BYTES, data_files
 from slipway_runtime.vocabulary import GraphOptimization, Pruning, Quantization
 
 _ROWS: Final = 256
@@ -88,11 +90,14 @@ class Measure:
     """A model's size, and how long it takes for the batch that was asked."""
 
     size_bytes: int
+    """Of all its files."""
     latency_us: float
     """Median of one run with one thread."""
     rows: int
     packed_bytes: int | None = None
-    """Of the compressed file, where weights were pruned."""
+    """Of the compressed files, where weights were pruned."""
+    data: tuple[str, ...] = ()
+    """Names of the files beside the model that keep its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def optimised(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) 
         Unsupported: ONNX Runtime cannot do this to the model.
     """
     with TemporaryDirectory(prefix="slipway-optimise-") as folder:
-        draft = _made(source, Path(folder), wish, samples)
+        draft = _made(_whole(source, Path(folder)), Path(folder), wish, samples)
         outcome = _compared(source, draft, wish, samples)
         _judge(outcome.difference, wish.min_agreement_percent)
         target.write_bytes(draft.read_bytes())
@@ -134,7 +139,8 @@ def repeated(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) -
         SupplyError: as `optimised` does, beside what its comparison finds.
     """
     with TemporaryDirectory(prefix="slipway-optimise-") as folder:
-        target.write_bytes(_made(source, Path(folder), wish, samples).read_bytes())
+        whole = _whole(source, Path(folder))
+        target.write_bytes(_made(whole, Path(folder), wish, samples).read_bytes())
 
 
 def columns(session: Session) -> tuple[Column, ...]:
@@ -151,10 +157,12 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"{'':12}{'before':>14}{'after':>14}{'change':>10}"
     size = 100.0 * after.size_bytes / before.size_bytes - 100
     yield f"{'size':12}{before.size_bytes:>8} bytes{after.size_bytes:>8} bytes{size:>+8.1f} %"
+    if before.data:
+        yield f"{'':12}before, {', '.join(map(shown, before.data))} included; after, one file"
     time = 100.0 * after.latency_us / before.latency_us - 100
     yield f"{'latency':12}{before.latency_us:>11.1f} us{after.latency_us:>11.1f} us{time:>+8.1f} %"
-    shown = "no labels" if agreement is None else f"{agreement:.2f} %"
-    yield f"{'agreement':12}{shown:>28} of {found.rows} rows"
+    labels = "no labels" if agreement is None else f"{agreement:.2f} %"
+    yield f"{'agreement':12}{labels:>28} of {found.rows} rows"
     yield f"{'difference':12}{found.max_abs:>28.2e} at most"
     if before.packed_bytes and after.packed_bytes:
         packed = 100.0 * after.packed_bytes / before.packed_bytes - 100
@@ -178,6 +186,26 @@ def remarks(outcome: Outcome) -> Iterator[str]:
         )
     if not is_smaller and not is_faster:
         yield "it does not pay: the result is neither smaller nor faster"
+
+
+def _whole(source: Path, folder: Path) -> Path:
+    """The model with its weights in its own file: what is optimised does not lie beside them.
+
+    Raises:
+        Unsupported: that would be a file of 2 GiB or more, which ONNX has not.
+    """
+    beside = data_files(source)
+    if not beside:
+        return source
+    total_bytes = sum(file.stat().st_size for file in (source, *beside))
+    if total_bytes > MAX_PROTOBUF_BYTES:
+        raise Unsupported(
+            f"model: {total_bytes} bytes with its files of data, expected less than 2 GiB, which "
+            "is what the one file that comes out can hold; optimise it where it is exported"
+        )
+    whole = folder / "with-data.onnx"
+    onnx.save(onnx.load(str(source)), str(whole))
+    return whole
 
 
 def _made(source: Path, folder: Path, wish: Wish, samples: Sequence[Feeds]) -> Path:
@@ -302,18 +330,21 @@ def _measured(
         start = perf_counter_ns()
         _run(session, feeds, names)
         times.append(perf_counter_ns() - start)
+    beside = data_files(model)
+    files = (model, *beside)
     return Measure(
-        size_bytes=model.stat().st_size,
+        size_bytes=sum(file.stat().st_size for file in files),
         latency_us=float(np.median(times)) / 1000,
         rows=len(next(iter(feeds.values()))),
-        packed_bytes=_packed(model) if packed else None,
+        packed_bytes=sum(map(_packed, files)) if packed else None,
+        data=tuple(file.relative_to(model.parent).as_posix() for file in beside),
     )
 
 
-def _packed(model: Path) -> int:
-    """Bytes of the file when it is compressed, as registries and archives do."""
+def _packed(path: Path) -> int:
+    """Bytes of a file when it is compressed, as registries and archives do."""
     packer, total = zlib.compressobj(), 0
-    with model.open("rb") as file:
+    with path.open("rb") as file:
         while block := file.read(2**20):
             total += len(packer.compress(block))
     return total + len(packer.flush())

@@ -30,7 +30,7 @@ from slipway_runtime.supply.termination import SignatureSummary
 
 log: Final = logging.getLogger(__name__)
 
-_MAX_PROTOBUF_BYTES: Final = 2**31 - 1
+MAX_PROTOBUF_BYTES: Final = 2**31 - 1
 _MAX_REASON_BYTES: Final = 400
 _MAX_DEPTH: Final = 64
 
@@ -103,7 +103,7 @@ def _check_size(model: Path) -> None:
     size_bytes = model.stat().st_size
     if size_bytes == 0:
         raise InvalidModel("model: the file is empty, expected an ONNX model")
-    if size_bytes > _MAX_PROTOBUF_BYTES:
+    if size_bytes > MAX_PROTOBUF_BYTES:
         raise InvalidModel(f"model: {size_bytes} bytes, expected less than 2 GiB in one ONNX file")
 
 
@@ -122,6 +122,14 @@ def parsed_model(model: Path) -> Any:
         raise InvalidModel(_no_model(model))
     _check_external_data(proto, model.parent)
     return proto
+
+
+def data_files(model: Path) -> tuple[Path, ...]:
+    """The files beside a model that keep its tensors' data, in the order of their names."""
+    graph = onnx.load(str(model), load_external_data=False).graph
+    entries = (entry for tensor in _tensors(graph, 0) for entry in tensor.external_data)
+    names = {entry.value for entry in entries if entry.key == "location"}
+    return tuple(model.parent / name for name in sorted(names))
 
 
 def _parsed(model: Path) -> tuple[str | None, bytes | None]:

@@ -109,6 +109,26 @@ def test_an_estimator_that_is_not_converted_is_named(tmp_path: Path) -> None:
     assert "use another estimator in its place" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        pytest.param(("-o", "none/m.onnx"), "-o: folder", id="no folder for the model"),
+        pytest.param(
+            ("-o", "m.onnx", "--report", "none/r.json"), "--report: folder", id="nor for the report"
+        ),
+        pytest.param(("-o", "."), "-o: '.' is a folder, expected a file", id="a folder"),
+    ],
+)
+def test_where_nothing_can_be_written_is_told_before_the_model_is_read(
+    more: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = runtime("convert", "no-model.pkl", *more)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "no-model" not in done.stderr
+
+
 def test_a_missing_framework_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("tree\nversion=v4\n")
     done = runtime("convert", tmp_path / "model.txt", "-o", tmp_path / "model.onnx")

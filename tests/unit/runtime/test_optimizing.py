@@ -16,7 +16,9 @@ from sklearn.tree import DecisionTreeClassifier
 from slipway_runtime.convert import weights
 from slipway_runtime.convert.optimizing import Outcome, Wish, lines, optimised, repeated
 from slipway_runtime.errors import ConversionMismatch, InvalidConfig, Unsupported
+from slipway_runtime.inference.session import Session
 from slipway_runtime.vocabulary import Quantization
+from tests.unit.runtime import models
 from tests.unit.runtime.processes import runtime
 
 _KINDS: Final[tuple[Quantization, ...]] = ("DynamicInt8", "StaticInt8", "Float16")
@@ -126,6 +128,57 @@ def test_nothing_is_written_beside_the_original(
     assert (tmp_path / "small.onnx").stat().st_size < source.stat().st_size
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("--graph", "Basic"), ("--quantization", "Float16")], ids=" ".join
+)
+def test_weights_in_a_file_of_their_own_are_taken_in_and_counted(
+    digits: Digits, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    source = _with_weights_beside(digits.network, tmp_path)
+    before_bytes = source.stat().st_size + (tmp_path / "weights.bin").stat().st_size
+    assert source.stat().st_size < before_bytes / 10
+    done = runtime("optimize", source, "-o", tmp_path / "one.onnx", *more)
+    assert done.returncode == 0, done.stderr
+    assert f"{before_bytes:>8} bytes" in done.stdout
+    assert "before, 'weights.bin' included; after, one file" in done.stdout
+    (tmp_path / "alone").mkdir()
+    moved = (tmp_path / "one.onnx").rename(tmp_path / "alone" / "one.onnx")
+    assert Session(moved, threads=1).signature.inputs
+
+
+def test_a_pruned_model_repeats_where_its_weights_were_beside_it(
+    digits: Digits, tmp_path: Path
+) -> None:
+    source = _with_weights_beside(digits.network, tmp_path)
+    wish = Wish(graph="None", pruning="Magnitude", sparsity_percent=10)
+    outcome = optimised(source, tmp_path / "once", wish, [{"X": digits.rows}])
+    repeated(source, tmp_path / "again", wish, [])
+    assert (tmp_path / "once").read_bytes() == (tmp_path / "again").read_bytes()
+    assert outcome.before.packed_bytes is not None
+    assert outcome.before.packed_bytes > source.stat().st_size
+
+
+def test_weights_of_two_gibibytes_are_not_taken_in(digits: Digits, tmp_path: Path) -> None:
+    source = _with_weights_beside(digits.network, tmp_path)
+    with (tmp_path / "weights.bin").open("r+b") as file:
+        file.truncate(2**31)  # a hole: it takes no space
+    with pytest.raises(Unsupported, match=r"[0-9]{10} bytes with its files of data, expected less"):
+        optimised(source, tmp_path / "out", Wish(), [{"X": digits.rows}])
+    assert not (tmp_path / "out").exists()
+
+
+def _with_weights_beside(network: Path, folder: Path) -> Path:
+    source, model = folder / "beside.onnx", onnx.load(str(network))
+    for tensor in model.graph.initializer:  # only what is kept as bytes can lie elsewhere
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(
+        model, str(source),
+        save_as_external_data=True, location="weights.bin", size_threshold=64,
+    )  # fmt: skip
+    return source
+
+
 def test_other_samples_calibrate_otherwise(digits: Digits, tmp_path: Path) -> None:
     wish = Wish(graph="None", quantization="StaticInt8")
     for name, rows in (("a", digits.rows), ("b", digits.rows * 3)):
@@ -208,6 +261,14 @@ def test_the_command_prunes(digits: Digits, tmp_path: Path) -> None:
     assert told == (
         "graph None, quantization None, pruning Magnitude 20 %, agreement at least 95 %"
     )
+
+
+def test_a_folder_that_is_missing_is_told_first(tmp_path: Path) -> None:
+    model = models.saved(models.affine(), tmp_path / "model.onnx")
+    done = runtime("optimize", model, "-o", tmp_path / "none" / "x.onnx")
+    assert done.returncode == 2
+    assert "-o: folder" in done.stderr
+    assert "does not exist, expected one that does; make it" in done.stderr
 
 
 @pytest.mark.parametrize(
