@@ -51,7 +51,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=_TIMEOUT_S, metavar="SECONDS", help="(%(default)s)"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="gets the report as JSON")
+    _add_report(parser)
 
 
 def add_optimize(parser: argparse.ArgumentParser) -> None:
@@ -91,3 +91,8 @@ def add_optimize(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="labels that must not change (%(default)s)",
     )
+    _add_report(parser)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", type=Path, metavar="FILE", help="gets the report as JSON")

@@ -11,7 +11,7 @@ from typing import Final, get_args
 from pydantic import ValidationError
 
 from slipway_runtime.convert.jail import converted
-from slipway_runtime.convert.outputs import check_output
+from slipway_runtime.convert.outputs import check_output, tell, write_report
 from slipway_runtime.convert.task import InputSpec, Parity, Report, Task
 from slipway_runtime.errors import ConfigError, NotFound, Unsupported, shown
 from slipway_runtime.formats import recognise, refuse_pickle
@@ -33,12 +33,11 @@ def run(args: Namespace) -> int:
     check_output("--report", args.report)
     task = _task(args)
     refuse_pickle(args.source, task.format, allowed=task.allow_pickle)
-    _tell(f"{args.source} is {task.format}")
-    report = converted(task, timeout_s=args.timeout, progress=_tell)
-    _tell("checking the converted model")
+    tell(f"{args.source} is {task.format}")
+    report = converted(task, timeout_s=args.timeout, progress=tell)
+    tell("checking the converted model")
     signature, _ = validated(Path(task.target), timeout_s=_VALIDATE_TIMEOUT_S)
-    if args.report is not None:
-        args.report.write_text(report.model_dump_json(by_alias=True, indent=2) + "\n", "utf-8")
+    write_report(args.report, report)
     sys.stdout.write("\n".join(lines(task, report, signature)) + "\n")
     return 0
 
@@ -110,9 +109,3 @@ def _task(args: Namespace) -> Task:
         samples=None if args.samples is None else str(args.samples.absolute()),
         tolerance=args.tolerance,
     )
-
-
-def _tell(step: str) -> None:
-    """Progress goes where it does not mix with the report."""
-    sys.stderr.write(f"{step}\n")
-    sys.stderr.flush()

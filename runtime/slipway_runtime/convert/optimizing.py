@@ -8,7 +8,7 @@ Stays out: how weights are stored (`weights.py`).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -109,7 +109,15 @@ class Outcome:
     difference: Difference
 
 
-def optimised(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) -> Outcome:
+def optimised(
+    source: Path,
+    target: Path,
+    wish: Wish,
+    samples: Sequence[Feeds],
+    *,
+    progress: Callable[[str], object] = lambda step: None,
+    compared: Callable[[Outcome], object] = lambda outcome: None,
+) -> Outcome:
     """Write an optimised model to `target`, unless it answers otherwise than the original.
 
     Args:
@@ -118,15 +126,20 @@ def optimised(source: Path, target: Path, wish: Wish, samples: Sequence[Feeds]) 
         wish: what to do.
         samples: rows to compare on, and to calibrate static quantisation with; without any,
             generated rows stand in for the comparison.
+        progress: is told of each step.
+        compared: is told what the comparison has found, whether it is good enough or not.
 
     Raises:
         InvalidConfig: static quantisation without samples.
         ConversionMismatch: fewer answers agree than was asked for.
         Unsupported: ONNX Runtime cannot do this to the model.
     """
+    progress(f"optimising: {wish.told}")
     with TemporaryDirectory(prefix="slipway-optimise-") as folder:
         draft = _made(_whole(source, Path(folder)), Path(folder), wish, samples)
+        progress("comparing with what came in")
         outcome = _compared(source, draft, wish, samples)
+        compared(outcome)
         _judge(outcome.difference, wish.min_agreement_percent)
         target.write_bytes(draft.read_bytes())
     return outcome

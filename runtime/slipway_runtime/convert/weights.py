@@ -9,8 +9,10 @@ Stays out: whether the result is good enough (`optimizing.py`).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -65,12 +67,32 @@ def quantized(kind: Quantization, source: Path, target: Path, samples: Sequence[
     }
     before_bytes = stored_bytes(source)
     if before_bytes:
-        steps[kind]()
+        with _without_hints():
+            steps[kind]()
     if not before_bytes or stored_bytes(target) >= before_bytes:
         raise Unsupported(
             f"model: it has no weights that {kind} makes smaller (trees have none), expected "
             "some; remove model.optimization.quantization (--quantization)"
         )
+
+
+class _NoHints(logging.Filter):
+    """Drops the advice to run the quantiser's own preparation, which no option of ours does."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep everything else."""
+        return "pre-processing" not in record.getMessage()
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """The quantiser gives them to the root logger."""
+    root, no_hints = logging.getLogger(), _NoHints()
+    root.addFilter(no_hints)
+    try:
+        yield
+    finally:
+        root.removeFilter(no_hints)
 
 
 def outwards(value: float) -> float:

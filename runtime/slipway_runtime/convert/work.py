@@ -61,16 +61,16 @@ def _optimised(
 ) -> Report:
     wish, target = _wish(asked), Path(task.target)
     samples = given(Path(task.samples), _inputs(model)) if task.samples else []
-    progress(f"optimising: {wish.told}")
     outcome = None
     if task.is_pinned:
+        progress(f"optimising: {wish.told}")
         repeated(model, target, wish, samples)
     else:
-        outcome = optimised(model, target, wish, samples)
+        outcome = optimised(model, target, wish, samples, progress=progress)
     after = report.model_copy(
         update={"digest": file_digest(target), "size_bytes": target.stat().st_size}
     )
-    return after if outcome is None else _told(after, outcome, samples)
+    return after if outcome is None else told(after, outcome, samples)
 
 
 def _inputs(model: Path) -> tuple[Column, ...]:
@@ -88,8 +88,11 @@ def _wish(asked: Optimization) -> Wish:
     )
 
 
-def _told(report: Report, outcome: Outcome, samples: list[Feeds]) -> Report:
-    """The comparison is of what is going to be served with what it was made of."""
+def told(report: Report, outcome: Outcome, samples: list[Feeds]) -> Report:
+    """Add what optimising has brought.
+
+    The comparison is of what is going to be served with what it was made of.
+    """
     found = outcome.difference
     parity = Parity(
         rows=found.rows,

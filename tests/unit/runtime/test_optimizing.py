@@ -15,8 +15,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from slipway_runtime.convert import weights
 from slipway_runtime.convert.optimizing import Outcome, Wish, lines, optimised, repeated
+from slipway_runtime.convert.task import Report
 from slipway_runtime.errors import ConversionMismatch, InvalidConfig, Unsupported
 from slipway_runtime.inference.session import Session
+from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.vocabulary import Quantization
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import runtime
@@ -88,6 +90,11 @@ def test_the_command_makes_it_smaller_with_its_own_defaults(
     level = "Extended" if kind == "Float16" else "All"
     (told,) = [each.value for each in onnx.load(str(small)).metadata_props]
     assert told.startswith(f"graph {level}, quantization {kind}")
+    steps = [line.split(" s  ")[1] for line in done.stderr.splitlines()]  # and no advice of ORT's
+    assert steps == [
+        "checking network.onnx", f"optimising: {told}", "comparing with what came in",
+        "checking the result",
+    ]  # fmt: skip
 
 
 def test_weights_that_the_optimiser_makes_large_again_are_refused(
@@ -261,6 +268,36 @@ def test_the_command_prunes(digits: Digits, tmp_path: Path) -> None:
     assert told == (
         "graph None, quantization None, pruning Magnitude 20 %, agreement at least 95 %"
     )
+
+
+def test_what_was_lost_is_printed_before_it_is_refused(digits: Digits, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", digits.rows)
+    done = runtime(
+        *("optimize", digits.network, "-o", tmp_path / "p.onnx", "--graph", "None"),
+        *("--pruning", "Magnitude", "--sparsity", "97", "--samples", tmp_path / "rows.npy"),
+        *("--report", tmp_path / "r.json"),
+    )
+    assert done.returncode == 10
+    assert "ConversionMismatch" in done.stderr
+    for row in ("size", "latency", "agreement", "compressed"):
+        assert f"\n{row}" in done.stdout
+    assert not (tmp_path / "p.onnx").exists()
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_report_of_an_optimisation_has_before_and_after(tmp_path: Path) -> None:
+    model = models.saved(models.affine(), tmp_path / "model.onnx")
+    done = runtime("optimize", model, "-o", tmp_path / "o.onnx", "--report", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    report = Report.model_validate_json((tmp_path / "r.json").read_text())
+    assert (report.format, report.source_digest) == ("ONNX", file_digest(model))
+    assert report.digest == file_digest(tmp_path / "o.onnx")
+    assert report.size_bytes == (tmp_path / "o.onnx").stat().st_size
+    assert report.optimized is not None
+    assert report.optimized.size_bytes_before == model.stat().st_size
+    assert report.optimized.latency_us_after > 0
+    assert report.parity is not None
+    assert report.parity.rows > 0
 
 
 def test_a_folder_that_is_missing_is_told_first(tmp_path: Path) -> None:
