@@ -35,7 +35,8 @@ _LOADERS: Final[Mapping[Format, str]] = {
 }
 _REMEDY: Final = (
     "the format's converter does not reproduce this model; export it to ONNX with other settings, "
-    "or allow more with a tolerance (--tolerance)"
+    "or, where it is near enough, convert it on a laptop with `slipway-runtime convert "
+    "--tolerance` and publish the ONNX model"
 )
 
 

@@ -86,6 +86,8 @@ def test_c20_other_answers_than_the_original_ones_are_refused(folder: Path, mode
     )
     assert done.returncode == 10
     assert "ConversionMismatch" in done.stderr
+    # A pod tells it, too, whose spec has no tolerance.
+    assert "on a laptop with `slipway-runtime convert --tolerance` and publish" in done.stderr
     assert not target.exists()
 
 
