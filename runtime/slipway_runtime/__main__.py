@@ -69,7 +69,11 @@ def _add_optimize(parser: argparse.ArgumentParser) -> None:
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "model_file", nargs="?", type=Path, metavar="MODEL.onnx", help="serve this file"
+        "model_file",
+        nargs="?",
+        type=Path,
+        metavar="MODEL.onnx",
+        help="serve this file, or the model of this folder",
     )
     what.add_argument(
         "-f", "--filename", type=Path, metavar="YAML", help="serve what a ModelDeployment says"

@@ -56,13 +56,15 @@ class Found(NamedTuple):
 
 
 def from_model(model: Path, settings: Settings) -> Found:
-    """Serve a file under its own name.
+    """Serve a file, or the model of a folder, under its own name.
 
     Raises:
         SupplyError: it answers in maps, and cannot be made to answer in tensors.
     """
-    document = {"name": model_name(model), "model": {"uri": model.absolute().as_uri()}}
-    return _fused(Found(_described(document, model), model, lambda: model), settings, None)
+    document = {"name": model_name(model.absolute()), "model": {"uri": model.absolute().as_uri()}}
+    file = _chosen(model, settings)
+    found = Found(_described(document, file), file, lambda: _chosen(model, settings))
+    return _fused(found, settings, None)
 
 
 def from_manifest(
@@ -72,7 +74,7 @@ def from_manifest(
 
     Args:
         manifest: one document of YAML.
-        model: a file in place of its URI.
+        model: a file, or a folder with the model, in place of its URI.
         settings: of the process.
         labels: a file in place of the ConfigMap with the pipeline's labels.
 
@@ -87,8 +89,8 @@ def from_manifest(
         kind = "ConfigMap" if uri.startswith("configmap") else "volume"
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
-        file = model
-        found = Found(_described(document, file), file, lambda: file, policy)
+        file, given = _chosen(model, settings), model
+        found = Found(_described(document, file), file, lambda: _chosen(given, settings), policy)
         return _fused(found, settings, labels)
     source = {key: block for key, block in document.items() if key != "pipeline"}
     unresolved = parse_config(_with_revision(source, "0" * 10))
@@ -117,6 +119,17 @@ def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
     out.parent.mkdir(parents=True, exist_ok=True)
     fuse(found.model, pipeline, out, timeout_s=settings.validate_timeout_s)
     return found._replace(model=out)
+
+
+def _chosen(model: Path, settings: Settings) -> Path:
+    """The model of a folder, by the rule that holds for fetched ones; a file is one already."""
+    if not model.is_dir():
+        return model
+    from slipway_runtime.supply.choice import chosen_model
+    from slipway_runtime.supply.claim import folder_names
+
+    names = folder_names(model.absolute().as_uri(), model, settings.max_model_files)
+    return model / chosen_model(names, "ONNX")
 
 
 def _given(labels: Path | None) -> Path:

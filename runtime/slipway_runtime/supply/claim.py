@@ -41,18 +41,28 @@ def fetch_claim_folder(uri: str, tree: Tree, *, folder: Path) -> None:
             f"model.uri: {redacted(uri)!r} is a link that leads out of the claim, "
             "expected a folder in it"
         )
+    copy_folder(uri, source, tree, within=folder)
+
+
+def copy_folder(uri: str, source: Path, tree: Tree, *, within: Path) -> None:
+    """Copy everything below a folder; links to files may lead about in another one."""
     if not source.is_dir():
         raise NotFound(f"model.uri: {redacted(uri)!r} is no folder; {_beside(source)}")
-    names = _names(uri, source, tree.max_files)
+    names = folder_names(uri, source, tree.max_files)
     if not names:
         raise NotFound(f"model.uri: {redacted(uri)!r} has no files below it; check the URI")
     for name in names:
         with tree.file(name) as writer:
-            _copy(uri, source / name, writer, folder)
+            _copy(uri, source / name, writer, within)
 
 
-def _names(uri: str, source: Path, max_files: int) -> list[str]:
-    """Name the files of a folder, without going through links to other folders."""
+def folder_names(uri: str, source: Path, max_files: int) -> list[str]:
+    """Name the files of a folder, without going through links to other folders.
+
+    Raises:
+        Unavailable: it cannot be read.
+        Unsupported: it has a link to a folder, or too many files.
+    """
     names: list[str] = []
 
     def unreadable(err: OSError) -> None:

@@ -38,7 +38,7 @@ from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
 from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE, fused_file, write_facts
 from slipway_runtime.supply.folders import fetch_remote_folder
 from slipway_runtime.supply.http import Store
-from slipway_runtime.supply.local import fetch_file
+from slipway_runtime.supply.local import fetch_file, fetch_file_folder
 from slipway_runtime.supply.original import MODEL as ORIGINAL
 from slipway_runtime.supply.original import Original, write_original
 from slipway_runtime.supply.retry import Patience
@@ -366,9 +366,11 @@ def _folder(config: ServingConfig, options: SupplyOptions, cache: Cache | None) 
     uri = config.source or config.model.uri
     scheme = source_scheme(uri, options)
     with _tree(options) as tree:
+        source = None
         if scheme == "pvc":
             fetch_claim_folder(uri, tree, folder=options.source_folder)
-            source = None
+        elif scheme == "file":
+            fetch_file_folder(uri, tree)
         else:
             with opened_remote(config, options) as remote:
                 source = fetch_remote_folder(scheme, uri, tree, remote)

@@ -20,7 +20,7 @@ _OCI: Final = re.compile(
 )
 
 
-_WITH_FOLDERS: Final = ("s3://", "gs://", "oci://", "hf://", "pvc://")
+_WITH_FOLDERS: Final = ("s3://", "gs://", "oci://", "hf://", "pvc://", "file://")
 _ARCHIVES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
 _CLAIM: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _HUB: Final = re.compile(

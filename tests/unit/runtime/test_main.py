@@ -160,9 +160,41 @@ def test_a_laptop_takes_a_file_in_place_of_the_uri(tmp_path: Path, affine_model:
         server.wait_for("ready")
 
 
+@pytest.mark.parametrize("way", ["uri", "--model", "alone"])
+def test_a_laptop_serves_the_model_of_a_folder(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its weights beside it, and what is no model; a slash means a folder as in a cluster."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = models.with_data(tmp_path / "digits").parent
+    (folder / "README.md").touch()
+    match way:
+        case "uri":
+            arguments: tuple[object, ...] = ("-f", manifest(tmp_path, f"{folder.as_uri()}/"))
+        case "--model":
+            arguments = ("-f", manifest(tmp_path, "configmap://m/k"), "--model", folder)
+        case _:
+            arguments = (folder,)
+    with serving(*arguments) as server:
+        server.wait_for("ready")
+        answer = httpx.get(f"{server.url}/v2/models/digits/ready", trust_env=False)
+    assert answer.status_code == 200
+
+
+def test_a_folder_with_several_models_is_not_guessed_at(tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        models.saved(models.affine(), tmp_path / name)
+    done = runtime("serve", tmp_path)
+    assert (done.returncode, "'a.onnx', 'b.onnx' could all be the model" in done.stderr) == (
+        10,
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("uri", "extra", "code", "expected"),
     [
+        pytest.param("file:///no/such/", "", 10, "is no folder", id="a folder that is not there"),
         pytest.param("configmap://m/k", "", 2, "give the file with --model FILE", id="a ConfigMap"),
         pytest.param(
             "https://x/m",

@@ -28,6 +28,7 @@ class Step:
         self, folder: Path, document: object, *arguments: object, **settings: object
     ) -> None:
         self.into = folder / "models"
+        folder.mkdir(exist_ok=True)
         message = folder / "termination-log"
         message.touch()
         self.done = runtime(
@@ -193,6 +194,18 @@ def test_other_schemes_are_unsupported(tmp_path: Path, scheme: str) -> None:
 
 def test_a_file_is_fetched_where_it_is_allowed(tmp_path: Path, source: Path) -> None:
     assert Step(tmp_path, serving_document(source.as_uri()), "--allow-file").done.returncode == 0
+
+
+def test_a_folder_is_fetched_where_files_are_allowed(tmp_path: Path) -> None:
+    """With a link as the caches of hubs have them: whose disk it is may point anywhere on it."""
+    folder = models.with_data(tmp_path / "digits").parent
+    (folder / "weights.bin").rename(tmp_path / "blob")
+    (folder / "weights.bin").symlink_to(tmp_path / "blob")
+    step = Step(tmp_path, serving_document(f"{folder.as_uri()}/"), "--allow-file")
+    assert step.done.returncode == 0, step.why
+    assert not (step.into / "folder" / "weights.bin").is_symlink()
+    refused = Step(tmp_path / "cluster", serving_document(f"{folder.as_uri()}/"))
+    assert refused.failure == (10, "Unsupported", True)
 
 
 def test_a_broken_configuration_is_terminal_and_named(tmp_path: Path) -> None:
