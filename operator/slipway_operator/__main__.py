@@ -16,7 +16,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         sys.stderr.write(
             f"slipway-operator: the module {error.name!r} is missing;"
-            " install it with: pip install 'slipway[operator]'\n"
+            " install it with: pip install '.[operator]' in the project's folder\n"
         )
         return 2
     return start(dict(os.environ))

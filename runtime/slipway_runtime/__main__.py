@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(
             f"slipway-runtime: module {err.name!r} is missing; install the extra: "
-            "pip install 'slipway[runtime]'\n"
+            "pip install '.[runtime]' in the project's folder\n"
         )
         return EXIT_MISSING_EXTRA
 

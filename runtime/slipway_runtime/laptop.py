@@ -53,6 +53,13 @@ class Found(NamedTuple):
     locate: Callable[[], Path]
     policy: Policy | None = None
     """Who may ask, as the YAML says."""
+    published: Path | None = None
+    """The folder that the model is a part of, where it is in one."""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the file was made here, of a model and its pipeline or without its ZipMap."""
+        return self.model == fused_file(self.model)
 
 
 def from_model(model: Path, settings: Settings) -> Found:
@@ -90,7 +97,9 @@ def from_manifest(
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
     if model is not None:
         file, given = _chosen(model, settings), model
-        found = Found(_described(document, file), file, lambda: _chosen(given, settings), policy)
+        published = model if model.is_dir() else None
+        config, locate = _described(document, file), lambda: _chosen(given, settings)
+        found = Found(config, file, locate, policy, published)
         return _fused(found, settings, labels)
     source = {key: block for key, block in document.items() if key != "pipeline"}
     unresolved = parse_config(_with_revision(source, "0" * 10))
@@ -101,7 +110,10 @@ def from_manifest(
         )
     fetched = _cached(unresolved, settings)
     config = _described(document, fetched)
-    found = Found(config, fetched, lambda: _cached(unresolved, settings), policy)
+    from slipway_runtime.supply.tree import published_folder  # late, as in `_cached`
+
+    published = published_folder(fetched, _folder(config))
+    found = Found(config, fetched, lambda: _cached(unresolved, settings), policy, published)
     return _fused(found, settings, labels)
 
 
@@ -117,7 +129,8 @@ def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
     ours = _folder(found.config)
     out = fused_file(found.model if found.model.is_relative_to(ours) else ours / found.model.name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    fuse(found.model, pipeline, out, timeout_s=settings.validate_timeout_s)
+    timeout_s = settings.validate_timeout_s
+    fuse(found.model, pipeline, out, tokenizers=found.published, timeout_s=timeout_s)
     return found._replace(model=out)
 
 

@@ -170,9 +170,9 @@ def _serve(args: Namespace, settings: Settings) -> None:
     else:
         found = _on_laptop(args, settings)
         host = settings.host or "127.0.0.1"
-        if args.allow_repository and found.config.pipeline.has_steps:
+        if args.allow_repository and found.is_made:
             raise ConfigError(
-                "--allow-repository: got it with a pipeline, expected a model alone; "
+                "--allow-repository: got it with a pipeline or a ZipMap, expected a model alone; "
                 "end the server and start it again to change the model"
             )
         locate = found.locate if args.allow_repository else None

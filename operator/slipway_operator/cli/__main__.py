@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _missing(error: ModuleNotFoundError, extras: str) -> int:
     sys.stderr.write(
         f"slipway: the module {error.name!r} is missing;"
-        f" install it with: pip install 'slipway[{extras}]'\n"
+        f" install it with: pip install '.[{extras}]' in the project's folder\n"
     )
     return 2
 

@@ -35,7 +35,12 @@ from slipway_runtime.supply.claim import fetch_claim, fetch_claim_folder
 from slipway_runtime.supply.configmap import fetch_configmap
 from slipway_runtime.supply.credentials import Credentials, read_credentials
 from slipway_runtime.supply.digest import ModelWriter, check_digest, file_digest
-from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE, fused_file, write_facts
+from slipway_runtime.supply.folder import (
+    FACTS_FILE,
+    MODEL_FILE,
+    fused_file,
+    write_facts,
+)
 from slipway_runtime.supply.folders import fetch_remote_folder
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.local import fetch_file, fetch_file_folder
@@ -45,7 +50,7 @@ from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route
 from slipway_runtime.supply.sources import Remote, Stores, fetch_remote
 from slipway_runtime.supply.termination import SignatureSummary, SupplyResult
-from slipway_runtime.supply.tree import FOLDER, Tree, folder_digest, walked
+from slipway_runtime.supply.tree import FOLDER, Tree, folder_digest, published_folder, walked
 from slipway_runtime.supply.uri import (
     LAPTOP_SCHEMES,
     SERVED_SCHEMES,
@@ -458,17 +463,13 @@ def _fused(pipeline: Pipeline, model: Path, options: SupplyOptions) -> Signature
     from slipway_runtime.supply.validate import validated
 
     out, timeout_s = fused_file(model), options.validate_timeout_s
-    fuse(model, pipeline, out, tokenizers=_published(model, options), timeout_s=timeout_s)
+    fuse(
+        model, pipeline, out, tokenizers=published_folder(model, options.into), timeout_s=timeout_s
+    )
     if not options.resolve:
         return None
     signature, _ = validated(out, timeout_s=timeout_s)
     return exposed_summary(signature, pipeline)
-
-
-def _published(model: Path, options: SupplyOptions) -> Path:
-    """The folder that was published with a model in it; that of the model where it was a file."""
-    folder = options.into / FOLDER
-    return folder if model.is_relative_to(folder) else model.parent
 
 
 def _resolved(result: SupplyResult, model: Path, timeout_s: float) -> SupplyResult:

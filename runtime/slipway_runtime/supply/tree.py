@@ -38,6 +38,12 @@ _MAX_PART_BYTES: Final = 255
 _MAX_DEPTH: Final = 32
 
 
+def published_folder(model: Path, into: Path) -> Path:
+    """The folder that was published with a model in it; that of the model where it was a file."""
+    folder = into / FOLDER
+    return folder if model.is_relative_to(folder) else model.parent
+
+
 class Tree:
     """Files on their way into `into/folder`; as a context manager it removes what is unfinished."""
 

@@ -47,7 +47,7 @@ def test_a_missing_extra_is_named() -> None:
         [sys.executable, "-c", hidden], capture_output=True, text=True, check=False
     )
     assert done.returncode == 3
-    assert "install the extra: pip install 'slipway[runtime]'" in done.stderr
+    assert "install the extra: pip install '.[runtime]'" in done.stderr
 
 
 def test_help_needs_no_dependency() -> None:

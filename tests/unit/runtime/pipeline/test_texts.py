@@ -340,3 +340,22 @@ def test_one_file_has_no_tokenizer_beside_it(tmp_path: Path) -> None:
     assert code == 10
     assert message["failure"]["reason"] == "NotFound"
     assert "publish model and tokenizer as a folder" in message["failure"]["message"]
+
+
+def test_a_laptop_finds_the_tokenizer_above_the_model(tmp_path: Path) -> None:
+    root = published(tmp_path / "root", bert())
+    document = {
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "m"},
+        "spec": {"model": {"uri": "s3://models/m/"}, "pipeline": PIPELINE},
+    }
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    with serving("-f", tmp_path / "m.yaml", "--model", root) as server:
+        server.wait_for("ready")
+        rows = httpx.post(f"{server.url}/predict", json={"inputs": SENTENCES[0]})
+        assert rows.json()["outputs"]["label"] == [list(ranked(reference(SENTENCES[0])))]
+
+
+def ranked(found: dict[str, float]) -> list[str]:
+    return sorted(found, key=found.__getitem__, reverse=True)
