@@ -122,7 +122,8 @@ def build(settings: Settings, connection: Connection) -> App:
     jobs = Templates(cache, queue, kube, lambda: elector.is_leading)
     reconciler = Reconciler(
         cache, queue, Writer(cache, kube), elector, recorder, defaults,
-        observe=metrics.reconciled, evidence=analysing.told, preflights=preflights.told,
+        observe=metrics.reconciled, failed=metrics.failed, evidence=analysing.told,
+        preflights=preflights.told,
         answers=queries.told, templates=jobs.told,
     )  # fmt: skip
     return App(

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from slipway_operator.api import v1alpha1
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
+from slipway_operator.engine.faults import fault_of
 from slipway_operator.engine.workqueue import MAX_DELAY_S, WorkQueue
 from slipway_operator.engine.writer import Contested, NameTaken, Writer
 from slipway_operator.kube.apply import fingerprint
@@ -38,6 +39,7 @@ from slipway_operator.plan.queries import Answers
 from slipway_operator.plan.snapshot import ChildKey, Snapshot
 from slipway_operator.plan.template import Template
 from slipway_operator.plan.workload import RuntimeDefaults
+from slipway_operator.telemetry.faults import Fault
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class Reconciler:
     accepted: dict[ObjectKey, frozenset[str]] = field(default_factory=dict)
     """Fingerprints of what the API server has judged good, of each key's last pass."""
     observe: Observer = lambda result, seconds: None
+    failed: Callable[[Fault], None] = lambda fault: None
+    """Told of each cause that stood against a reconcile, or against one of its objects."""
     evidence: Mapping[ObjectKey, Evidence] = field(default_factory=dict)
     """What was counted of the tracks of rollouts in progress, as it was last told."""
     preflights: Mapping[ObjectKey, Trial] = field(default_factory=dict)
@@ -119,6 +123,7 @@ class Reconciler:
             self.queue.add(key)
             return "not_leading"
         except (ApiError, TimeoutError) as error:
+            self.failed(fault_of(error))
             pause = error.retry_after_s if isinstance(error, Throttled) else 0.0
             longest = CONFLICT_PAUSE_S if isinstance(error, Conflict) else MAX_DELAY_S
             delay = self.queue.retry(key, at_least_s=pause, at_most_s=longest)
@@ -127,7 +132,8 @@ class Reconciler:
                 extra={"key": _text(key), "cause": str(error), "delay_s": round(delay, 2)},
             )
             return "conflict" if isinstance(error, Conflict) else "error"
-        except Exception:  # a bug of ours or an object nobody imagined: the others must go on
+        except Exception as error:  # a bug of ours or an object nobody imagined: others must go on
+            self.failed(fault_of(error))
             self.queue.retry(key, at_least_s=1.0)
             log.exception("reconcile crashed, trying again", extra={"key": _text(key)})
             return "crash"
@@ -153,6 +159,8 @@ class Reconciler:
             contested=self.writer.contested(key.namespace, key.name),
         )
         decided = plan(snapshot)
+        if _is_unknown(decided):
+            self.failed(Fault.INVALID_SPEC)
         wrote, problems = await self._write(snapshot, decided)
         for note in decided.remarks if wrote else ():
             self.recorder.record(dict(snapshot.mdep), note)
@@ -187,18 +195,31 @@ class Reconciler:
         wrote, problems, unsized = False, list[Problem](), set[ChildKey]()
         for resize in decided.resize:
             before = len(problems)
-            wrote |= await _attempted(self.writer.resize(resize), resize.live, problems)
+            wrote |= await self._attempted(self.writer.resize(resize), resize.live, problems)
             if len(problems) > before:
                 unsized.add(child_key(resize.live))
         for manifest in decided.apply:
             if child_key(manifest) not in unsized:  # it would let go of `replicas` too early
                 write = self.writer.apply(snapshot, manifest)
-                wrote |= await _attempted(write, manifest, problems)
+                wrote |= await self._attempted(write, manifest, problems)
         if problems:  # deletions come after everything that was to replace what they delete
             return wrote, problems
         for live in decided.delete:
             wrote |= await self.writer.delete(live)
         return wrote, problems
+
+    async def _attempted(
+        self, write: Awaitable[bool], what: Manifest, problems: list[Problem]
+    ) -> bool:
+        """Tell whether anything was written; a refusal of this single object becomes a problem."""
+        try:
+            return await write
+        except (Invalid, Denied, Unavailable, NameTaken, Contested) as error:
+            if isinstance(error, Unavailable) and not error.status:
+                raise  # no answer at all: the next object would wait in vain, too
+            self.failed(fault_of(error))
+            problems.append(_problem(what, error))
+            return False
 
     async def _judge(self, key: ObjectKey, decided: Plan) -> list[Problem]:
         """Find out early what will be refused; each thing that is good is asked about once."""
@@ -209,6 +230,7 @@ class Reconciler:
                 try:
                     await self.writer.judge(manifest)
                 except Invalid as error:
+                    self.failed(fault_of(error))
                     problems.append(_problem(manifest, error))
                     continue
             good.add(mark)
@@ -240,15 +262,10 @@ class Reconciler:
         return bool(answer.get("status") == report)
 
 
-async def _attempted(write: Awaitable[bool], what: Manifest, problems: list[Problem]) -> bool:
-    """Tell whether anything was written; a refusal of this single object becomes a problem."""
-    try:
-        return await write
-    except (Invalid, Denied, Unavailable, NameTaken, Contested) as error:
-        if isinstance(error, Unavailable) and not error.status:
-            raise  # no answer at all: the next object would wait in vain, too
-        problems.append(_problem(what, error))
-        return False
+def _is_unknown(decided: Plan) -> bool:
+    """Whether the spec was not understood, so that nothing but that was decided."""
+    told = conditions.find((decided.status or {}).get("conditions") or (), conditions.READY)
+    return told is not None and told["reason"] == conditions.INVALID_SPEC
 
 
 def _problem(manifest: Manifest, error: Exception) -> Problem:

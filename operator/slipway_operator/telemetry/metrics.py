@@ -9,6 +9,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from slipway_operator.telemetry.faults import Fault
 from slipway_operator.telemetry.rollouts import Rollouts
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -25,6 +26,14 @@ class Metrics:
         self._reconciles = Counter(
             "slipway_reconcile", "Reconciles by result.", ["result"], registry=registry
         )
+        self._errors = Counter(
+            "slipway_reconcile_errors",
+            "What stood against reconciles, by cause.",
+            ["reason"],
+            registry=registry,
+        )
+        for fault in Fault:  # a rate needs a zero to rise from
+            self._errors.labels(fault)
         self._durations = Histogram(
             "slipway_reconcile_duration_seconds",
             "Time of one reconcile.",
@@ -65,6 +74,10 @@ class Metrics:
         """Count a reconcile."""
         self._reconciles.labels(result).inc()
         self._durations.observe(seconds)
+
+    def failed(self, fault: Fault) -> None:
+        """Count what stood against a reconcile."""
+        self._errors.labels(fault).inc()
 
     def waited(self, seconds: float) -> None:
         """Count a key's wait."""

@@ -21,6 +21,7 @@ from slipway_operator.plan.conditions import (
     VERIFIED,
 )
 from slipway_operator.plan.progress import State
+from slipway_operator.telemetry.faults import Fault
 from slipway_operator.telemetry.metrics import Metrics
 from slipway_runtime.__main__ import EXIT_MISSING_EXTRA
 from slipway_runtime.protocols.wire import WIRE_STATUS
@@ -78,6 +79,12 @@ def test_every_metric_of_the_operator_is_described() -> None:
     ours = {m.name + ("_total" if m.type == "counter" else "") for m in registry.collect()}
     described = set(re.findall(r"^\| `(slipway_\w+)` \|", OPERATIONS, re.M))
     assert described == {name for name in ours if name.startswith("slipway_")}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_reason_that_errors_are_counted_by_is_described(fault: Fault) -> None:
+    (row,) = re.findall(r"^\| `slipway_reconcile_errors_total` \|.*$", OPERATIONS, re.M)
+    assert f"`{fault}`" in row
 
 
 @pytest.mark.parametrize("state", State)

@@ -12,9 +12,10 @@ import pytest
 from slipway_operator.api.managers import FIELD_MANAGER
 from slipway_operator.engine.cache import Cache, ObjectKey
 from slipway_operator.engine.elector import NotLeading
+from slipway_operator.engine.faults import fault_of
 from slipway_operator.engine.reconciler import Reconciler
 from slipway_operator.engine.workqueue import WorkQueue
-from slipway_operator.engine.writer import Writer
+from slipway_operator.engine.writer import Contested, NameTaken, Writer
 from slipway_operator.kube.errors import (
     ApiError,
     Conflict,
@@ -27,6 +28,7 @@ from slipway_operator.kube.errors import (
 from slipway_operator.kube.kinds import MODEL_DEPLOYMENT, by_name
 from slipway_operator.plan.plan import Note
 from slipway_operator.plan.revision import revision_hash
+from slipway_operator.telemetry.faults import Fault
 from tests.builders import DEFAULTS, mdep, spec_of
 from tests.unit.operator.engine.clock import cancelled, run
 from tests.unit.operator.engine.store import Store
@@ -69,9 +71,11 @@ class Operator:
         self.leader, self.recorder = Leader(), Recorder()
         self.store.fence = self.leader.fence
         self.results: list[str] = []
+        self.faults: list[Fault] = []
         self.reconciler = Reconciler(
             self.cache, self.queue, Writer(self.cache, self.store), self.leader, self.recorder,
             DEFAULTS, observe=lambda result, seconds: self.results.append(result),
+            failed=self.faults.append,
         )  # fmt: skip
         self.add(mdep(spec))
 
@@ -270,6 +274,50 @@ def test_a_refusal_is_told_and_the_rest_goes_on(
     assert expected.items() <= operator.conditions().items()
 
 
+FAULTS = {
+    Invalid(422, "Invalid", "spec.type: no"): Fault.INVALID,
+    Denied(403, "Forbidden", "exceeded quota"): Fault.DENIED,
+    Denied(403, "", 'x is forbidden: User "op" cannot patch resource "jobs"'): Fault.FORBIDDEN,
+    NotFound(404, "NotFound", "no such namespace"): Fault.NOT_FOUND,
+    Conflict(409, "Conflict", "somebody else wrote"): Fault.CONFLICT,
+    Throttled(429, "TooManyRequests", "later"): Fault.THROTTLED,
+    Unavailable(500, "InternalError", "failed calling webhook w"): Fault.UNAVAILABLE,
+    Unavailable(0, "", "no answer"): Fault.NO_ANSWER,
+}
+
+
+@pytest.mark.parametrize(("error", "fault"), FAULTS.items(), ids=str)
+def test_what_stood_against_a_reconcile_is_counted_by_its_cause(
+    error: ApiError, fault: Fault
+) -> None:
+    async def main() -> None:
+        operator = Operator()
+        operator.store.refuse = _refusing(error, "status", "ModelDeployment")
+        await operator.reconciler._outcome(KEY)
+        assert operator.faults == [fault]
+
+    run(main())
+
+
+def test_a_refused_object_is_counted_though_the_rest_goes_on() -> None:
+    operator = Operator()
+    operator.store.refuse = _refusing(Denied(403, "Forbidden", "quota"), "apply", "Job")
+    assert run(operator.reconciler._outcome(KEY)) == "refused"
+    assert operator.faults == [Fault.DENIED]
+
+
+def test_what_is_well_counts_nothing() -> None:
+    assert run(_settled()).faults == []
+
+
+def test_every_error_of_the_api_server_is_a_fault_of_its_own() -> None:
+    assert set(ApiError.__subclasses__()) == {type(error) for error in FAULTS}
+    foreign, fought = NameTaken("Service", "digits"), Contested("x changes it", 1.0)
+    assert [fault_of(e) for e in (foreign, fought)] == [Fault.NAME_TAKEN, Fault.CONTESTED]
+    told = {*FAULTS.values(), Fault.NAME_TAKEN, Fault.CONTESTED, Fault.INVALID_SPEC, Fault.CRASH}
+    assert told == set(Fault)
+
+
 def test_what_comes_later_is_judged_once_before_and_not_written() -> None:
     async def main() -> None:
         operator = Operator(spec_of(autoscaling={}))
@@ -380,6 +428,7 @@ def test_a_key_that_crashes_delays_no_other() -> None:
         await operator.work(60)
         assert operator.conditions()["Ready"] == ("False", "SupplyingModel")
         assert operator.results.count("crash") in range(8, 14)
+        assert operator.faults == [Fault.CRASH] * operator.results.count("crash")
 
     run(main())
 
@@ -395,7 +444,7 @@ def test_a_hanging_api_server_ends_a_reconcile() -> None:
         operator.store.apply = hang  # type: ignore[method-assign]  # this one never answers
         operator.queue.add(KEY)
         await operator.work(31)
-        assert operator.results == ["error"]
+        assert (operator.results, operator.faults) == (["error"], [Fault.NO_ANSWER])
 
     run(main())
 
@@ -426,6 +475,7 @@ def test_a_spec_of_a_later_version_is_told_and_nothing_else_is_written() -> None
     assert run(operator.reconciler._outcome(KEY)) == "written"
     assert operator.store.writes == [("status", "ModelDeployment", "digits")]
     assert operator.conditions()["Stalled"] == ("True", "InvalidSpec")
+    assert operator.faults == [Fault.INVALID_SPEC]
 
 
 def test_a_webhook_that_is_down_for_one_kind_stops_no_other_and_the_status_says_so() -> None:

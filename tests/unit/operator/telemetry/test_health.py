@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from slipway_operator.telemetry.faults import Fault
 from slipway_operator.telemetry.health import Health, serve
 from slipway_operator.telemetry.metrics import Metrics
 
@@ -41,6 +42,7 @@ async def _get(health: Health, path: str) -> tuple[int, str]:
 async def test_the_metrics_have_their_names() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.reconciled("settled", 0.01)
+    metrics.failed(Fault.DENIED)
     metrics.waited(0.01)
     metrics.requested("PATCH", "Deployment", 200)
     metrics.watched("Pod")
@@ -51,6 +53,8 @@ async def test_the_metrics_have_their_names() -> None:
     assert status == 200
     for line in (
         'slipway_reconcile_total{result="settled"} 1.0',
+        'slipway_reconcile_errors_total{reason="denied"} 1.0',
+        'slipway_reconcile_errors_total{reason="forbidden"} 0.0',
         "slipway_reconcile_duration_seconds_count 1.0",
         "slipway_queue_latency_seconds_count 1.0",
         "slipway_queue_depth 3.0",
