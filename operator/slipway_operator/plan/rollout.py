@@ -34,7 +34,7 @@ from slipway_operator.plan.names import Manifest
 from slipway_operator.plan.policy import Policy, Step, policy_of
 from slipway_operator.plan.progress import BEFORE_CUT, Progress, State, read
 from slipway_operator.plan.request import asked
-from slipway_operator.plan.revision import Revision, revision_hash
+from slipway_operator.plan.revision import GRPC, REST, Revision, revision_hash
 from slipway_operator.plan.routes import Split, is_as_wanted, live_routes, routes
 from slipway_operator.plan.scene import (
     Scene,
@@ -287,9 +287,10 @@ def _through_gate(scene: Scene, seen: Tracks, progress: Progress) -> dict[str, A
     wanted = _routes(scene, scene.gate, seen, progress)
     found = standing(scene.gate, wanted, live_routes(scene.snapshot))
     needed = seen.shares[progress.step - 1] if 0 < progress.step <= len(seen.shares) else 0
+    steps = scene.policy.steps
     return {
         "is_weighted": True,
-        "skips": tuple(_skipped(scene.gate, step) for step in scene.policy.steps),
+        "skips": tuple(_skipped(scene.gate, step, _spoken(scene, seen)) for step in steps),
         "is_placed": all(is_as_wanted(scene.snapshot, route) for route in wanted),
         "is_verified": found.is_verified,
         "is_blind": found.is_blind,
@@ -304,10 +305,25 @@ def _through_gate(scene: Scene, seen: Tracks, progress: Progress) -> dict[str, A
 _AWAY: Final = "it needs exposure.gateway"
 
 
-def _skipped(gate: Gate, step: Step) -> str:
-    """Why a step cannot be made; empty when it can."""
-    missing = gate.cannot_mirror(step.mirror_percent) if step.mirror_percent else ""
-    return f"the GatewayClass does not list {missing}" if missing else ""
+def _skipped(gate: Gate, step: Step, spoken: frozenset[str]) -> str:
+    """Why a step cannot be made; empty when it can.
+
+    Args:
+        gate: the way in.
+        step: what is to be done.
+        spoken: protocols that both revisions speak.
+    """
+    if not step.mirror_percent:
+        return ""
+    if missing := gate.cannot_mirror(step.mirror_percent):
+        return f"the GatewayClass does not list {missing}"
+    mirrored = {REST, GRPC} if gate.has_grpc_rule else {REST}
+    return "" if spoken & mirrored else "gRPC that has a GRPCRoute is not mirrored"
+
+
+def _spoken(scene: Scene, seen: Tracks) -> frozenset[str]:
+    tracks = (r for r in (scene.stable, seen.candidate) if r is not None)
+    return frozenset({REST, GRPC}).intersection(*(r.protocols for r in tracks))
 
 
 def _mismatch(scene: Scene, seen: Tracks, progress: Progress) -> str:

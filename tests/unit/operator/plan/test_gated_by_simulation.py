@@ -13,7 +13,7 @@ from slipway_operator.plan.progress import Progress, State
 from slipway_operator.plan.traffic import Route
 from slipway_operator.plan.verification import Standing
 from tests.unit.operator.plan.canaries import ROLLOUT, STEPS, URIS
-from tests.unit.operator.plan.gated import EXPOSURE, Gated, GatedCanary
+from tests.unit.operator.plan.gated import EXPOSURE, FEATURES, Gated, GatedCanary
 from tests.unit.operator.plan.lives import LIFE
 from tests.unit.operator.plan.world import BrokenLaw
 
@@ -82,6 +82,45 @@ def test_a_mirror_that_is_not_listed_is_skipped_and_told() -> None:
     assert (weight["desired"], weight["note"]) == (
         20, "step 1 is skipped: the GatewayClass does not list HTTPRouteRequestMirror",
     )  # fmt: skip
+
+
+MIRRORED: Final[dict[str, Any]] = {
+    "steps": [{"mirrorPercent": 100, "hold": "20s"}, {"weight": 20, "hold": "20s"}],
+}
+
+
+def _of_grpc(protocols: list[str], grpc: dict[str, Any], uri: str = URIS[0]) -> dict[str, Any]:
+    exposure = {"gateway": {**EXPOSURE["gateway"], "grpc": grpc}}
+    serving = {"protocols": protocols}
+    return {**spec_of(uri, **MIRRORED), "exposure": exposure, "serving": serving}
+
+
+@pytest.mark.parametrize(
+    ("protocols", "grpc", "step"),
+    [
+        pytest.param(
+            ["GRPC"], {"mode": "GRPCRoute", "hostnames": ["grpc.test"]}, 2,
+            id="a GRPCRoute mirrors nothing",
+        ),
+        pytest.param(["GRPC"], {"mode": "SameHost"}, 1, id="the HTTPRoute does"),
+        pytest.param(
+            ["REST", "GRPC"], {"mode": "GRPCRoute", "hostnames": ["grpc.test"]}, 1,
+            id="REST is mirrored beside a GRPCRoute",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mirror_that_nothing_would_come_to_is_skipped_and_told(
+    protocols: list[str], grpc: dict[str, Any], step: int
+) -> None:
+    features = FEATURES | {"HTTPRouteRequestMirror"}
+    world = GatedCanary(_of_grpc(protocols, grpc))
+    world.settle(100)
+    world.gateway = KnownGateway(features=features)
+    world.change(_of_grpc(protocols, grpc, URIS[1]))
+    _until(world, "Baking")
+    told = world.mdep["status"]["rollout"]
+    note = "step 1 is skipped: gRPC that has a GRPCRoute is not mirrored"
+    assert (told["step"], (told["weight"] or {}).get("note")) == (step, note if step > 1 else None)
 
 
 def test_a_weight_that_is_not_confirmed_is_taken_back_and_tried_again_on_approval() -> None:
