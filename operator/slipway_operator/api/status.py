@@ -122,7 +122,8 @@ class SuppliedModel(Block):
         description="sourceDigest of the file at uri, where it was converted or optimised.",
     )
     framework: str | None = Field(
-        default=None, description="framework that read the file, where it was converted."
+        default=None,
+        description="framework that wrote the file, or read it where it was converted.",
     )
     parity: Parity | None = Field(
         default=None, description="parity of the model that serves with the original."

@@ -110,13 +110,15 @@ def _result(snapshot: Snapshot, revision: str, digest: str) -> SupplyResult:
     labels = str((served or {}).get("labelsDigest", ""))
     if model.get("digest") != digest:
         return SupplyResult(digest, "ONNX", 0, {}, labels_digest=labels)
+    conversion = _conversion(model)
     return SupplyResult(
         digest,
         str(model.get("format", "ONNX")),
         int(model.get("sizeBytes", 0)),
         snapshot.status.get("signature") or {},
-        conversion=_conversion(model),
+        conversion=conversion,
         labels_digest=labels,
+        framework="" if conversion else str(model.get("framework", "")),
     )
 
 

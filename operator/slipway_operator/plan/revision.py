@@ -156,6 +156,8 @@ class SupplyResult:
     """Of a model that is not served as it came."""
     labels_digest: str = ""
     """Of the labels that lay in ConfigMaps; empty where the pipeline takes none from there."""
+    framework: str = ""
+    """What wrote the model, in its own words; empty: it does not say, or was not asked then."""
 
     @classmethod
     def parse(cls, raw: Any) -> SupplyResult | None:
@@ -172,7 +174,8 @@ class SupplyResult:
                 converted = Conversion.parse(rest.get("conversion"))
                 labels = str(rest.get("labelsDigest", ""))
                 kept = labels if _DIGEST.fullmatch(labels) else ""
-                return cls(digest, format_, size, signature, source, converted, kept)
+                wrote = _framework(rest.get("framework"))
+                return cls(digest, format_, size, signature, source, converted, kept, wrote)
         return None
 
     def manifest(self) -> Manifest:
@@ -185,12 +188,18 @@ class SupplyResult:
             **({"source": self.source} if self.source else {}),
             **({"conversion": self.conversion.manifest()} if self.conversion else {}),
             **({"labelsDigest": self.labels_digest} if self.labels_digest else {}),
+            **({"framework": self.framework} if self.framework else {}),
         }
 
 
 def _source(raw: Any) -> str:
     """Keep what serving.json may hold: a runtime of the user's own may tell anything."""
     return raw if isinstance(raw, str) and _SOURCE.fullmatch(raw) else ""
+
+
+def _framework(raw: Any) -> str:
+    """Keep a name: whoever makes a model may write anything there."""
+    return "".join(c for c in raw[:100] if c.isprintable()).strip() if isinstance(raw, str) else ""
 
 
 def _signature(raw: Any) -> dict[str, Any]:

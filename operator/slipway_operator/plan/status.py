@@ -356,6 +356,8 @@ def _model(stable: Revision) -> dict[str, Any]:
     }
     if stable.version:
         model["version"] = stable.version
+    if stable.result.framework:
+        model["framework"] = stable.result.framework
     if conversion := stable.result.conversion:
         model["sourceDigest"] = conversion.source_digest
         model["framework"] = conversion.framework

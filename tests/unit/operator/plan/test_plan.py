@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.builders import (
     ago,
     digest_of,
     failure_message,
+    result_of,
     spec_of,
     success_message,
 )
@@ -325,6 +327,22 @@ def test_a_verified_model_is_deployed_with_its_digest() -> None:
     ]  # fmt: skip
     template = _applied(decided, "Deployment", R1)["spec"]["template"]
     assert template["metadata"]["annotations"][MODEL_DIGEST] == digest_of(URI)
+
+
+def test_what_wrote_the_model_is_told_and_outlives_its_record() -> None:
+    result = {**result_of(URI).manifest(), "framework": "pytorch"}
+    scene = Scene(FIRST).recorded(FIRST, resolved=False).job(FIRST, ended="Complete")
+    scene.supply_ended(FIRST, 0, json.dumps({"result": result}), phase="Succeeded")
+    scene.deployed(FIRST).apex(FIRST)
+    decided = _decided(scene)
+    assert (decided.status or {})["model"]["framework"] == "pytorch"
+    kept = read(_applied(decided, "ControllerRevision", R1))
+    assert kept is not None
+    assert kept.result is not None
+    assert kept.result.framework == "pytorch"
+    scene.status(decided.status or {}).without("ControllerRevision", R1)
+    scene.pods.clear()
+    assert (_decided(scene).status or {})["model"]["framework"] == "pytorch"
 
 
 def test_what_could_not_be_read_is_not_verified() -> None:

@@ -136,6 +136,7 @@ results = st.builds(
     st.text(max_size=9),
     st.integers(0),
     st.just({}),
+    framework=st.sampled_from(["", "pytorch", "skl2onnx"]),
 )
 revisions = st.builds(
     Revision,
@@ -180,6 +181,32 @@ def test_a_damaged_result_means_not_resolved(text: str) -> None:
 
 def test_a_result_is_read_as_it_is_written() -> None:
     assert SupplyResult.parse(result_of("a").manifest()) == result_of("a")
+
+
+def test_a_result_of_before_there_was_a_framework_is_read() -> None:
+    old = result_of("a").manifest()
+    assert "framework" not in old
+    found = SupplyResult.parse(old)
+    assert found is not None
+    assert (found.framework, found.manifest()) == ("", old)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        pytest.param("pytorch", "pytorch", id="a name"),
+        pytest.param("a" * 200, "a" * 100, id="a long one is cut"),
+        pytest.param("py\ntorch\x1b", "pytorch", id="nothing that a terminal acts on"),
+        pytest.param(" ", "", id="blank"),
+        pytest.param(None, "", id="none"),
+        pytest.param({"name": "pytorch"}, "", id="no text"),
+    ],
+)
+def test_the_framework_is_what_the_supply_step_tells(told: object, expected: str) -> None:
+    found = SupplyResult.parse({**result_of("a").manifest(), "framework": told})
+    assert found is not None
+    assert found.framework == expected
+    assert SupplyResult.parse(found.manifest()) == found
 
 
 @LAW
