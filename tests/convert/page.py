@@ -21,6 +21,9 @@ _PROGRAM: Final = "tests.convert.page"
 _NONE: Final = "No run is committed yet."
 
 Row = Mapping[str, Any]
+Served = Mapping[str, Any]
+"""By the model's file: a record, or, of earlier runs, the difference alone."""
+_MISSING: Final = "-"
 
 
 def publish(rows: Sequence[Row], facts: Mapping[str, str]) -> None:
@@ -29,13 +32,16 @@ def publish(rows: Sequence[Row], facts: Mapping[str, str]) -> None:
     main([])
 
 
-def publish_served(differences: Mapping[str, float]) -> None:
-    """Let the page tell what pods of a real cluster have answered, by the model's file."""
-    SERVED.write_text(json.dumps(dict(differences), indent=2, sort_keys=True) + "\n", "utf-8")
+def publish_served(records: Mapping[str, Row]) -> None:
+    """Let the page tell what pods of a real cluster have answered, by the model's file.
+
+    A record has `difference`, `seconds` until the pod was ready, and the `image` that converted.
+    """
+    SERVED.write_text(json.dumps(dict(records), indent=2, sort_keys=True) + "\n", "utf-8")
     main([])
 
 
-def told(run: Mapping[str, Any] | None, served: Mapping[str, float]) -> str:
+def told(run: Mapping[str, Any] | None, served: Served) -> str:
     """What the page tells about a run, and about pods' answers."""
     if run is None:
         return _NONE
@@ -43,23 +49,34 @@ def told(run: Mapping[str, Any] | None, served: Mapping[str, float]) -> str:
     return "\n".join([head, *_table(run["rows"], served)])
 
 
-def _table(rows: Sequence[Row], served: Mapping[str, float]) -> Iterator[str]:
+def _table(rows: Sequence[Row], served: Served) -> Iterator[str]:
     yield (
-        "| Format | File | Read by | Rows | Labels | Largest difference | Served by a pod |"
-        " Conversion |"
+        "| Format | File | Read by | Rows | Labels | Largest difference | Conversion |"
+        " Served by a pod | Pod ready after | Image |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
-        labels = "" if row["labels"] is None else f"{row['labels']:g} %"
-        yield (
-            f"| {row['format']} | {row['file']} | {row['framework']} | {row['rows']} | {labels} |"
-            f" {row['difference']:.1e} | {_difference(served.get(row['file']))} |"
-            f" {row['seconds']:.1f} s |"
+        pod = _record(served.get(row["file"]))
+        cells = (
+            *(row["format"], row["file"], row["framework"], row["rows"]),
+            _cell(row.get("labels"), "g", " %"),
+            _cell(row["difference"], ".1e"),
+            _cell(row.get("seconds"), ".1f", " s"),
+            _cell(pod.get("difference"), ".1e"),
+            _cell(pod.get("seconds"), ".0f", " s"),
+            pod.get("image", _MISSING),
         )
+        yield f"| {' | '.join(map(str, cells))} |"
 
 
-def _difference(found: float | None) -> str:
-    return "" if found is None else f"{found:.1e}"
+def _record(found: Any) -> Row:
+    if isinstance(found, Mapping):
+        return found
+    return {} if found is None else {"difference": found}
+
+
+def _cell(value: float | None, form: str, unit: str = "") -> str:
+    return _MISSING if value is None else f"{value:{form}}{unit}"
 
 
 def main(arguments: Sequence[str]) -> int:

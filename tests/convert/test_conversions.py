@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ _CASES: Final = (
     ("TensorFlow", "digits-saved"), ("TFLite", "digits.tflite"),
     ("TorchScript", "digits.pt"), ("PMML", "iris.pmml"),
 )  # fmt: skip
+_BESIDE: Final = "digits-onnx"
+"""A folder: ONNX is served as it is."""
 _PICKLES: Final = (".joblib", ".pkl", ".gz")
 
 
@@ -65,10 +68,11 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     rows: dict[str, dict[str, Any]] = {}
     command = environment() / "bin" / "slipway-runtime"
     yield Workshop(trained_models(), command, tmp_path_factory.mktemp("out"), rows)
-    if len(rows) == len(_CASES):
+    names = [name for _, name in _CASES] + [_BESIDE]
+    if len(rows) == len(names):
         where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
         facts = {"date": datetime.now(UTC).date().isoformat(), "where": where}
-        publish([rows[name] for _, name in _CASES], facts)
+        publish([rows[name] for name in names], facts)
 
 
 @pytest.mark.parametrize(("format_", "name"), _CASES, ids=[f"{f} {n}" for f, n in _CASES])
@@ -95,6 +99,26 @@ def test_the_converted_model_predicts_what_its_framework_predicts(
         "labels": labels,
         "difference": difference,
         "seconds": report["loadS"] + report["convertS"],
+    }
+
+
+def test_onnx_with_its_data_beside_it_predicts_what_its_framework_predicts(
+    workshop: Workshop,
+) -> None:
+    answers = np.load(workshop.models / f"{_BESIDE}.npz", allow_pickle=False)
+    model = workshop.models / _BESIDE / "model.onnx"
+    assert model.with_name("weights.bin").stat().st_size > model.stat().st_size
+    labels, difference = _compared(Session(model, threads=1), answers)
+    assert labels == 100.0
+    assert difference <= _TOLERANCE
+    workshop.rows[_BESIDE] = {
+        "format": "ONNX",
+        "file": _BESIDE,
+        "framework": f"ONNX Runtime {version('onnxruntime')}",
+        "rows": len(answers["x"]),
+        "labels": labels,
+        "difference": difference,
+        "seconds": None,
     }
 
 

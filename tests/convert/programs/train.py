@@ -23,6 +23,7 @@ from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -135,6 +136,27 @@ def tensorflow_models(folder: Path) -> None:
     _keep(folder / "digits.tflite", data.asked, scores)
 
 
+def onnx_model(folder: Path) -> None:
+    """A network as ONNX, whose weights lie in a file beside it."""
+    import onnx
+    from onnx import numpy_helper
+    from skl2onnx import to_onnx
+
+    data = Data("digits")
+    network = MLPClassifier((64,), max_iter=200, random_state=_SEED).fit(data.x, data.y)
+    proto = to_onnx(network, data.x[:1], options={"zipmap": False})
+    for tensor in proto.graph.initializer:  # only what is kept as bytes can lie elsewhere
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    place = folder / "digits-onnx"
+    place.mkdir()
+    onnx.save(
+        proto, str(place / "model.onnx"),
+        save_as_external_data=True, location="weights.bin", size_threshold=64,
+    )  # fmt: skip
+    _keep(place, data.asked, network.predict_proba(data.asked), network.predict(data.asked))
+
+
 _PMML: Final = "http://www.dmg.org/PMML-4_4"
 
 
@@ -181,6 +203,7 @@ def main() -> None:
     sklearn_models(folder)
     boosted_models(folder)
     pmml_model(folder)
+    onnx_model(folder)
     tensorflow_models(folder)
     data = Data("digits")  # for the program that has PyTorch, and nothing else
     np.savez(folder / "torch-data.npz", x=data.x, y=data.y, asked=data.asked)
