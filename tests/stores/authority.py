@@ -29,13 +29,14 @@ class Authority:
         )  # fmt: skip
 
     def certificate(self, address: str) -> Certificate:
-        """Sign a certificate for an IP address."""
+        """Sign a certificate for an IP address, or for a name."""
         request, extensions = self._folder / "request.csr", self._folder / "extensions"
         made = Certificate(self._folder / f"{address}.crt", self._folder / f"{address}.key")
         if made.file.exists():
             return made
+        kind = "IP" if address[0].isdigit() else "DNS"
         extensions.write_text(
-            f"subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth\n"
+            f"subjectAltName={kind}:{address}\nextendedKeyUsage=serverAuth\n"
             "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
         )
         _openssl(

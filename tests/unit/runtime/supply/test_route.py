@@ -1,16 +1,21 @@
 """Proxies and certificates on the way to a store."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from slipway_runtime.config import ProxyBlock
-from slipway_runtime.errors import InvalidConfig
+from slipway_runtime.errors import InvalidConfig, Unavailable, Untrusted
 from slipway_runtime.supply.digest import ModelWriter
 from slipway_runtime.supply.download import fetch_http
 from slipway_runtime.supply.http import Store
 from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route, goes_directly
+from tests.stores.authority import Authority, Certificate
+from tests.stores.relay import Proxy, proxy
+from tests.stores.secure import Request, SecureServer, running
 from tests.unit.runtime.store import StoreDouble, redirects, sends
 
 
@@ -86,6 +91,99 @@ def test_c14_a_proxy_is_not_sent_to_a_metadata_service(
     with pytest.raises(InvalidConfig, match="metadata services"):
         fetched(tmp_path, "http://nowhere.invalid/m", route)
     assert [path for path, _ in store_double.seen] == ["http://nowhere.invalid/m"]
+
+
+NAME: Final = "models.invalid"
+"""Known to the proxy alone."""
+MODEL: Final = b"the bytes of a model" * 99
+
+
+class Secure(SecureServer):
+    """A store that shows a certificate of a private authority."""
+
+    def __init__(self, shown: Certificate) -> None:
+        super().__init__("127.0.0.1", shown)
+        self.location = ""
+        self.asked: list[str] = []
+
+    def answer(self, request: Request) -> None:
+        self.asked.append(request.path)
+        if self.location:
+            request.says(302, Location=self.location)
+        else:
+            request.sends(MODEL)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def secure(authority: Authority) -> Iterator[Secure]:
+    store = Secure(authority.certificate(NAME))
+    with running(store):
+        yield store
+
+
+def through(tunnel: Proxy, ca: Path | None, no_proxy: str | None = None) -> Route:
+    return Route(ca, ProxyBlock.model_validate({"https": tunnel.url, "noProxy": no_proxy}))
+
+
+def test_a_proxy_for_https_makes_a_tunnel_and_sees_no_bytes(
+    tmp_path: Path, secure: Secure, authority: Authority
+) -> None:
+    with proxy(secure.address) as tunnel:
+        url = f"https://{NAME}/m"
+        assert fetched(tmp_path, url, through(tunnel, authority.file)) == MODEL
+    assert tunnel.asked == [f"CONNECT {NAME}:443 HTTP/1.1"]
+    assert len(tunnel.passed) > len(MODEL)
+    assert MODEL[:20] not in tunnel.passed
+    assert b"GET /m" not in tunnel.passed
+
+
+def test_who_answers_behind_a_tunnel_has_to_be_trusted(
+    tmp_path: Path, secure: Secure, authority: Authority
+) -> None:
+    """By the authority, and under the name that was asked for."""
+    with proxy(secure.address) as tunnel:
+        with pytest.raises(Untrusted, match=f"'https://{NAME}/m' shows a certificate"):
+            fetched(tmp_path, f"https://{NAME}/m", through(tunnel, None))
+        with pytest.raises(Untrusted, match="Hostname mismatch"):
+            fetched(tmp_path, "https://other.invalid/m", through(tunnel, authority.file))
+    assert secure.asked == []
+
+
+@pytest.mark.parametrize("refusal", ["403 Forbidden", "407 Proxy Authentication Required"])
+def test_a_proxy_that_refuses_is_told(
+    tmp_path: Path, secure: Secure, authority: Authority, refusal: str
+) -> None:
+    with (
+        proxy(secure.address, refusal=refusal) as tunnel,
+        pytest.raises(Unavailable, match=f"ProxyError: {refusal}"),
+    ):
+        fetched(tmp_path, f"https://{NAME}/m", through(tunnel, authority.file))
+    assert secure.asked == []
+
+
+def test_an_exception_for_https_goes_directly(tmp_path: Path, authority: Authority) -> None:
+    store = Secure(authority.certificate("127.0.0.1"))
+    with running(store), proxy(store.address) as tunnel:
+        route = through(tunnel, authority.file, "127.0.0.0/8")
+        assert fetched(tmp_path, f"{store.base}/m", route) == MODEL
+    assert tunnel.asked == []
+
+
+def test_c14_a_tunnel_is_not_asked_for_a_metadata_service(
+    tmp_path: Path, secure: Secure, authority: Authority
+) -> None:
+    secure.location = "https://0xa9fea9fe/latest/"
+    with (
+        proxy(secure.address) as tunnel,
+        pytest.raises(InvalidConfig, match="metadata services"),
+    ):
+        fetched(tmp_path, f"https://{NAME}/m", through(tunnel, authority.file))
+    assert tunnel.asked == [f"CONNECT {NAME}:443 HTTP/1.1"]
 
 
 def test_a_bundle_without_certificates_is_refused(tmp_path: Path) -> None:
