@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -111,16 +112,33 @@ def test_a_configuration_file_does_as_well(tmp_path: Path, source: Path) -> None
 
 
 @pytest.mark.parametrize("where", ["digest", "model"])
-def test_other_bytes_than_promised_are_refused(tmp_path: Path, source: Path, where: str) -> None:
+@pytest.mark.parametrize(
+    "place",
+    ["configmap://m/digits.onnx", "pvc://m/v1/digits.onnx", "pvc://m/v1/", "pvc://m/v1.tar",
+     "file://FOLDER/v1/digits.onnx", "file://FOLDER/v1/", "file://FOLDER/v1.tar"],
+)  # fmt: skip
+def test_other_bytes_than_promised_are_refused(
+    tmp_path: Path, source: Path, where: str, place: str
+) -> None:
+    """Wherever they lie: as a file, in a folder, or in an archive."""
+    folder = tmp_path / "source"
+    models.saved(models.affine(), models.with_data(folder / "v1").with_name("digits.onnx"))
+    (folder / "v1" / "model.onnx").unlink()
+    subprocess.run(["tar", "-C", folder / "v1", "-cf", folder / "v1.tar", "."], check=True)
+    document = serving_document(place.replace("FOLDER", str(folder)))
+    right = Step(tmp_path, document, "--allow-file")
+    assert right.done.returncode == 0, right.why
+    found = right.message["result"]["digest"]
+    shutil.rmtree(right.into)
     wrong = "sha256:" + "0" * 64
-    document = serving_document("configmap://m/digits.onnx")
     if where == "digest":
         document["digest"] = wrong
     else:
         document["model"]["digest"] = wrong
-    step = Step(tmp_path, document)
+    step = Step(tmp_path, document, "--allow-file")
     assert step.failure == (10, "DigestMismatch", True)
-    assert step.why.startswith(f"{'digest' if where == 'digest' else 'model.digest'}: got sha256:")
+    field = "digest" if where == "digest" else "model.digest"
+    assert step.why.startswith(f"{field}: got {found}, expected {wrong}; ")
     assert list(step.into.iterdir()) == []
 
 
