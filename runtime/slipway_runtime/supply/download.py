@@ -1,8 +1,8 @@
 """Stream one file from a store, and go on where a cut attempt stopped.
 
 It goes on only when the store proves with a validator (a strong ETag, or Last-Modified) that the
-bytes are still the same ones; otherwise it starts again. Memory use is one chunk, whatever the
-size.
+bytes are still the same ones, or when their digest is known and will prove it; otherwise it starts
+again. Memory use is one chunk, whatever the size.
 """
 
 from __future__ import annotations
@@ -23,12 +23,22 @@ from slipway_runtime.supply.uri import redacted
 class Download:
     """One file on its way into a writer."""
 
-    def __init__(self, store: Store, url: str, writer: ModelWriter, identity: Identity) -> None:
+    def __init__(
+        self,
+        store: Store,
+        url: str,
+        writer: ModelWriter,
+        identity: Identity,
+        digest: str | None = None,
+    ) -> None:
         self._store: Final = store
         self._url: Final = url
         self._writer: Final = writer
         self._identity: Final = identity
+        self._digest = digest
+        """Proof of the bytes, in place of a validator; None where there is none."""
         self._validator: str | None = None
+        self._is_joined = False
 
     def run(self) -> None:
         """Fetch it all.
@@ -50,9 +60,12 @@ class Download:
         return {**self._identity.headers(self._url), **self._range()}
 
     def _range(self) -> Headers:
-        if not self._writer.size_bytes or not self._validator:
+        span = {"range": f"bytes={self._writer.size_bytes}-"}
+        if not self._writer.size_bytes:
             return {}
-        return {"range": f"bytes={self._writer.size_bytes}-", "if-range": self._validator}
+        if self._validator:
+            return {**span, "if-range": self._validator}
+        return span if self._digest else {}
 
     def _receive(self, response: httpx.Response) -> None:
         if response.status_code == 416:  # what we have is longer than what is there now
@@ -60,10 +73,19 @@ class Download:
             raise Interrupted("the file has changed between two attempts")
         check_status(response, self._url, self._identity)
         _refuse_encoding(response, self._url)
-        if not self._continues(response):
+        self._is_joined = self._continues(response)
+        if not self._is_joined:
             self._writer.restart()
         self._validator = _validator(response)
         self._stream(response)
+        self._check_joined()
+
+    def _check_joined(self) -> None:
+        """Take what does not fit together for an accident, once: the whole file will tell."""
+        if self._is_joined and self._digest not in (None, self._writer.digest):
+            self._digest = None
+            self._writer.restart()
+            raise Interrupted("what was taken up again has another digest than the whole file")
 
     def _continues(self, response: httpx.Response) -> bool:
         """Whether the answer is the rest of what we have; a 200 is the whole file again."""
@@ -74,7 +96,8 @@ class Download:
             self._writer.restart()
             self._validator = None
             raise Interrupted("the store answers with another range than was asked for")
-        if (found := _validator(response)) and found != self._validator:
+        found = _validator(response)
+        if found and self._validator and found != self._validator:
             # It has not understood If-Range: these are the rest of other bytes.
             self._writer.restart()
             self._validator = None
@@ -117,13 +140,27 @@ class _Pace:
         self._since_s, self._bytes = monotonic(), 0
 
 
-def fetch_http(uri: str, writer: ModelWriter, store: Store, *, identity: Identity = NOBODY) -> None:
+def fetch_http(
+    uri: str,
+    writer: ModelWriter,
+    store: Store,
+    *,
+    identity: Identity = NOBODY,
+    digest: str | None = None,
+) -> None:
     """Fetch an http(s) URI into the writer.
+
+    Args:
+        uri: of one file.
+        writer: receives its bytes.
+        store: how to talk HTTP.
+        identity: who asks.
+        digest: of the file, where it is known; the caller compares it.
 
     Raises:
         SupplyError: it cannot be had.
     """
-    Download(store, uri, writer, identity).run()
+    Download(store, uri, writer, identity, digest).run()
 
 
 def _validator(response: httpx.Response) -> str | None:

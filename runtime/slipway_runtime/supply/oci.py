@@ -198,7 +198,7 @@ class Registry:
         if isinstance(size, int):
             writer.expect(size)
         url = f"{self._base}/blobs/{digest}"
-        fetch_http(url, writer, self._store, identity=self._identity)
+        fetch_http(url, writer, self._store, identity=self._identity, digest=digest)
         check_digest("model.uri: layer", writer.digest, digest, writer.head)
 
     def source(self, manifest: str) -> str:

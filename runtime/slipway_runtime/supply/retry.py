@@ -29,9 +29,14 @@ class Patience:
     sleep: Callable[[float], None] = sleep
 
     def pause_s(self, failures: int, retry_after_s: float | None) -> float:
-        """How long to wait after so many failures: what the store asks, or jittered backoff."""
+        """How long to wait after so many failures: what the store asks and more, or a backoff.
+
+        Both are spread by chance: a store that many pods have asked too much of tells all of them
+        the same, and they would be back together.
+        """
         if retry_after_s is not None:
-            return min(retry_after_s, _MAX_RETRY_AFTER_S)
+            asked_s = min(retry_after_s, _MAX_RETRY_AFTER_S)
+            return asked_s + random.uniform(0, max(self.backoff_s, asked_s / 2))
         return random.uniform(0, min(self.max_backoff_s, self.backoff_s * 2 ** (failures - 1)))
 
 

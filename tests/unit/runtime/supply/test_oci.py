@@ -60,17 +60,17 @@ def publish(store: StoreDouble, document: bytes, *blobs: bytes, tag: str = "1") 
     return f"oci://{store.host}/m/d:{tag}"
 
 
-def fetched(folder: Path, uri: str) -> bytes:
-    patience = Patience(attempts=2, read_timeout_s=2, sleep=lambda _: None)
+def fetched(folder: Path, uri: str, *, attempts: int = 2) -> bytes:
+    patience = Patience(attempts=attempts, read_timeout_s=2, sleep=lambda _: None)
     with ModelWriter(folder, max_bytes=2**20) as writer, Store(patience) as store:
         fetch_oci(uri, writer, store, insecure=())
         writer.commit(folder / "model.onnx")
     return (folder / "model.onnx").read_bytes()
 
 
-def refused(kind: type[SupplyError], folder: Path, uri: str) -> str:
+def refused(kind: type[SupplyError], folder: Path, uri: str, *, attempts: int = 2) -> str:
     with pytest.raises(kind) as caught:
-        fetched(folder, uri)
+        fetched(folder, uri, attempts=attempts)
     return str(caught.value)
 
 
@@ -159,7 +159,9 @@ def test_an_index_of_indexes_ends(tmp_path: Path, store_double: StoreDouble) -> 
 
 def test_other_bytes_than_the_layers_are_refused(tmp_path: Path, store_double: StoreDouble) -> None:
     uri = publish(store_double, manifest(layer()))
-    store_double.answers[f"/v2/m/d/blobs/{digest_of(MODEL)}"] = [sends(MODEL[:-1] + b"x")]
+    store_double.answers[f"/v2/m/d/blobs/{digest_of(MODEL)}"] = [
+        sends(MODEL[:-1] + bytes([MODEL[-1] ^ 1]))
+    ]
     assert "model.uri: layer: got sha256:" in refused(DigestMismatch, tmp_path, uri)
 
 
@@ -219,6 +221,38 @@ def test_an_anonymous_token_is_got_where_one_is_wanted(
     assert "/token?service=s&scope=repository%3Am%2Fd%3Apull" in [
         path for path, _ in store_double.seen
     ]
+
+
+def test_a_cut_layer_goes_on_by_its_digest_alone(tmp_path: Path, store_double: StoreDouble) -> None:
+    """The registry has neither tag nor date; the digest will tell whether the parts fit."""
+    uri, blob = publish(store_double, manifest(layer())), f"/v2/m/d/blobs/{digest_of(MODEL)}"
+    store_double.answers[blob] = [cuts(MODEL, 50_000), sends(MODEL)]
+    assert fetched(tmp_path, uri) == MODEL
+    first, second = store_double.headers_of(blob)
+    assert "range" not in first
+    assert 0 < int(second["range"].removeprefix("bytes=").rstrip("-")) <= 50_000
+    assert "if-range" not in second
+
+
+def test_parts_of_a_layer_that_do_not_fit_are_fetched_whole(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    uri, blob = publish(store_double, manifest(layer())), f"/v2/m/d/blobs/{digest_of(MODEL)}"
+    other = os.urandom(len(MODEL))
+    store_double.answers[blob] = [cuts(MODEL, 50_000), sends(other), sends(MODEL)]
+    assert fetched(tmp_path, uri, attempts=3) == MODEL
+    assert ["range" in headers for headers in store_double.headers_of(blob)] == [False, True, False]
+
+
+def test_a_registry_whose_parts_never_fit_is_given_up(
+    tmp_path: Path, store_double: StoreDouble
+) -> None:
+    """However much of them comes: they are asked for once."""
+    uri, blob = publish(store_double, manifest(layer())), f"/v2/m/d/blobs/{digest_of(MODEL)}"
+    other = os.urandom(len(MODEL))
+    store_double.answers[blob] = [cuts(MODEL, 50_000), sends(other), cuts(MODEL, 50_000)]
+    assert "3 times in a row" in refused(Unavailable, tmp_path, uri, attempts=3)
+    assert len(store_double.headers_of(blob)) == 3
 
 
 def test_a_cut_layer_goes_on_with_the_same_token(tmp_path: Path, store_double: StoreDouble) -> None:
