@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slipway_runtime.errors import NotFound, shown
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.laptop import model_name
 from slipway_runtime.protocols.examples import curl_commands, python_snippet
-from slipway_runtime.provenance import Conversion, conversion
+from slipway_runtime.provenance import CONVERSION, OPTIMIZATION, Conversion, conversion
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.validate import inspected
 
@@ -34,6 +34,7 @@ def report(model: Path) -> str:
         *(_line("input", spec) for spec in signature.inputs),
         *(_line("output", spec) for spec in signature.outputs),
         *_origin(conversion(session.metadata)),
+        *_told(session.properties),
         "",
         "Serve it:",
         f"  slipway-runtime serve {model}",
@@ -56,6 +57,15 @@ def _origin(made: Conversion | None) -> Iterator[str]:
     if made.columns:
         names = (name if name.isprintable() else repr(name) for name in made.columns)
         yield f"columns    {', '.join(names)}"
+
+
+def _told(properties: Mapping[str, str]) -> Iterator[str]:
+    """What the file says of itself, beside what `_origin` tells in words."""
+    if OPTIMIZATION in properties:
+        yield f"optimised  {properties[OPTIMIZATION]}"
+    for key, value in properties.items():
+        if key not in (OPTIMIZATION, CONVERSION):
+            yield f"property   {key}  {value}"
 
 
 def greeting(

@@ -17,8 +17,11 @@ CONVERSION: Final = "slipway.dev/conversion"
 OPTIMIZATION: Final = "slipway.dev/optimization"
 CLASSES: Final = "slipway.dev/classes."
 """Before the name of an output: a JSON list of the classes of its columns."""
+DIGEST: Final = "slipway.dev/digest"
+"""In no file: what a server adds, of the file that was published."""
 MAX_TOLD_CHARACTERS: Final = 4096
 """Of one entry; lists are shortened to it."""
+_MAX_CONVERSION_CHARACTERS: Final = 2**20
 
 
 class Conversion(BaseModel):
@@ -45,7 +48,10 @@ class Conversion(BaseModel):
 
 def conversion(metadata: Mapping[str, str]) -> Conversion | None:
     """Read it; None for a model that Slipway has not converted."""
+    told = metadata.get(CONVERSION, "")
+    if len(told) > _MAX_CONVERSION_CHARACTERS:
+        return None
     try:
-        return Conversion.model_validate_json(metadata.get(CONVERSION, ""))
+        return Conversion.model_validate_json(told)
     except ValidationError:
         return None

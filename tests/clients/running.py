@@ -53,6 +53,14 @@ SERVER = {
 }
 """What the server tells of itself; its repository is closed."""
 
+PROPERTIES = {
+    "onnx.ir_version": "9",
+    "onnx.producer_name": "tests",
+    "onnx.opset_import": "17",
+    "slipway.dev/digest": models.digest(models.affine()),
+}
+"""What the file of `affine` says of itself."""
+
 MODELS = {
     "affine": models.affine,
     "echoes": lambda: models.identity(*ELEMENTS),

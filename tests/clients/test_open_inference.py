@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.running import SERVER, Servers, same, tensor
+from tests.clients.running import PROPERTIES, SERVER, Servers, same, tensor
 
 NUMBERS = [1, 2, 3, 4, 5, 6, 7, 8.5]
 ROWS = tensor("x", "FP32", [2, 4], NUMBERS)
@@ -48,6 +48,7 @@ METADATA = {
     "platform": "onnx_onnxv1",
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
     "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
+    "properties": PROPERTIES,
 }
 REST_TOLD: Mapping[str, tuple[dict[str, Any], Any]] = {
     "live": ({"method": "check_server_liveness"}, None),

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.clients.running import BFLOAT, HALF, INFINITY, NAN, SERVER, Servers, echoed, same, tensor
+from tests.clients.running import (
+    BFLOAT,
+    HALF,
+    INFINITY,
+    NAN,
+    PROPERTIES,
+    SERVER,
+    Servers,
+    echoed,
+    same,
+    tensor,
+)
 
 FLAVOURS = ("http", "http-aio", "grpc", "grpc-aio")
 ROWS = tensor("x", "FP32", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8.5])
@@ -184,6 +195,7 @@ DOCUMENTS: Mapping[str, tuple[dict[str, Any], Any]] = {
             "platform": "onnx_onnxv1",
             "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
             "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}],
+            "properties": PROPERTIES,
         },
     ),
     "configuration": (
@@ -294,9 +306,13 @@ def expected_status(flavour: str, http: str, grpc: str) -> str:
 
 
 def in_protobuf(document: Any) -> Any:
-    """As protobuf writes it in JSON: wide integers are text, defaults are left out."""
+    """As protobuf writes it in JSON: wide integers are text, defaults are left out.
+
+    So is what Triton's messages do not have, and the Open Inference Protocol's do.
+    """
     if isinstance(document, dict):
-        return {key: in_protobuf(value) for key, value in document.items() if value}
+        kept = {key: value for key, value in document.items() if value and key != "properties"}
+        return {key: in_protobuf(value) for key, value in kept.items()}
     if isinstance(document, list):
         return [in_protobuf(value) for value in document]
     return str(document) if type(document) is int else document

@@ -46,6 +46,7 @@ from slipway_runtime.inference.timing import Timing
 from slipway_runtime.inference.warmup import warm_up
 from slipway_runtime.monitoring.metrics import Metrics
 from slipway_runtime.monitoring.outputs import OutputCounter
+from slipway_runtime.provenance import conversion
 
 if TYPE_CHECKING:
     from slipway_runtime.pipeline.exposed import Exposure
@@ -285,6 +286,8 @@ class DataPlane:
             OutputCounter.for_signature(signature, self._metrics),
             self.config.serving.request_timeout_s,
             prepare,
+            warm.session.properties,
+            conversion(warm.session.metadata),
         )
 
     def _exposed(self, warm: _Warm) -> tuple[Signature, Preparer | None]:

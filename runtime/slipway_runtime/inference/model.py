@@ -19,6 +19,7 @@ from slipway_runtime.inference.request import InferenceRequest, InferenceRespons
 from slipway_runtime.inference.signature import Signature, rows
 from slipway_runtime.inference.timing import Timing
 from slipway_runtime.monitoring.outputs import OutputCounter
+from slipway_runtime.provenance import Conversion
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class LoadedModel:
     request_timeout_s: float
     prepare: Prepare | None = None
     """Makes what the graph takes of what clients send; None where that is the same."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """What the file says of itself; see `properties.py`."""
+    conversion: Conversion | None = None
+    """Where a model comes from that Slipway has converted."""
     uses: Uses = field(default_factory=Uses)
 
     def __enter__(self) -> Self:

@@ -28,6 +28,7 @@ from slipway_runtime.errors import (
 )
 from slipway_runtime.inference.datatypes import DTYPES, ORT_DATATYPES, Tensor
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.properties import properties
 from slipway_runtime.vocabulary import GraphOptimization
 
 _PROVIDERS: Final[Mapping[ExecutionProvider, tuple[str, ...]]] = {
@@ -89,6 +90,8 @@ class Session:
         """Whether a run uses no other thread than its caller's, and no other device."""
         self.metadata: Final[Mapping[str, str]] = self._session.get_modelmeta().custom_metadata_map
         """What the file says of itself, in its author's words."""
+        self.properties: Final[Mapping[str, str]] = properties(model)
+        """The same and more, within bounds and safe to show."""
         self._has_bfloat16: Final = any(
             spec.datatype == "BF16" for spec in (*self.signature.inputs, *self.signature.outputs)
         )

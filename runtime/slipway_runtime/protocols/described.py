@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from slipway_runtime.inference.dataplane import DataPlane, State
+from slipway_runtime.inference.model import LoadedModel
 from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.monitoring.metrics import Metrics
+from slipway_runtime.properties import MAX_VALUE_CHARACTERS, shown
+from slipway_runtime.provenance import DIGEST
 
 SERVER: Final = "slipway"
 PLATFORM: Final = "onnx_onnxv1"
@@ -41,17 +44,48 @@ def server_metadata(release: str, *, has_repository: bool = False) -> dict[str, 
 
 
 def model_metadata(dataplane: DataPlane) -> dict[str, Any]:
-    """The model's inputs and outputs.
+    """The model's inputs and outputs, and what its file says of itself.
+
+    `properties` is the protocol's own, in its gRPC and OpenAPI descriptions; Triton has none.
 
     Raises:
         ModelNotReady: it is not loaded yet.
     """
+    model = dataplane.using()
+    digest = {DIGEST: model.origin.digest} if model.origin.digest else {}
     return {
         "name": dataplane.config.name,
         "versions": [dataplane.version],
         "platform": PLATFORM,
-        **dataplane.signature.described(),
+        **model.signature.described(),
+        "properties": {**model.properties, **digest},
     }
+
+
+def provenance(model: LoadedModel) -> dict[str, Any]:
+    """Where the model comes from, by the word of its file."""
+    made = model.conversion
+    told = {"format": "ONNX", "framework": model.properties.get("onnx.producer_name")}
+    if made is None:
+        return {**told, "conversion": None, "properties": {**model.properties}}
+    return {
+        "format": _short(made.format),
+        "framework": _short(made.framework),
+        "conversion": {
+            "sourceDigest": _short(made.source_digest),
+            "converter": _short(made.converter),
+            "parity": {
+                "rows": made.rows,
+                "tolerance": made.tolerance,
+                "labelsAgree": made.labels_agree,
+            },
+        },
+        "properties": {**model.properties},
+    }
+
+
+def _short(text: str) -> str:
+    return shown(text, MAX_VALUE_CHARACTERS)
 
 
 def model_config(dataplane: DataPlane) -> dict[str, Any]:

@@ -357,4 +357,5 @@ def _status(dataplane: DataPlane) -> dict[str, Any]:
         "running": dataplane.running,
         "queue": {"length": dataplane.waiting, "maxLength": config.serving.queue.max_length},
         "signature": model.signature.described() if model else None,
+        **(described.provenance(model) if model else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def saved(model: Any, path: Path) -> Path:
     """Write a model and return where."""
     onnx.save(model, str(path))
     return path
+
+
+def digest(model: Any) -> str:
+    """What `saved` writes hashes to this."""
+    return f"sha256:{hashlib.sha256(model.SerializeToString()).hexdigest()}"
 
 
 def tensor(name: str, datatype: str, shape: Shape) -> Any:

@@ -168,9 +168,12 @@ def test_a_pipeline_goes_on_from_the_tensor(
     manifest.write_text(yaml.safe_dump({**kind, "metadata": {"name": "m"}, "spec": spec}))
     with serving("-f", manifest) as server:
         found = asked(server, "m")
+        told = httpx.get(f"{server.url}/v2/models/m", trust_env=False).json()["properties"]
     wanted = animals[0].predict_proba(ROWS[:2])
     best = NAMES[np.argsort(-wanted, 1)]
     assert found["label"]["data"] == best.ravel().tolist()
+    # The model is of opset 12, and was converted on the way.
+    assert json.loads(told[f"{CLASSES}output_probability"]) == NAMES.tolist()
 
 
 def test_a_load_on_request_does_the_same(file: Path, own_cache: Path) -> None:

@@ -101,7 +101,18 @@ NAMED = {"name": "digits", "version": "7"}
             "ModelMetadata",
             pb.ModelMetadataRequest(name="digits"),
             pb.ModelMetadataResponse,
-            {"name": "digits", "versions": ["7"], "platform": "onnx_onnxv1", **TENSORS},
+            {
+                "name": "digits",
+                "versions": ["7"],
+                "platform": "onnx_onnxv1",
+                **TENSORS,
+                "properties": {
+                    "onnx.ir_version": "9",
+                    "onnx.producer_name": "tests",
+                    "onnx.opset_import": "17",
+                    "slipway.dev/digest": models.digest(models.affine()),
+                },
+            },
             id="model",
         ),
         pytest.param(

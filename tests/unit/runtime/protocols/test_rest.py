@@ -70,7 +70,19 @@ CONFIG = {
     "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 4]}],
     "output": [{"name": "scores", "data_type": "TYPE_FP32", "dims": [-1, 3]}],
 }
-METADATA = {"name": "digits", "versions": ["7"], "platform": "onnx_onnxv1", **TENSORS}
+PROPERTIES = {
+    "onnx.ir_version": "9",
+    "onnx.producer_name": "tests",
+    "onnx.opset_import": "17",
+    "slipway.dev/digest": models.digest(models.affine()),
+}
+METADATA = {
+    "name": "digits",
+    "versions": ["7"],
+    "platform": "onnx_onnxv1",
+    **TENSORS,
+    "properties": PROPERTIES,
+}
 
 
 @pytest.mark.parametrize(
@@ -438,6 +450,10 @@ def test_the_admin_port_tells_what_is_served(admin: httpx.Client) -> None:
         "running": 0,
         "queue": {"length": 0, "maxLength": 1024},
         "signature": TENSORS,
+        "format": "ONNX",
+        "framework": "tests",
+        "conversion": None,
+        "properties": {key: PROPERTIES[key] for key in PROPERTIES if key.startswith("onnx.")},
     }
 
 
