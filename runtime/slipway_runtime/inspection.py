@@ -8,6 +8,7 @@ from pathlib import Path
 from slipway_runtime.errors import NotFound, shown
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.laptop import model_name
+from slipway_runtime.properties import MAX_VALUE_CHARACTERS, printable
 from slipway_runtime.protocols.examples import curl_commands, python_snippet
 from slipway_runtime.provenance import CONVERSION, OPTIMIZATION, Conversion, conversion
 from slipway_runtime.supply.digest import file_digest
@@ -30,7 +31,7 @@ def report(model: Path) -> str:
         f"file       {model}",
         f"digest     {file_digest(model)}",
         f"size       {model.stat().st_size} bytes",
-        f"framework  {framework or 'unknown'}",
+        f"framework  {_safe(framework or 'unknown')}",
         *(_line("input", spec) for spec in signature.inputs),
         *(_line("output", spec) for spec in signature.outputs),
         *_origin(conversion(session.metadata)),
@@ -48,9 +49,9 @@ def _origin(made: Conversion | None) -> Iterator[str]:
     if made is None:
         return
     labels = "all labels agree, " if made.labels_agree else ""
-    yield f"source     {made.format}, read by {made.framework}"
-    yield f"           {made.source_digest}"
-    yield f"converter  {made.converter}"
+    yield f"source     {_safe(made.format)}, read by {_safe(made.framework)}"
+    yield f"           {_safe(made.source_digest)}"
+    yield f"converter  {_safe(made.converter)}"
     yield (
         f"parity     {labels}no number differs by more than {made.tolerance:g} on {made.rows} rows"
     )
@@ -66,6 +67,11 @@ def _told(properties: Mapping[str, str]) -> Iterator[str]:
     for key, value in properties.items():
         if key not in (OPTIMIZATION, CONVERSION):
             yield f"property   {key}  {value}"
+
+
+def _safe(text: str) -> str:
+    """A terminal obeys some characters, and the file is its author's."""
+    return printable(text, MAX_VALUE_CHARACTERS)
 
 
 def greeting(

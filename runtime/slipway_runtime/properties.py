@@ -66,7 +66,7 @@ def _read(raw: _Raw) -> dict[str, str]:
     except Malformed:
         pass  # who loads the file says what is wrong with it
     if opsets:
-        own["onnx.opset_import"] = shown(", ".join(opsets), MAX_VALUE_CHARACTERS)
+        own["onnx.opset_import"] = printable(", ".join(opsets), MAX_VALUE_CHARACTERS)
     rest = {key: value for key, value in told.items() if key not in own}
     return dict(islice((*own.items(), *rest.items()), MAX_PROPERTIES))
 
@@ -108,13 +108,13 @@ def _text(raw: _Raw, field: Field, limit: int) -> str:
     # One character more than is shown tells that there are more.
     end = min(field.end, field.start + (limit + 1) * _MAX_BYTES)
     text = raw[field.start : end].decode("utf-8", "replace")
-    return shown(text, limit)
+    return printable(text, limit)
 
 
-def shown(text: str, limit: int) -> str:
+def printable(text: str, limit: int) -> str:
     r"""Escape what is not printable, as JSON does, and cut the rest.
 
-    >>> shown("a\nb", 9), shown("abcdef", 5), shown("a\x1b[2J", 10)
+    >>> printable("a\nb", 9), printable("abcdef", 5), printable("a\x1b[2J", 10)
     ('a\\nb', 'abcd…', 'a\\u001b[2J')
     """
     safe = "".join(c if c.isprintable() else _escaped(c) for c in text[: limit + 1])

@@ -12,7 +12,7 @@ from slipway_runtime.inference.dataplane import DataPlane, State
 from slipway_runtime.inference.model import LoadedModel
 from slipway_runtime.inference.signature import TensorSpec
 from slipway_runtime.monitoring.metrics import Metrics
-from slipway_runtime.properties import MAX_VALUE_CHARACTERS, shown
+from slipway_runtime.properties import MAX_VALUE_CHARACTERS, printable
 from slipway_runtime.provenance import DIGEST
 
 SERVER: Final = "slipway"
@@ -85,7 +85,7 @@ def provenance(model: LoadedModel) -> dict[str, Any]:
 
 
 def _short(text: str) -> str:
-    return shown(text, MAX_VALUE_CHARACTERS)
+    return printable(text, MAX_VALUE_CHARACTERS)
 
 
 def model_config(dataplane: DataPlane) -> dict[str, Any]:

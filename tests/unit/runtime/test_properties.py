@@ -131,6 +131,19 @@ def test_inspect_shows_them(file: Path) -> None:
     assert CONVERSION not in told
 
 
+def test_no_word_of_a_file_steers_the_terminal(tmp_path: Path) -> None:
+    evil = "\x1b[2J\u202e"
+    made = {**MADE, "format": evil, "framework": evil, "sourceDigest": evil, "converter": evil}
+    props = {evil: evil, CONVERSION: json.dumps(made), "slipway.dev/optimization": evil}
+    model = stating(**props)
+    model.producer_name = model.producer_version = model.domain = model.doc_string = evil
+    done = runtime("inspect", models.saved(model, tmp_path / "m.onnx"))
+    assert "framework  \\u001b[2J\\u202e\n" in done.stdout
+    assert "converter  \\u001b[2J\\u202e\n" in done.stdout
+    assert "optimised  \\u001b[2J\\u202e\n" in done.stdout
+    assert [c for c in done.stdout if not c.isprintable() and c != "\n"] == []
+
+
 @pytest.fixture(scope="module")
 def server(file: Path) -> Iterator[Serving]:
     config, folder = pod_folder(file.parent, file)
