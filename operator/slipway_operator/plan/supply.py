@@ -212,8 +212,20 @@ def _running(
         reason, text = failure_of(ended[-1][1])
         again = f"{text}; attempt {len(ended)} failed, trying again"
         return Supply(reason, again, cause=text)
-    verb = "fetched and converted" if is_converting(revision.template) else "fetched"
-    return Supply(FETCHING, f"the model is being {verb} from {revision.uri}")
+    is_converted = is_converting(revision.template)
+    verb = "fetched and converted" if is_converted else "fetched"
+    return Supply(
+        FETCHING,
+        f"the model is being {verb} from {revision.uri};"
+        f" how far it is: {_logs(snapshot, revision, FETCH)}"
+        + (f", then -c {CONVERT}" if is_converted else ""),
+    )
+
+
+def _logs(snapshot: Snapshot, revision: Revision, container: str) -> str:
+    """Where progress is told; here it would be a write for each step of it."""
+    name = revision_name(snapshot.owner.name, revision.hash)
+    return f"kubectl logs -n {snapshot.owner.namespace} job/{name} -c {container}"
 
 
 def _hindered(snapshot: Snapshot, revision: Revision, problem: pods.PodFailure) -> Supply:

@@ -286,6 +286,23 @@ def test_a_fresh_object_is_recorded_and_fetched_and_nothing_is_deployed() -> Non
     assert (decided.delete, decided.requeue_after_s) == ((), 1800.0), "its deadline"
 
 
+def test_a_model_that_is_being_fetched_is_told_with_where_its_progress_is() -> None:
+    decided = _decided(_first())
+    assert _message(decided, "ModelSupplied") == (
+        f"the model is being fetched from {URI};"
+        f" how far it is: kubectl logs -n t1 job/{R1} -c fetch"
+    )
+    (job,) = (m for m in _decided(Scene(FIRST)).apply if m["kind"] == "Job")
+    containers = job["spec"]["template"]["spec"]["containers"]
+    assert [c["name"] for c in containers] == ["fetch"]
+
+
+def test_time_alone_changes_nothing_that_is_told_of_fetching() -> None:
+    scene = _first()
+    scene.status(_decided(scene).status or {})
+    assert _decided(scene.after(600)).status == scene.mdep["status"]
+
+
 def test_a_missing_configmap_is_named_and_the_step_goes_on_by_itself() -> None:
     spec = spec_of("configmap://digits-v1/model.onnx")
     scene = Scene(spec).recorded(spec, resolved=False).job(spec)
