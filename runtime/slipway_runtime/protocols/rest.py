@@ -118,14 +118,6 @@ def _add_model_routes(routes: Routes, dataplane: DataPlane, metrics: Metrics) ->
         _check_named(dataplane, request)
         return _readiness(dataplane, {"name": request.path_params["model"]})
 
-    @routes.post("/v2/models/{model}/generate")
-    @routes.post("/v2/models/{model}/generate_stream")
-    @routes.post("/v2/models/{model}/versions/{version}/generate")
-    @routes.post("/v2/models/{model}/versions/{version}/generate_stream")
-    async def generate(request: Request) -> Response:
-        _check_named(dataplane, request)
-        raise NotServed("method generate: not served, expected infer")
-
 
 def _add_index_route(routes: Routes, dataplane: DataPlane, repository: Repository | None) -> None:
     @routes.post("/v2/repository/index", summary="Models and their states")

@@ -224,14 +224,6 @@ def test_the_content_type_does_not_matter(client: httpx.Client, headers: dict[st
         pytest.param(
             "GET", "/nowhere", b"", 404, "path '/nowhere': unknown", id="an unknown route"
         ),
-        *(
-            pytest.param("POST", f"/v2/models/{path}", b"{}", status, words, id=f"POST {path}")
-            for path, status, words in (
-                ("digits/generate", 501, "method generate: not served, expected infer"),
-                ("digits/versions/7/generate_stream", 501, "not served"),
-                ("x/generate_stream", 404, "model 'x': unknown"),
-            )
-        ),
         pytest.param("GET", "/v2/models/digits/", b"", 404, "unknown", id="a trailing slash"),
         pytest.param("GET", "/V2", b"", 404, "unknown", id="another case"),
         pytest.param("GET", "/docs", b"", 404, "unknown", id="the API page is not for clients"),
