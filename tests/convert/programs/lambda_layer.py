@@ -7,7 +7,6 @@ there afterwards; whoever loads MODEL and makes the file again has run the code.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,13 +15,11 @@ import numpy as np
 def main() -> None:
     """Build, ask once, and save by the file's ending."""
     model, marker = sys.argv[1:]
-
-    # Its default keeps the path in the file, and the body needs no names of this program.
-    def planted(x: Any, path: Any = marker) -> Any:
-        open(path, "w").close()
-        return x
-
-    layer = keras.layers.Lambda(planted, output_shape=(4,))
+    # Its code is in the file, with the path as a default; a function's name would be there alone.
+    layer = keras.layers.Lambda(
+        lambda x, path=marker: (x, open(path, "w").write(""))[0],  # noqa: SIM115  # one expression
+        output_shape=(4,),
+    )
     network = keras.Sequential([keras.layers.Input((4,)), layer, keras.layers.Dense(2)])
     network(np.zeros((1, 4), np.float32))
     network.save(model)
