@@ -256,19 +256,24 @@ def test_a_file_outside_of_the_folder_cannot_be_named() -> None:
             Tokenize.model_validate({"file": name})
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("texts")
-    bert().save(str(folder / "tokenizer.json"))
-    onnx.save(classifier(), str(folder / "model.onnx"))
-    manifest = {
+def manifest(folder: Path) -> Path:
+    document = {
         "apiVersion": "slipway.dev/v1alpha1",
         "kind": "ModelDeployment",
         "metadata": {"name": "m"},
         "spec": {"model": {"uri": "s3://models/m/"}, "pipeline": PIPELINE},
     }
-    (folder / "m.yaml").write_text(yaml.safe_dump(manifest), "utf-8")
-    with serving("-f", folder / "m.yaml", "--model", folder / "model.onnx") as server:
+    path = folder / "m.yaml"
+    path.write_text(yaml.safe_dump(document), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("texts")
+    bert().save(str(folder / "tokenizer.json"))
+    onnx.save(classifier(), str(folder / "model.onnx"))
+    with serving("-f", manifest(folder), "--model", folder / "model.onnx") as server:
         server.wait_for("ready")
         yield server
 
@@ -344,14 +349,7 @@ def test_one_file_has_no_tokenizer_beside_it(tmp_path: Path) -> None:
 
 def test_a_laptop_finds_the_tokenizer_above_the_model(tmp_path: Path) -> None:
     root = published(tmp_path / "root", bert())
-    document = {
-        "apiVersion": "slipway.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"name": "m"},
-        "spec": {"model": {"uri": "s3://models/m/"}, "pipeline": PIPELINE},
-    }
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump(document), "utf-8")
-    with serving("-f", tmp_path / "m.yaml", "--model", root) as server:
+    with serving("-f", manifest(tmp_path), "--model", root) as server:
         server.wait_for("ready")
         rows = httpx.post(f"{server.url}/predict", json={"inputs": SENTENCES[0]})
         assert rows.json()["outputs"]["label"] == [list(ranked(reference(SENTENCES[0])))]
