@@ -66,9 +66,17 @@ def test_without_a_file_the_example_is_refused_as_the_guide_says(model: Path) ->
     assert cause in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["train.py", "request.json"])
-def test_the_examples_are_those_of_the_guide(name: str) -> None:
-    assert (EXAMPLES / name).read_text().endswith(saved_text(GUIDE, name))
+@pytest.mark.parametrize(
+    ("file", "name"), [("train.py", "train.py"), ("requests/digits.json", "request.json")]
+)
+def test_the_examples_are_those_of_the_guide(file: str, name: str) -> None:
+    assert (EXAMPLES / file).read_text().endswith(saved_text(GUIDE, name))
+
+
+def test_the_folder_of_examples_can_be_applied() -> None:
+    """`kubectl apply -f examples/` takes all that looks like a manifest."""
+    found = [path for path in EXAMPLES.iterdir() if path.suffix in {".json", ".yaml", ".yml"}]
+    assert [path.name for path in found if "kind: ModelDeployment" not in path.read_text()] == []
 
 
 def test_every_install_says_who_converts() -> None:
