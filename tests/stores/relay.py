@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.stores.serving import served
+
 _CHUNK_BYTES = 65536
 
 
@@ -104,24 +106,12 @@ def _pass_on(
 @contextmanager
 def relay(target: tuple[str, int], *, cuts: int, after_bytes: int) -> Iterator[Relay]:
     """Run a relay on a free port of the store's host."""
-    with Relay(target, cuts=cuts, after_bytes=after_bytes) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Relay(target, cuts=cuts, after_bytes=after_bytes)) as server:
+        yield server
 
 
 @contextmanager
 def proxy(target: tuple[str, int], *, refusal: str = "") -> Iterator[Proxy]:
     """Run a proxy that leads to a store, or refuses."""
-    with Proxy(target, refusal=refusal) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(Proxy(target, refusal=refusal)) as server:
+        yield server

@@ -54,7 +54,7 @@ class ZipReader:
         _check_directory(file, max_members)
         try:
             self._archive: Final = zipfile.ZipFile(file)
-        except NotImplementedError as err:
+        except NotImplementedError as err:  # zipfile's word for a version it does not know
             raise Unsupported(
                 f"model.uri: the archive is a {err}, expected one that zip 6.3 can read"
             ) from err

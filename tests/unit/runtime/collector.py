@@ -11,6 +11,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.stores.serving import served
+
 _PATIENCE_S = 20.0
 
 
@@ -78,16 +80,10 @@ class Collector:
 @contextmanager
 def collector(status: int = 200) -> Iterator[Collector]:
     """A receiver on a free port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), _Handler)) as server:
         made = Collector(f"http://127.0.0.1:{server.server_address[1]}", status)
         server.collector = made  # type: ignore[attr-defined]  # how a handler finds it
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+        yield made
 
 
 class _Handler(BaseHTTPRequestHandler):

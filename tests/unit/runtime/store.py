@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event
+
+from tests.stores.serving import served
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -53,14 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def store() -> Iterator[StoreDouble]:
     """A store on a free port."""
-    with StoreDouble() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(StoreDouble()) as server:
+        yield server
 
 
 def says(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -130,3 +126,17 @@ def _start(
     for name, value in {"Content_Length": str(length), **headers}.items():
         request.send_header(name.replace("_", "-"), value)
     request.end_headers()
+
+
+def hangs(content: bytes, asked: Event, released: Event) -> Answer:
+    """Begin an answer, say so, and go no further until it is released."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content[:50])
+        asked.set()
+        released.wait(30)
+
+    return answer

@@ -15,7 +15,6 @@ _HUNTED: Final = int(os.environ.get("SLIPWAY_HUNT", "0"))
 
 LIFE: Final = settings(
     max_examples=_HUNTED or 30,
-    derandomize=not _HUNTED,
     stateful_step_count=30,
     deadline=None,
     # Shrinking a life of thirty steps takes minutes; the failing one is printed as it is.

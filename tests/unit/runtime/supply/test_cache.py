@@ -21,7 +21,7 @@ import pytest
 from slipway_runtime.supply.cache import Cache
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import Ended, environment, runtime, serving_document
-from tests.unit.runtime.store import StoreDouble, says, sends
+from tests.unit.runtime.store import StoreDouble, hangs, says, sends
 
 MODEL: Final = models.affine().SerializeToString()
 DIGEST: Final = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
@@ -174,15 +174,7 @@ def test_c28_a_writer_that_was_killed_leaves_no_entry(
     """Killed in the middle of its download, with the lock in its hands; the next one goes on."""
     asked, released = threading.Event(), threading.Event()
 
-    def hang(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(MODEL)))
-        request.end_headers()
-        request.wfile.write(MODEL[:50])
-        asked.set()
-        released.wait(30)
-
-    store_double.answers["/m"] = [hang, sends(MODEL)]
+    store_double.answers["/m"] = [hangs(MODEL, asked, released), sends(MODEL)]
     config = json.dumps(document(store_double.url("/m"), digest=DIGEST))
     command = [sys.executable, "-m", "slipway_runtime", *map(str, arguments(tmp_path, "first"))]
     with subprocess.Popen(

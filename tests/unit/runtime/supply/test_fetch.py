@@ -17,7 +17,7 @@ from onnx import helper
 from slipway_runtime.supply.digest import file_digest
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import environment, process, runtime, serving_document
-from tests.unit.runtime.store import StoreDouble, says, sends
+from tests.unit.runtime.store import StoreDouble, hangs, says, sends
 
 SCHEMA = json.loads(Path("tests/contract/termination.schema.json").read_text())
 
@@ -376,15 +376,7 @@ def test_b57_a_step_that_was_killed_is_made_good_by_the_next(
     asked, released = threading.Event(), threading.Event()
     content = source.read_bytes()
 
-    def hang(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content[:50])
-        asked.set()
-        released.wait(30)
-
-    store_double.answers["/m"] = [hang, sends(content)]
+    store_double.answers["/m"] = [hangs(content, asked, released), sends(content)]
     into = tmp_path / "models"
     command = [sys.executable, "-m", "slipway_runtime", "fetch", "--into", str(into)]
     variables = environment(config_json=json.dumps(serving_document(store_double.url("/m"))))
