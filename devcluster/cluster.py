@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from devcluster import addons, cgroups, components, host, network, packages
+from devcluster.audit import AuditLog
 from devcluster.cache import cache_root, file_lock, folder, write_if_changed
 from devcluster.components import STOP_ORDER, Blueprint, Component
 from devcluster.errors import DevclusterError
@@ -68,9 +69,9 @@ class Cluster:
         return self._layout.kubeconfig
 
     @property
-    def audit_log(self) -> Path:
-        """Every write to the API, one JSON object a line, there before the request is answered."""
-        return self._layout.audit_log
+    def audit(self) -> AuditLog:
+        """Every write to the API, and the reads of all but the system's own watchers."""
+        return AuditLog(self._layout.audit_log)
 
     @property
     def node(self) -> str:

@@ -55,7 +55,7 @@ class Bench:
 
     def __init__(self, cluster: Cluster, api: Api, fleet: Fleet, folder: Path) -> None:
         self.cluster, self.api, self.fleet, self.folder = cluster, api, fleet, folder
-        self.audit = Audit(cluster.audit_log)
+        self.audit = Audit(cluster.audit)
         self.rows: list[Row] = []
         self.samples: list[float] = []
         self.pressed: list[float] = []

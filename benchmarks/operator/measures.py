@@ -17,6 +17,7 @@ from queue import Empty, Queue
 from typing import Final
 
 from benchmarks.operator.simulation import Fleet
+from devcluster.audit import AuditLog, received
 from tests.cluster.operators import Operator
 from tests.kubeapi import Api, Manifest
 
@@ -52,14 +53,14 @@ class Share:
 
 
 class Audit:
-    """The API server's own record, over the files that it rotates."""
+    """The API server's own record of the operator and of edits."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: AuditLog) -> None:
         self._log = log
 
     def since(self, start: datetime) -> Requests:
         """Count the operator's requests since a time."""
-        found = [e for e in self._entries() if _at(e) >= start and _is_operators(e)]
+        found = [e for e in self._log.entries(start, naming=(_OPERATOR,)) if _is_operators(e)]
         resource = [(e["verb"], *_resource(e)) for e in found]
         writes = [r for r in resource if r[0] in _WRITES]
         return Requests(
@@ -72,7 +73,8 @@ class Audit:
 
     def shares(self, start: datetime) -> list[Share]:
         """Split the time of every edit since a time, whose Deployment the operator has written."""
-        written = [e for e in self._entries() if _at(e) >= start and e["verb"] == "patch"]
+        found = self._log.entries(start, naming=(_OPERATOR, '"modeldeployments"'))
+        written = [e for e in found if e["verb"] == "patch"]
         edits = {
             e["objectRef"]["name"]: e
             for e in written
@@ -86,23 +88,15 @@ class Audit:
         }
         return [_share(edits[name], children[name]) for name in edits if name in children]
 
-    def _entries(self) -> Iterator[Manifest]:
-        for path in sorted(self._log.parent.glob(f"{self._log.stem}*{self._log.suffix}")):
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    # What is never asked for is not worth its parsing: most is the controllers'.
-                    if _OPERATOR in line or '"modeldeployments"' in line:
-                        yield json.loads(line)
-
 
 def _is_operators(entry: Manifest) -> bool:
     return bool(entry["userAgent"].startswith("slipway-operator"))
 
 
 def _share(edit: Manifest, child: Manifest) -> Share:
-    accepted, asked = _until(edit), _at(child)
+    accepted, asked = _until(edit), received(child)
     return Share(
-        (accepted - _at(edit)).total_seconds(),
+        (accepted - received(edit)).total_seconds(),
         (asked - accepted).total_seconds(),
         (_until(child) - asked).total_seconds(),
     )
@@ -112,10 +106,6 @@ def _resource(entry: Manifest) -> tuple[str, str]:
     """Resource and subresource; empty for what is not about objects, such as a discovery."""
     about = entry.get("objectRef") or {}
     return about.get("resource", ""), about.get("subresource", "")
-
-
-def _at(entry: Manifest) -> datetime:
-    return datetime.fromisoformat(entry["requestReceivedTimestamp"])
 
 
 def _until(entry: Manifest) -> datetime:

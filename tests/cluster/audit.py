@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Final
 
+from devcluster.audit import AuditLog
+
+_AGENT: Final = "slipway-operator"
 _WRITES: Final = frozenset({"create", "update", "patch", "delete"})
 
 
@@ -21,11 +23,8 @@ class Write:
     status: int
 
 
-def writes(log: Path, since: int) -> list[Write]:
-    """Read the writes of operators after an offset of the audit log."""
-    with log.open() as lines:
-        lines.seek(since)
-        events = [json.loads(line) for line in lines]
+def writes(log: AuditLog, since: datetime) -> list[Write]:
+    """Read the writes of operators after a mark of the audit log."""
     return [
         Write(
             e["verb"],
@@ -34,6 +33,6 @@ def writes(log: Path, since: int) -> list[Write]:
             e["objectRef"].get("subresource", ""),
             (e.get("responseStatus") or {}).get("code", 0),
         )
-        for e in events
-        if e.get("userAgent", "").startswith("slipway-operator") and e["verb"] in _WRITES
+        for e in log.entries(since, naming=(_AGENT,))
+        if e.get("userAgent", "").startswith(_AGENT) and e["verb"] in _WRITES
     ]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -131,11 +132,11 @@ def test_a31_a_namespace_that_ends_is_left_in_peace(
         models.apply(name)
     for name in ("a", "b"):
         models.until("Ready", name)
-    mark = cluster.audit_log.stat().st_size
+    mark = cluster.audit.mark()
     models.api.delete("Namespace", None, models.namespace)
     eventually(lambda: models.api.get("Namespace", None, models.namespace) is None, "it is gone",
                timeout_s=40)  # fmt: skip
-    mine = [w for w in writes(cluster.audit_log, mark) if w.namespace == models.namespace]
+    mine = [w for w in writes(cluster.audit, mark) if w.namespace == models.namespace]
     # Some twenty children are deleted one by one; each may be missed, judged and refused once.
     assert len(mine) <= 80, "no storm of writes that cannot succeed"
     assert operator.process.poll() is None
@@ -253,13 +254,13 @@ def test_a58_a_controller_that_rewrites_our_field_is_named_and_not_fought(
 ) -> None:
     models.apply()
     models.until("Ready")
-    mark = cluster.audit_log.stat().st_size
+    mark = cluster.audit.mark()
     with _meddler(models):
         message = _until(models, "Ready", "Contested")["message"]
     assert "Service 'm': metadata.labels.slipway.dev/model is changed" in message
     assert "by 'meddler'" in message
     repairs = [
-        w for w in writes(cluster.audit_log, mark)
+        w for w in writes(cluster.audit, mark)
         if w.namespace == models.namespace and w.resource == "services"
     ]  # fmt: skip
     assert 5 <= len(repairs) <= 9
@@ -303,7 +304,7 @@ def test_a59_defaults_of_the_api_server_are_no_difference(
     models.apply(replicas=2)
     models.until("Ready")
     _until_still(models, operator)
-    mark = cluster.audit_log.stat().st_size
+    mark = cluster.audit.mark()
     for turn in range(5):  # each makes the operator compare everything again
         _touch(models, str(turn))
     _until_still(models, operator)
@@ -377,7 +378,7 @@ def test_a69_ten_thousand_updates_a_minute_are_coalesced(
     models.apply()
     models.until("Ready")
     _until_still(models, operator)
-    mark, before = cluster.audit_log.stat().st_size, operator.metric("slipway_reconcile_total")
+    mark, before = cluster.audit.mark(), operator.metric("slipway_reconcile_total")
     updates = 160
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(_touch, models, str(turn)) for turn in range(updates)]:
@@ -392,11 +393,11 @@ def test_a69_ten_thousand_updates_a_minute_are_coalesced(
 def test_a70_its_own_status_writes_start_no_loop(
     models: Models, cluster: Cluster, operator: Operator
 ) -> None:
-    mark, before = cluster.audit_log.stat().st_size, operator.metric("slipway_reconcile_total")
+    mark, before = cluster.audit.mark(), operator.metric("slipway_reconcile_total")
     models.apply()
     models.until("Ready")
     _until_still(models, operator)
-    status = [w for w in writes(cluster.audit_log, mark)
+    status = [w for w in writes(cluster.audit, mark)
               if w.namespace == models.namespace and w.subresource == "status"]  # fmt: skip
     assert len(status) <= 8
     assert operator.metric("slipway_reconcile_total") - before <= 60
@@ -407,9 +408,9 @@ def _touch(models: Models, value: str) -> None:
     models.api.merge("ModelDeployment", models.namespace, "m", note)
 
 
-def _writes(models: Models, cluster: Cluster, mark: int) -> list[Any]:
+def _writes(models: Models, cluster: Cluster, mark: datetime) -> list[Any]:
     return [
-        w for w in writes(cluster.audit_log, mark)
+        w for w in writes(cluster.audit, mark)
         if w.namespace == models.namespace and w.resource != "leases"
     ]  # fmt: skip
 

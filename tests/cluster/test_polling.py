@@ -108,12 +108,12 @@ def test_a_restart_looks_at_nothing_early_and_writes_nothing(
     models.until("Ready")
     _until_idle(operator)
     operator.end()
-    mark = cluster.audit_log.stat().st_size
+    mark = cluster.audit.mark()
     again = start().until_ready()
     eventually(lambda: again.is_leading, "it leads")
     eventually(lambda: again.metric("slipway_reconcile_total") >= 1, "it has looked at all")
     _until_idle(again)
-    found = [w for w in writes(cluster.audit_log, mark) if w.namespace == models.namespace]
+    found = [w for w in writes(cluster.audit, mark) if w.namespace == models.namespace]
     assert {w.resource for w in found} == {"leases"}
     assert job(models) is None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from devcluster.addons import helm_program
+from devcluster.audit import AuditLog
 from devcluster.cluster import Cluster
 from tests.chart.rendering import CHART, NAMESPACE, Helm
 from tests.cluster.kubelet import SELECTOR, Ended, Script
@@ -29,7 +31,7 @@ def test_roles_in_the_namespace_are_enough(
     tmp_path: Path,
 ) -> None:
     user = _install(models, tmp_path)
-    mark = cluster.audit_log.stat().st_size
+    mark = cluster.audit.mark()
     operator = start(_kubeconfig(models.api, cluster, user, tmp_path)).until_ready()
     models.apply(replicas=2)
     first = models.until("Ready")["status"]["stable"]["name"]
@@ -40,7 +42,7 @@ def test_roles_in_the_namespace_are_enough(
     models.api.delete("ModelDeployment", models.namespace, "m")
     eventually(lambda: not models.api.children(models.namespace), "all is gone", timeout_s=30)
     assert operator.end() == 0
-    asked = list(_asked(cluster.audit_log, mark, user))
+    asked = list(_asked(cluster.audit, mark, user))
     assert len(asked) > 30, "it was this account that did all that"
     assert [a for a in asked if a[1] == 403] == []
 
@@ -117,13 +119,10 @@ def _may_lead(api: Api, namespace: str, user: str) -> bool:
     return bool(answer["status"]["allowed"])
 
 
-def _asked(log: Path, mark: int, account: str) -> list[tuple[str, int]]:
+def _asked(log: AuditLog, mark: datetime, account: str) -> list[tuple[str, int]]:
     """What the account asked, and the status of the answer."""
-    with log.open() as lines:
-        lines.seek(mark)
-        events = [json.loads(line) for line in lines]
     return [
         (e["requestURI"], (e.get("responseStatus") or {}).get("code", 0))
-        for e in events
+        for e in log.entries(mark, naming=(account,))
         if e["user"]["username"].endswith(f":{account}")
     ]

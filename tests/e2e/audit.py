@@ -1,39 +1,35 @@
-"""What the API server was asked and by whom, from its audit log."""
+"""What the API server was asked by the operator, from its audit log."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from datetime import datetime
 from typing import Final
 
+from devcluster.audit import AuditLog, Entry
 from tests.e2e.installation import SYSTEM
-from tests.kubeapi import Manifest
 
 OPERATOR: Final = f"system:serviceaccount:{SYSTEM}:slipway-operator"
 WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 class Audit:
-    """The log of one cluster; it has each request before that is answered."""
+    """The log of one cluster, since the session began."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: AuditLog) -> None:
         self._log = log
-        self._begin = self.mark()
-        self._gaps: list[tuple[int, int]] = []
+        self._begin = log.mark()
+        self._gaps: list[tuple[datetime, datetime]] = []
 
-    def mark(self) -> int:
+    def mark(self) -> datetime:
         """The present end of the log."""
-        return self._log.stat().st_size
+        return self._log.mark()
 
-    def of_operator(self, since: int, until: int | None = None) -> list[Manifest]:
+    def of_operator(self, since: datetime, until: datetime | None = None) -> list[Entry]:
         """Requests of the operator's service account between two marks."""
-        with self._log.open("rb") as log:
-            log.seek(since)
-            lines = log.read(-1 if until is None else until - since).splitlines()
-        events = [json.loads(line) for line in lines if OPERATOR.encode() in line]
-        return [e for e in events if e["user"]["username"] == OPERATOR]
+        found = self._log.entries(since, until, naming=(OPERATOR,))
+        return [e for e in found if e["user"]["username"] == OPERATOR]
 
     @contextmanager
     def without_rights(self) -> Iterator[None]:
@@ -44,13 +40,13 @@ class Audit:
         finally:
             self._gaps.append((begin, self.mark()))
 
-    def of_session(self) -> list[Manifest]:
+    def of_session(self) -> list[Entry]:
         """Requests of the operator's service account while it had its rights."""
         begins = [self._begin, *(end for _, end in self._gaps)]
         ends = [*(begin for begin, _ in self._gaps), None]
         return [e for span in zip(begins, ends, strict=True) for e in self.of_operator(*span)]
 
-    def writes(self, since: int, *namespaces: str) -> list[str]:
+    def writes(self, since: datetime, *namespaces: str) -> list[str]:
         """What the operator has written in some namespaces after a mark: `VERB RESOURCE/NAME`."""
         return [
             f"{e['verb']} {e['objectRef']['resource']}/{e['objectRef'].get('name', '')}"

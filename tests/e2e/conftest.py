@@ -68,7 +68,7 @@ def registry(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def audit(cluster: Cluster) -> Audit:
     """What the API server was asked since the session began."""
-    return Audit(cluster.audit_log)
+    return Audit(cluster.audit)
 
 
 @pytest.fixture(scope="session")

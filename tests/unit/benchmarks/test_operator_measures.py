@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.operator.measures import Audit, Share
+from devcluster.audit import AuditLog
 
 START = datetime.fromisoformat("2026-11-21T10:00:00Z")
 
@@ -36,7 +37,7 @@ def audit(tmp_path: Path) -> Audit:
     ]
     path = tmp_path / "audit.log"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return Audit(path)
+    return Audit(AuditLog(path))
 
 
 def test_an_edit_is_split_where_the_operator_takes_it_up_and_lets_it_go(audit: Audit) -> None:
