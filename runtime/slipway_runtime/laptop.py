@@ -17,7 +17,7 @@ import yaml
 from slipway_runtime.authentication.policy import Policy, policy_of
 from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.errors import ConfigError, NotFound, shown
-from slipway_runtime.onnx_scan import answers_in_maps
+from slipway_runtime.onnx_scan import is_rewritten
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
@@ -118,8 +118,9 @@ def from_manifest(
 
 
 def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
-    """Put the pipeline, where there is one, and the model into one file; without a ZipMap."""
-    if not found.config.pipeline.has_steps and not answers_in_maps(found.model):
+    """Put the pipeline, where there is one, and the model into one file, as a pod does."""
+    graph = found.config.model.optimization.graph
+    if not found.config.pipeline.has_steps and not is_rewritten(found.model, graph):
         return found
     from slipway_runtime.pipeline.labels import spelled_out
     from slipway_runtime.pipeline.process import fuse
@@ -130,7 +131,10 @@ def _fused(found: Found, settings: Settings, labels: Path | None) -> Found:
     out = fused_file(found.model if found.model.is_relative_to(ours) else ours / found.model.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     timeout_s = settings.validate_timeout_s
-    fuse(found.model, pipeline, out, tokenizers=found.published, timeout_s=timeout_s)
+    fuse(
+        found.model, pipeline, out,
+        graph=graph, tokenizers=found.published, timeout_s=timeout_s,
+    )  # fmt: skip
     return found._replace(model=out)
 
 

@@ -14,16 +14,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from slipway_runtime.vocabulary import FUSING, GraphOptimization
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES: Final = 10
 _MAX_FIELDS: Final = 1_000_000
 """Of model and graph. The largest that is known here have a tenth."""
 _MAX_OUTPUT_BYTES: Final = 4096
 
+_MAX_NODE_BYTES: Final = 4096
+_MAX_REWRITTEN_BYTES: Final = 256 * 2**20
+"""Of a file that is parsed and written again only to be faster."""
+
 _GRAPH: Final = 7
 """Of ModelProto."""
-_OUTPUT: Final = 12
+_NODE, _INITIALIZER, _OUTPUT = 1, 5, 12
 """Of GraphProto."""
+_NODE_INPUT, _NODE_OUTPUT = 1, 2
+"""Of NodeProto."""
+_ADD, _CLIP = b'"\x03Add', b'"\x04Clip'
+"""The field of NodeProto that names the operator, as it is written."""
+_DATA_LOCATION: Final = 14
+"""Of TensorProto; 1 is another file."""
 _TYPE: Final = 2
 """Of ValueInfoProto."""
 _SEQUENCE: Final = 4
@@ -93,6 +105,52 @@ def _varint(raw: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:
         if byte < 128:
             return value, position + index + 1
     raise Malformed
+
+
+def is_rewritten(model: Path, graph: GraphOptimization) -> bool:
+    """Whether another file is served than was fetched: `pipeline/process.py` makes it then."""
+    return answers_in_maps(model) or (graph in FUSING and has_hard_swish(model))
+
+
+def has_hard_swish(model: Path) -> bool:
+    """Whether a small model may compute hard-swish in pieces: what is added to is clipped.
+
+    What takes long to find out, or keeps its data in other files, counts as no.
+    """
+    with scanned(model) as raw:
+        try:
+            return len(raw) <= _MAX_REWRITTEN_BYTES and _clips_a_sum(raw)
+        except Malformed:
+            return False
+
+
+def _clips_a_sum(raw: mmap.mmap | bytes) -> bool:
+    sums: set[bytes] = set()
+    clipped: set[bytes] = set()
+    weights: list[Field] = []
+    for part in islice(_parts(raw), _MAX_FIELDS):
+        if part is None:
+            continue
+        if part.number == _INITIALIZER:
+            weights.append(part)
+        elif part.number == _NODE and part.end - part.start <= _MAX_NODE_BYTES:
+            if raw.find(_CLIP, part.start, part.end) >= 0:
+                clipped |= set(islice(_names(raw, part, _NODE_INPUT), 1))
+            elif raw.find(_ADD, part.start, part.end) >= 0:
+                sums |= set(_names(raw, part, _NODE_OUTPUT))
+    is_found = not sums.isdisjoint(clipped)
+    return is_found and not any(_is_elsewhere(raw, tensor) for tensor in weights)
+
+
+def _names(raw: mmap.mmap | bytes, node: Field, number: int) -> Iterator[bytes]:
+    for field in fields(raw, node.start, node.end):
+        if field.number == number:
+            yield raw[field.start : field.end]
+
+
+def _is_elsewhere(raw: mmap.mmap | bytes, tensor: Field) -> bool:
+    found = fields(raw, tensor.start, tensor.end)
+    return any(field.number == _DATA_LOCATION and field.value for field in found)
 
 
 def answers_in_maps(model: Path) -> bool:

@@ -21,7 +21,7 @@ from slipway_runtime.errors import LoadFailed, ModelNotReady, NotFound, SupplyEr
 from slipway_runtime.inference.dataplane import DataPlane
 from slipway_runtime.inference.model import Origin
 from slipway_runtime.inference.threads import in_thread
-from slipway_runtime.onnx_scan import answers_in_maps
+from slipway_runtime.onnx_scan import is_rewritten
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.digest import ModelWriter, check_digest, copy_file, file_digest
 from slipway_runtime.supply.folder import fused_file
@@ -111,7 +111,7 @@ class Repository:
             model = Path(folder) / "model.onnx"
             digest = await in_thread(lambda: self._checked(found[0], model))
             if not self._is_served(digest):
-                served = await in_thread(lambda: self._without_maps(model))
+                served = await in_thread(lambda: self._rewritten(model))
                 await self._dataplane.load(served, Origin(revision_of(digest), digest))
         log.info("loaded", extra={"model": self._dataplane.config.name, "digest": digest})
 
@@ -144,14 +144,16 @@ class Repository:
             self._good.add(digest)
         return digest
 
-    def _without_maps(self, model: Path) -> Path:
+    def _rewritten(self, model: Path) -> Path:
         """What is served of a file that was checked."""
-        if not answers_in_maps(model):
+        graph = self._dataplane.config.model.optimization.graph
+        if not is_rewritten(model, graph):
             return model
         from slipway_runtime.pipeline.process import fuse
 
         out = fused_file(model)
-        fuse(model, Pipeline(), out, timeout_s=self._source.validate_timeout_s)
+        timeout_s = self._source.validate_timeout_s
+        fuse(model, Pipeline(), out, graph=graph, timeout_s=timeout_s)
         return out
 
     def _check_open(self) -> None:

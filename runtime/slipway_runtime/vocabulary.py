@@ -21,5 +21,7 @@ Format = Literal[
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 GraphOptimization = Literal["None", "Basic", "Extended", "All"]
+FUSING: Final[frozenset[GraphOptimization]] = frozenset({"Extended", "All"})
+"""Levels at which nodes are replaced by others that compute the same."""
 Quantization = Literal["None", "DynamicInt8", "StaticInt8", "Float16"]
 Pruning = Literal["None", "Magnitude"]

@@ -37,9 +37,11 @@ from slipway_runtime.errors import (
 from slipway_runtime.inference.datatypes import DTYPES
 from slipway_runtime.inference.session import LEVELS, Cancellation, Session
 from slipway_runtime.inference.signature import TensorSpec
+from slipway_runtime.onnx_scan import has_hard_swish
+from slipway_runtime.pipeline.hardswish import join
 from slipway_runtime.provenance import OPTIMIZATION
 from slipway_runtime.supply.validate import MAX_PROTOBUF_BYTES, data_files
-from slipway_runtime.vocabulary import GraphOptimization, Pruning, Quantization
+from slipway_runtime.vocabulary import FUSING, GraphOptimization, Pruning, Quantization
 
 _ROWS: Final = 256
 _MAX_ELEMENTS: Final = 2**22
@@ -253,7 +255,12 @@ def _made(source: Path, folder: Path, wish: Wish, samples: Sequence[Feeds]) -> P
 
 
 def _fused(source: Path, target: Path, level: GraphOptimization) -> Path:
-    """Save what ONNX Runtime would do at every load: folded constants, fused and removed nodes."""
+    """Save what would be done at every load: folded constants, fused and removed nodes."""
+    if level in FUSING and has_hard_swish(source):
+        proto = onnx.load(str(source))
+        join(proto)
+        source = target.with_name("joined.onnx")
+        onnx.save(proto, str(source))
     options = ort.SessionOptions()
     options.graph_optimization_level = LEVELS[level]
     options.optimized_model_filepath = str(target)

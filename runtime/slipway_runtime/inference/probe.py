@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf, prod
 from time import perf_counter, thread_time
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,8 @@ log: Final = logging.getLogger(__name__)
 _ROWS: Final = 8
 _WORTH_IT: Final = 1.3
 """Eight rows in one run against eight runs; below it is noise, and batches cost latency."""
+_WORTH_IT_SLOW: Final = 1.1
+"""The same of a slow model, whose requests wait for each other anyway."""
 _BUDGET_S: Final = 2.0
 """After so long the probe is stopped, and there is no batching."""
 _TIMED_RUNS: Final = 7
@@ -38,11 +40,14 @@ _ENOUGH_S: Final = 0.05
 _QUICK_S: Final = 0.0002
 """What handing a run to a thread and back costs."""
 _SLOW_ROW_S: Final = 0.004
-"""A row that takes longer is looked at in less company first: eight would take long."""
-_GLANCED_ROWS: Final = 4
+"""A row that takes longer is looked at in less company: eight would take long, and some often."""
+_SLOW_ROWS: Final = 4
+_OFTEN_S: Final = 0.1
+"""What is faster may be run twice, before it is judged to be slow."""
 _MOST_QUICK_ROWS: Final = 1024
 _FREE_DIMENSIONS: Final = (8, 1)
 """Sizes tried for free dimensions that are not the batch; some models cannot take a 1."""
+_DEPENDENT: Final = "rows are not independent"
 _SPREAD: Final = 3.46
 """Gives them the variance of 1 that models are trained for."""
 
@@ -54,6 +59,13 @@ class Verdict:
     policy: BatchPolicy
     reason: str
     gain: float | None = None
+
+
+class _Timed(NamedTuple):
+    """An answer, and how long it took."""
+
+    answer: list[Tensor]
+    seconds: float
 
 
 def quick_rows(session: Session, zeros_s: float | None = None) -> int:
@@ -109,10 +121,8 @@ def decide(session: Session, block: BatchingBlock) -> Verdict:
 def _judged(
     session: Session, block: BatchingBlock, wanted: BatchPolicy, cancellation: Cancellation
 ) -> Verdict:
-    if block.mode == "Auto":
-        glanced = _glance(session, cancellation)
-        if glanced is not None and glanced < _WORTH_IT:
-            return Verdict(OFF, "measured", round(glanced, 2))
+    if block.mode == "Auto" and (found := _of_slow(session, wanted, cancellation)):
+        return found
     unproven = wanted if block.mode == "On" else OFF
     late = Verdict(unproven, f"not decided within {_BUDGET_S:g}s")
     accepted = _accepted(session, cancellation)
@@ -126,7 +136,7 @@ def _judged(
     if not is_rowwise:
         if block.mode == "On":
             log.warning("batching changes answers", extra={"cause": "rows are not independent"})
-        return Verdict(unproven, "rows are not independent")
+        return Verdict(unproven, _DEPENDENT)
     if block.mode == "On":
         return Verdict(wanted, "asked for")
     gain = _gain(session, feeds, cancellation)
@@ -135,21 +145,39 @@ def _judged(
     return Verdict(wanted if gain >= _WORTH_IT else OFF, "measured", round(gain, 2))
 
 
-def _glance(session: Session, cancellation: Cancellation) -> float | None:
-    """The gain that a few rows foretell for eight, of a slow model; None of every other.
+def _of_slow(session: Session, wanted: BatchPolicy, cancellation: Cancellation) -> Verdict | None:
+    """Judge a slow model by few runs, as each delays its start; None of every other model.
 
     A run takes some time, and some more for each row; of a slow model that can be told apart.
     """
     size = _FREE_DIMENSIONS[0]
-    feeds = {spec.name: _made_up(spec, size) for spec in session.signature.inputs}
-    few = {name: tensor[:_GLANCED_ROWS] for name, tensor in feeds.items()}
-    one_s = _seconds(session, _row(feeds, 0), cancellation)
-    if one_s is None or one_s < _SLOW_ROW_S:
+    feeds = {s.name: _made_up(s, size)[:_SLOW_ROWS] for s in session.signature.inputs}
+    first = _timed(session, _row(feeds, 0), cancellation)
+    if first is None or first.seconds < _SLOW_ROW_S:
         return None
-    few_s = _seconds(session, few, cancellation)
-    if few_s is None:
+    together = _timed(session, feeds, cancellation)
+    if together is None:
         return None
-    row_s = max(0.0, few_s - one_s) / (_GLANCED_ROWS - 1)
+    few_s = together.seconds
+    if few_s < _OFTEN_S and _foretold(first.seconds, few_s) < _WORTH_IT_SLOW:
+        few_s = min(few_s, _seconds(session, feeds, cancellation) or inf)  # it may be chance
+    alone = {0: first}
+    if _foretold(first.seconds, few_s) >= _WORTH_IT_SLOW:
+        for row in (1, _SLOW_ROWS - 1):
+            again = _timed(session, _row(feeds, row), cancellation)
+            if again is None:
+                return None
+            alone[row] = again
+    gain = _foretold(min(run.seconds for run in alone.values()), few_s)
+    answers = {row: run.answer for row, run in alone.items()}
+    if gain >= _WORTH_IT_SLOW and not _is_equal(together.answer, answers, _SLOW_ROWS):
+        return Verdict(OFF, _DEPENDENT)
+    return Verdict(wanted if gain >= _WORTH_IT_SLOW else OFF, "measured", round(gain, 2))
+
+
+def _foretold(one_s: float, few_s: float) -> float:
+    """The gain of eight rows, by the times of one and of few."""
+    row_s = max(0.0, few_s - one_s) / (_SLOW_ROWS - 1)
     return _ROWS * one_s / (one_s + (_ROWS - 1) * row_s)
 
 
@@ -194,14 +222,21 @@ def _is_rowwise(
     together: list[Tensor],
     cancellation: Cancellation,
 ) -> bool:
-    shares = split(together, [1] * _ROWS)
-    if shares is None:
-        return False
+    alone = {}
     for row in (0, _ROWS // 2, _ROWS - 1):
-        alone = _run(session, _row(feeds, row), cancellation)
-        if alone is None or not all(map(_equal, alone, shares[row])):
+        answer = _run(session, _row(feeds, row), cancellation)
+        if answer is None:
             return False
-    return True
+        alone[row] = answer
+    return _is_equal(together, alone, _ROWS)
+
+
+def _is_equal(together: list[Tensor], alone: Mapping[int, list[Tensor]], rows: int) -> bool:
+    """Whether rows have in company the answers that they have alone."""
+    shares = split(together, [1] * rows)
+    return shares is not None and all(
+        all(map(_equal, answer, shares[row])) for row, answer in alone.items()
+    )
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
@@ -249,11 +284,18 @@ def _fastest(session: Session, feeds: Mapping[str, Tensor], cancellation: Cancel
 def _seconds(
     session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
 ) -> float | None:
+    timed = _timed(session, feeds, cancellation)
+    return None if timed is None else timed.seconds
+
+
+def _timed(
+    session: Session, feeds: Mapping[str, Tensor], cancellation: Cancellation
+) -> _Timed | None:
     # Where it computes in this thread, the thread's own time: others may take the core away.
     clock = thread_time if session.is_alone else perf_counter
     begun_s = clock()
     result = _run(session, feeds, cancellation)
-    return None if result is None else clock() - begun_s
+    return None if result is None else _Timed(result, clock() - begun_s)
 
 
 def _run(

@@ -1,9 +1,9 @@
 """Make the file that is served, in a process of its own: what it is made of may be hostile.
 
-A pipeline is fused into the model, and a ZipMap at its end is taken away.
+A pipeline is fused into the model, a ZipMap at its end is taken away, hard-swish is put together.
 
-The child is `python -m slipway_runtime.pipeline.process MODEL OUT [TOKENIZER]`, the pipeline's JSON
-on its standard input; it prints one JSON object.
+The child is `python -m slipway_runtime.pipeline.process GRAPH MODEL OUT [TOKENIZER]`, with the
+pipeline's JSON on its standard input; it prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import onnx
 from slipway_runtime.errors import InvalidConfig, InvalidModel, SupplyError
 from slipway_runtime.inference.container import cap_memory
 from slipway_runtime.pipeline.fuse import fused, inputs_of
+from slipway_runtime.pipeline.hardswish import join
 from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.pipeline.texts import (
     check_tokenizer,
@@ -31,6 +32,7 @@ from slipway_runtime.pipeline.texts import (
 )
 from slipway_runtime.pipeline.zipmap import flatten
 from slipway_runtime.supply.validate import answer_of, broken_rules, parsed_model
+from slipway_runtime.vocabulary import FUSING, GraphOptimization
 
 log: Final = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def fuse(
     pipeline: Pipeline,
     out: Path,
     *,
+    graph: GraphOptimization,
     tokenizers: Path | None = None,
     timeout_s: float,
 ) -> None:
@@ -47,8 +50,9 @@ def fuse(
 
     Args:
         model: the ONNX file.
-        pipeline: with all labels in it; it may be empty, for a model with a ZipMap.
+        pipeline: with all labels in it; it may be empty, for a model that is changed anyway.
         out: the file to write.
+        graph: the level of `model.optimization`.
         tokenizers: up to which folder above the model a tokenizer is looked for; by default only
             the model's own.
         timeout_s: for all of it.
@@ -58,7 +62,7 @@ def fuse(
         InvalidConfig: a step does not go with the model.
         InvalidModel: the model cannot be read.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(model), str(out)]
+    command = [sys.executable, "-P", "-m", __name__, graph, str(model), str(out)]
     if step := tokenize_step(pipeline):
         command.append(str(found_tokenizer(step, model, tokenizers or model.parent)))
     text = pipeline.model_dump_json(by_alias=True, exclude_unset=True)
@@ -74,9 +78,11 @@ def fuse(
     answer_of(done)
 
 
-def write_fused(model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | None = None) -> None:
+def write_fused(
+    graph: str, model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | None = None
+) -> None:
     """Fuse in this process; `fuse` says what may be raised."""
-    found = _made(parsed_model(model), pipeline)
+    found = _made(parsed_model(model), pipeline, graph)
     if out.parent != model.parent:
         onnx.load_external_data_for_model(found, str(model.parent))
     step = tokenize_step(pipeline)
@@ -94,9 +100,11 @@ def write_fused(model: Path, pipeline: Pipeline, out: Path, tokenizer: Path | No
     os.replace(partial, out)
 
 
-def _made(proto: Any, pipeline: Pipeline) -> Any:
-    """A model without its ZipMap, if it has one, and with the pipeline, if there is one."""
+def _made(proto: Any, pipeline: Pipeline, graph: str) -> Any:
+    """A model as it is served: with the pipeline, if there is one."""
     flatten(proto)
+    if graph in FUSING:
+        join(proto)
     told = {prop.key: prop.value for prop in proto.metadata_props}
     found = fused(proto, pipeline) if pipeline.has_steps else proto
     # A conversion to another opset loses what the file says of itself.
@@ -111,8 +119,8 @@ def main() -> int:
     answer: dict[str, object] = {}
     try:
         pipeline = Pipeline.model_validate_json(sys.stdin.read())
-        model, out, *tokenizer = map(Path, sys.argv[1:])
-        write_fused(model, pipeline, out, *tokenizer)
+        graph, (model, out, *tokenizer) = sys.argv[1], map(Path, sys.argv[2:])
+        write_fused(graph, model, pipeline, out, *tokenizer)
     except SupplyError as err:
         answer = err.told()
     sys.stdout.write(json.dumps(answer))

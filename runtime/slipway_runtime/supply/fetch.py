@@ -25,9 +25,8 @@ from slipway_runtime.errors import (
     Unsupported,
 )
 from slipway_runtime.formats import recognise, refuse_pickle
-from slipway_runtime.onnx_scan import answers_in_maps
+from slipway_runtime.onnx_scan import is_rewritten
 from slipway_runtime.pipeline.labels import labels_digest, spelled_out
-from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.cache import Cache
 from slipway_runtime.supply.choice import chosen_model
@@ -208,9 +207,9 @@ def finished(
     """Look into a model that is there, if asked to, make of it what is served, write the facts."""
     if options.resolve:
         result = _resolved(result, model, options.validate_timeout_s)
-    is_fused = config.pipeline.has_steps or answers_in_maps(model)
+    is_fused = config.pipeline.has_steps or is_rewritten(model, config.model.optimization.graph)
     if is_fused:
-        signature = _fused(config.pipeline, model, options)
+        signature = _fused(config, model, options)
         found: dict[str, object] = {"labels_digest": labels_digest(config.pipeline)}
         result = result.model_copy(update=found | ({"signature": signature} if signature else {}))
     facts = {
@@ -456,7 +455,7 @@ def _route(model: ModelBlock, options: SupplyOptions) -> Route:
     return Route(options.ca_file if model.ca_bundle else None, model.proxy)
 
 
-def _fused(pipeline: Pipeline, model: Path, options: SupplyOptions) -> SignatureSummary | None:
+def _fused(config: ServingConfig, model: Path, options: SupplyOptions) -> SignatureSummary | None:
     """Make one model of pipeline and model; its signature where it is to be looked into."""
     from slipway_runtime.pipeline.exposed import exposed_summary
     from slipway_runtime.pipeline.process import fuse
@@ -464,12 +463,17 @@ def _fused(pipeline: Pipeline, model: Path, options: SupplyOptions) -> Signature
 
     out, timeout_s = fused_file(model), options.validate_timeout_s
     fuse(
-        model, pipeline, out, tokenizers=published_folder(model, options.into), timeout_s=timeout_s
+        model,
+        config.pipeline,
+        out,
+        graph=config.model.optimization.graph,
+        tokenizers=published_folder(model, options.into),
+        timeout_s=timeout_s,
     )
     if not options.resolve:
         return None
     signature, _ = validated(out, timeout_s=timeout_s)
-    return exposed_summary(signature, pipeline)
+    return exposed_summary(signature, config.pipeline)
 
 
 def _resolved(result: SupplyResult, model: Path, timeout_s: float) -> SupplyResult:

@@ -129,13 +129,33 @@ def test_what_takes_milliseconds_is_computed_in_a_thread(tmp_path: Path) -> None
     assert quick_rows(Session(models.saved(slow(), tmp_path / "slow.onnx"), threads=1)) == 0
 
 
-def test_a_slow_model_that_gains_nothing_is_not_asked_with_eight_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model counts as slow, and is asked with a few rows."""
     monkeypatch.setattr(probe, "_SLOW_ROW_S", 0.0)
     monkeypatch.setattr(probe, "_accepted", pytest.fail)
+
+
+@pytest.mark.usefixtures("few_rows")
+def test_a_slow_model_that_gains_nothing_is_not_asked_with_eight_rows(tmp_path: Path) -> None:
     found = verdict(tmp_path, slow(layers=10, columns=300_000))
     assert (found.policy, found.reason) == (OFF, "measured")
+
+
+@pytest.mark.usefixtures("few_rows")
+def test_a_slow_model_that_gains_is_batched(tmp_path: Path) -> None:
+    found = verdict(tmp_path, wide())
+    assert (found.policy, found.reason) == (BatchPolicy(32), "measured")
+    assert found.gain is not None
+    assert found.gain >= 1.1
+
+
+@pytest.mark.usefixtures("few_rows")
+def test_a_slow_model_whose_rows_depend_on_each_other_is_not(tmp_path: Path) -> None:
+    model = wide()
+    model.graph.node[0].output[0] = "h"
+    model.graph.node.append(helper.make_node("Softmax", ["h"], ["y"], axis=0))
+    assert verdict(tmp_path, model) == Verdict(OFF, "rows are not independent")
 
 
 def slow(layers: int = 100, columns: int = 10_000) -> Any:
