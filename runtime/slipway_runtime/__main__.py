@@ -270,6 +270,7 @@ def _add_message(parser: argparse.ArgumentParser) -> None:
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_file", type=Path, metavar="MODEL.onnx")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     parser.set_defaults(run=_inspect)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from slipway_runtime.errors import NotFound, shown
@@ -17,8 +18,22 @@ from slipway_runtime.supply.validate import inspected
 _BASE = "http://127.0.0.1:8080"
 
 
-def report(model: Path) -> str:
-    """Describe a model for people.
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a model file is, and what it says of itself."""
+
+    file: Path
+    digest: str
+    size_bytes: int
+    framework: str | None
+    signature: Signature
+    conversion: Conversion | None
+    """Where it comes from, if Slipway has converted it."""
+    properties: Mapping[str, str]
+
+
+def inspection(model: Path) -> Inspection:
+    """Look into a model as a server would.
 
     Raises:
         SupplyError: it cannot be served; the text says why.
@@ -26,22 +41,54 @@ def report(model: Path) -> str:
     if not model.is_file():
         raise NotFound(f"model: {shown(str(model))} is no file")
     session, framework = inspected(model)
-    signature = session.signature
+    return Inspection(
+        model,
+        file_digest(model),
+        model.stat().st_size,
+        framework,
+        session.signature,
+        conversion(session.metadata),
+        session.properties,
+    )
+
+
+def report(found: Inspection) -> str:
+    """Describe a model for people."""
+    signature = found.signature
     lines = [
-        f"file       {model}",
-        f"digest     {file_digest(model)}",
-        f"size       {model.stat().st_size} bytes",
-        f"framework  {_safe(framework or 'unknown')}",
+        f"file       {found.file}",
+        f"digest     {found.digest}",
+        f"size       {found.size_bytes} bytes",
+        f"framework  {_safe(found.framework or 'unknown')}",
         *(_line("input", spec) for spec in signature.inputs),
         *(_line("output", spec) for spec in signature.outputs),
-        *_origin(conversion(session.metadata)),
-        *_told(session.properties),
+        *_origin(found.conversion),
+        *_told(found.properties),
         "",
         "Serve it:",
-        f"  slipway-runtime serve {model}",
-        *requests(signature, _BASE, model_name(model)),
+        f"  slipway-runtime serve {found.file}",
+        *requests(signature, _BASE, model_name(found.file)),
     ]
     return "\n".join(lines)
+
+
+def document(found: Inspection) -> dict[str, object]:
+    """Describe a model for programs: tensors as V2 metadata has them, the rest as `report`."""
+    made = found.conversion
+    return {
+        "file": str(found.file),
+        "digest": found.digest,
+        "sizeBytes": found.size_bytes,
+        "framework": found.framework,
+        "inputs": [_tensor(spec) for spec in found.signature.inputs],
+        "outputs": [_tensor(spec) for spec in found.signature.outputs],
+        "conversion": made and made.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "properties": {k: v for k, v in found.properties.items() if k != CONVERSION},
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 def _origin(made: Conversion | None) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -90,13 +91,15 @@ def _in_container(args: Namespace, step: Callable[[Settings], int]) -> int:
 
 def run_inspect(args: Namespace) -> int:
     """Print what a model is."""
-    from slipway_runtime.inspection import report
+    from slipway_runtime.inspection import document, inspection, report
 
     configure_logging("WARNING")
     try:
-        sys.stdout.write(report(args.model_file) + "\n")
+        found = inspection(args.model_file)
     except SlipwayError as err:
         return _refused(err)
+    text = json.dumps(document(found), indent=2) if args.json else report(found)
+    sys.stdout.write(text + "\n")
     return 0
 
 

@@ -131,6 +131,27 @@ def test_inspect_shows_them(file: Path) -> None:
     assert CONVERSION not in told
 
 
+def test_programs_get_them_as_json(file: Path) -> None:
+    done = runtime("inspect", file, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["file"], told["digest"]) == (str(file), file_digest(file))
+    assert told["sizeBytes"] == file.stat().st_size
+    assert told["framework"] == "tests"
+    assert [(i["name"], i["datatype"], i["shape"]) for i in told["inputs"]] == [
+        ("x", "FP32", [-1, 4])
+    ]
+    assert told["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
+    assert told["conversion"] == {**MADE, "columns": []}
+    assert told["properties"]["accuracy"] == "0.97"
+    assert CONVERSION not in told["properties"]
+
+
+def test_json_of_a_model_without_words_has_no_conversion(affine_model: Path) -> None:
+    told = json.loads(runtime("inspect", affine_model, "--json").stdout)
+    assert told["conversion"] is None
+
+
 def test_no_word_of_a_file_steers_the_terminal(tmp_path: Path) -> None:
     evil = "\x1b[2J\u202e"
     made = {**MADE, "format": evil, "framework": evil, "sourceDigest": evil, "converter": evil}
