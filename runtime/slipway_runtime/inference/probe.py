@@ -41,7 +41,7 @@ _QUICK_S: Final = 0.0002
 """What handing a run to a thread and back costs."""
 _SLOW_ROW_S: Final = 0.004
 """A row that takes longer is looked at in less company: eight would take long, and some often."""
-_SLOW_ROWS: Final = 4
+_SLOW_ROWS: Final = 3
 _OFTEN_S: Final = 0.1
 """What is faster may be run twice, before it is judged to be slow."""
 _MOST_QUICK_ROWS: Final = 1024
@@ -149,29 +149,27 @@ def _of_slow(session: Session, wanted: BatchPolicy, cancellation: Cancellation) 
     """Judge a slow model by few runs, as each delays its start; None of every other model.
 
     A run takes some time, and some more for each row; of a slow model that can be told apart.
+    Either verdict asks for a second look at what it rests on: a run may be slow by chance.
     """
-    size = _FREE_DIMENSIONS[0]
+    size, last = _FREE_DIMENSIONS[0], _SLOW_ROWS - 1
     feeds = {s.name: _made_up(s, size)[:_SLOW_ROWS] for s in session.signature.inputs}
-    first = _timed(session, _row(feeds, 0), cancellation)
-    if first is None or first.seconds < _SLOW_ROW_S:
+    alone = _timed(session, _row(feeds, 0), cancellation)
+    if alone is None or alone.seconds < _SLOW_ROW_S:
         return None
     together = _timed(session, feeds, cancellation)
     if together is None:
         return None
-    few_s = together.seconds
-    if few_s < _OFTEN_S and _foretold(first.seconds, few_s) < _WORTH_IT_SLOW:
-        few_s = min(few_s, _seconds(session, feeds, cancellation) or inf)  # it may be chance
-    alone = {0: first}
-    if _foretold(first.seconds, few_s) >= _WORTH_IT_SLOW:
-        for row in (1, _SLOW_ROWS - 1):
-            again = _timed(session, _row(feeds, row), cancellation)
-            if again is None:
-                return None
-            alone[row] = again
-    gain = _foretold(min(run.seconds for run in alone.values()), few_s)
-    answers = {row: run.answer for row, run in alone.items()}
-    if gain >= _WORTH_IT_SLOW and not _is_equal(together.answer, answers, _SLOW_ROWS):
-        return Verdict(OFF, _DEPENDENT)
+    one_s, few_s = alone.seconds, together.seconds
+    if few_s < _OFTEN_S and _foretold(one_s, few_s) < _WORTH_IT_SLOW:
+        few_s = min(few_s, _seconds(session, feeds, cancellation) or inf)
+    if _foretold(one_s, few_s) >= _WORTH_IT_SLOW:
+        again = _timed(session, _row(feeds, last), cancellation)
+        if again is None:
+            return None
+        one_s = min(one_s, again.seconds)
+        if not _is_equal(together.answer, {0: alone.answer, last: again.answer}, _SLOW_ROWS):
+            return Verdict(OFF, _DEPENDENT)
+    gain = _foretold(one_s, few_s)
     return Verdict(wanted if gain >= _WORTH_IT_SLOW else OFF, "measured", round(gain, 2))
 
 

@@ -12,6 +12,7 @@ from slipway_runtime.inference import probe
 from slipway_runtime.inference.batching import OFF, BatchPolicy
 from slipway_runtime.inference.probe import Verdict, decide, quick_rows
 from slipway_runtime.inference.session import Session
+from slipway_runtime.inference.warmup import warm_up
 from tests.unit.runtime import models
 
 Mode = Literal["Auto", "Off", "On"]
@@ -138,7 +139,10 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_rows")
 def test_a_slow_model_that_gains_nothing_is_not_asked_with_eight_rows(tmp_path: Path) -> None:
-    found = verdict(tmp_path, slow(layers=10, columns=300_000))
+    model = models.saved(slow(layers=10, columns=300_000), tmp_path / "model.onnx")
+    session = Session(model, threads=1)
+    warm_up(session, 3)  # as every model is; its first run is the slow one
+    found = decide(session, BatchingBlock())
     assert (found.policy, found.reason) == (OFF, "measured")
 
 
