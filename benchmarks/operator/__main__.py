@@ -24,7 +24,6 @@ from benchmarks.operator.measures import (
     logged_at,
     machine,
     memory_mb,
-    now,
     passes,
     percentile,
     wait,
@@ -89,7 +88,7 @@ class Bench:
     def create(self) -> None:
         """From nothing to Ready."""
         operator = self.operator(**_OPEN).until_ready()
-        start, cpu, at = now(), cpu_s(operator), time.monotonic()
+        start, cpu, at = self.audit.mark(), cpu_s(operator), time.monotonic()
         self.fleet.create()
         self.tell("create: all are asked for after", time.monotonic() - at, "s")
         wait("all are Ready", lambda: self.fleet.ready() == self.fleet.size,
@@ -132,10 +131,10 @@ class Bench:
 
     def restart(self) -> Operator:
         """A new process finds everything as it ought to be."""
-        start, size = now(), self.fleet.size
+        start, size = self.audit.mark(), self.fleet.size
         operator = self.operator()
         wait("a first full pass", lambda: passes(operator) >= size, timeout_s=60 + size * 0.02)
-        passed, filled = now(), logged_at(operator, "caches filled")
+        passed, filled = self.audit.mark(), logged_at(operator, "caches filled")
         self.tell("restart: caches are filled after", (filled - start).total_seconds(), "s")
         took = (passed - filled).total_seconds()
         self.tell(
@@ -151,7 +150,7 @@ class Bench:
 
     def idle(self, operator: Operator) -> None:
         """A minute in which nothing happens."""
-        start, cpu = now(), cpu_s(operator)
+        start, cpu = self.audit.mark(), cpu_s(operator)
         time.sleep(_IDLE_S)  # what is measured is the time itself
         self.tell("idle: CPU", (cpu_s(operator) - cpu) / _IDLE_S * 100, "%", 2)
         asked = self.audit.since(start)
@@ -160,7 +159,7 @@ class Bench:
 
     def edit(self, samples: int) -> None:
         """`spec.replicas` until the Deployment is changed, one edit a second."""
-        start = now()
+        start = self.audit.mark()
         self.samples = edit_times(self.fleet, samples, replicas=2, pace_s=_PACE_S)
         ms = [t * 1000 for t in self.samples]
         self.tell("edit: Deployment changed, p50", percentile(ms, 50), "ms", None, 24.4)

@@ -58,6 +58,10 @@ class Audit:
     def __init__(self, log: AuditLog) -> None:
         self._log = log
 
+    def mark(self) -> datetime:
+        """The present end of the log."""
+        return self._log.mark()
+
     def since(self, start: datetime) -> Requests:
         """Count the operator's requests since a time."""
         found = [e for e in self._log.entries(start, naming=(_OPERATOR,)) if _is_operators(e)]
@@ -112,11 +116,6 @@ def _until(entry: Manifest) -> datetime:
     return datetime.fromisoformat(entry["stageTimestamp"])
 
 
-def now() -> datetime:
-    """The time, as the audit log has it."""
-    return datetime.now(UTC)
-
-
 def cpu_s(operator: Operator) -> float:
     """CPU time of the operator's process so far, in seconds."""
     fields = Path(f"/proc/{operator.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -134,7 +133,7 @@ def memory_mb(operator: Operator, kind: str) -> float:
 def machine() -> dict[str, object]:
     """Where and when this is, and how many cores other work uses just now."""
     return {
-        "date": now().date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",

@@ -80,15 +80,11 @@ def document(found: Inspection) -> dict[str, object]:
         "digest": found.digest,
         "sizeBytes": found.size_bytes,
         "framework": found.framework,
-        "inputs": [_tensor(spec) for spec in found.signature.inputs],
-        "outputs": [_tensor(spec) for spec in found.signature.outputs],
+        "inputs": [spec.described() for spec in found.signature.inputs],
+        "outputs": [spec.described() for spec in found.signature.outputs],
         "conversion": made and made.model_dump(mode="json", by_alias=True, exclude_none=True),
         "properties": {k: v for k, v in found.properties.items() if k != CONVERSION},
     }
-
-
-def _tensor(spec: TensorSpec) -> dict[str, object]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 def _origin(made: Conversion | None) -> Iterator[str]:

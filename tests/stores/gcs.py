@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from devcluster.go import installed
 from devcluster.versions import versions
 from tests.stores.authority import Authority, Certificate
-from tests.stores.secure import Request, SecureServer, running
+from tests.stores.secure import Request, SecureServer
 from tests.stores.server import Server, free_port, listens
+from tests.stores.serving import served
 from tests.stores.source import Secret
 
 _PACKAGE: Final = "github.com/fsouza/fake-gcs-server"
@@ -135,7 +136,7 @@ def gcs(host: str, folder: Path, authority: Authority) -> Iterator[Gcs]:
     key = generate_private_key(65537, 2048)
     tokens = Tokens(host, shown, key)
     store = Server(command, folder / "gcs.log", is_up=lambda: listens(host, port))
-    with running(tokens), store:
+    with served(tokens), store:
         found = Gcs((host, port), authority, tokens, key)
         try:
             yield found

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.stores.authority import Certificate
-from tests.stores.secure import Request, SecureServer, running
+from tests.stores.secure import Request, SecureServer
+from tests.stores.serving import served
 from tests.stores.source import Secret
 
 COMMIT: Final = "2f1c0ffee0" * 4
@@ -110,5 +111,5 @@ def hub_double(
     """Run the double and its second host."""
     content = Content(content_host, content_shown)
     hub = HubDouble(host, shown, content)
-    with running(content), running(hub):
+    with served(content), served(hub):
         yield hub

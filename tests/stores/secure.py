@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.stores.authority import Certificate
@@ -75,16 +72,3 @@ class _Handler(Request):
     def do_POST(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.answer(self)
-
-
-@contextmanager
-def running(server: SecureServer) -> Iterator[None]:
-    """Serve until the block ends."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.stores.authority import Certificate
-from tests.stores.secure import Request, SecureServer, running
+from tests.stores.secure import Request, SecureServer
+from tests.stores.serving import served
 from tests.stores.source import Secret
 
 _LOGIN: Final = ("reader", "web-s3cret-of-tests")
@@ -67,5 +68,5 @@ class Web(SecureServer):
 def web(host: str, shown: Certificate) -> Iterator[Web]:
     """Run the server on a free port."""
     server = Web(host, shown)
-    with running(server):
+    with served(server):
         yield server

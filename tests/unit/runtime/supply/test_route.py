@@ -15,7 +15,8 @@ from slipway_runtime.supply.retry import Patience
 from slipway_runtime.supply.route import Route, goes_directly
 from tests.stores.authority import Authority, Certificate
 from tests.stores.relay import Proxy, proxy
-from tests.stores.secure import Request, SecureServer, running
+from tests.stores.secure import Request, SecureServer
+from tests.stores.serving import served
 from tests.unit.runtime.store import StoreDouble, redirects, sends
 
 
@@ -122,7 +123,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def secure(authority: Authority) -> Iterator[Secure]:
     store = Secure(authority.certificate(NAME))
-    with running(store):
+    with served(store):
         yield store
 
 
@@ -168,7 +169,7 @@ def test_a_proxy_that_refuses_is_told(
 
 def test_an_exception_for_https_goes_directly(tmp_path: Path, authority: Authority) -> None:
     store = Secure(authority.certificate("127.0.0.1"))
-    with running(store), proxy(store.address) as tunnel:
+    with served(store), proxy(store.address) as tunnel:
         route = through(tunnel, authority.file, "127.0.0.0/8")
         assert fetched(tmp_path, f"{store.base}/m", route) == MODEL
     assert tunnel.asked == []
