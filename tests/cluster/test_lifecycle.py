@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.kubelet import DIGEST, Ready, Script, Starting, Supplied
 from tests.cluster.models import Models
-from tests.kubeapi import CHILD_KINDS, COLUMNS, Manifest, condition, eventually, told
+from tests.kubeapi import CHILD_KINDS, COLUMNS, Manifest, Refused, condition, eventually, told
 
 SECOND = "https://models.example/2.onnx"
 OTHER = "sha256:" + "cd" * 32
@@ -201,6 +201,29 @@ def test_a23_fields_of_others_are_left_alone(models: Models) -> None:
     deployment = models.child("Deployment", name)
     assert deployment is not None
     assert deployment["metadata"]["annotations"]["team.example/cost"] == "42"
+
+
+def test_two_tools_own_items_of_one_list(models: Models) -> None:
+    models.apply(runtime={"env": [{"name": "A", "value": "1"}]})
+    own = {"runtime": {"env": [{"name": "B", "value": "2"}]}}
+    models.api.apply(
+        {
+            "apiVersion": "slipway.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": "m", "namespace": models.namespace},
+            "spec": own,
+        },
+        manager="platform",
+    )
+    name = models.until("Ready")["status"]["stable"]["name"]
+    deployment = models.child("Deployment", name)
+    assert deployment is not None
+    env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = [entry for entry in env if entry["name"] in ("A", "B")]
+    assert given == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+
+    with pytest.raises(Refused, match=r"runtime\.env: duplicate entries"):
+        models.apply(runtime={"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]})
 
 
 def test_a_new_revision_takes_over_only_when_all_its_pods_are_ready(

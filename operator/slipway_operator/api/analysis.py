@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from slipway_operator.api.fields import LIST_BY_NAME, Block, Duration, block_rules, rule, rules
+from slipway_operator.api.fields import Block, Duration, block_rules, list_by, rule, rules
 
 _DECIMAL = r"^[0-9]{1,3}(\.[0-9]{1,4})?$"
 
@@ -201,7 +201,7 @@ class Analysis(Block):
             list[Check],
             Field(
                 max_length=10,
-                json_schema_extra=LIST_BY_NAME,
+                json_schema_extra=list_by("name"),
             ),
         ]
         | None

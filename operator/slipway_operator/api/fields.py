@@ -46,11 +46,18 @@ def passthrough(kind: str) -> dict[str, Any]:
     return {"type": kind, "x-kubernetes-preserve-unknown-fields": True}
 
 
-LIST_BY_NAME: Final[dict[str, Any]] = {
-    "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["name"],
-}
-"""A list whose items are merged by their names."""
+def list_by(*keys: str) -> dict[str, Any]:
+    """Describe a list whose items are merged by these fields of theirs."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def item_by(**keys: str) -> dict[str, Any]:
+    """Describe items of Kubernetes' own types in such a list: these are texts, with this told."""
+    texts = {
+        key: {"type": "string", "maxLength": 253, "description": told} for key, told in keys.items()
+    }
+    return {**passthrough("object"), "properties": texts, "required": list(keys)}
+
 
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=24)]
 """A duration of Gateway API's form (GEP-2257): `30s`, `5m`, `1h30m`, `250ms`."""

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from slipway_operator.api.analysis import Analysis
 from slipway_operator.api.fields import (
-    LIST_BY_NAME,
     Block,
     Duration,
     block_rules,
+    list_by,
     rule,
     rules,
 )
@@ -63,7 +63,7 @@ class Step(Block):
     headers: (
         Annotated[
             list[HeaderMatch],
-            Field(min_length=1, max_length=16, json_schema_extra=LIST_BY_NAME),
+            Field(min_length=1, max_length=16, json_schema_extra=list_by("name")),
         ]
         | None
     ) = Field(

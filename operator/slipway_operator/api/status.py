@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway_operator.api.fields import LIST_BY_NAME, Block
+from slipway_operator.api.fields import Block, list_by
 
 Phase = Literal[
     "Pending", "Healthy", "Progressing", "Paused", "RollingBack", "Degraded", "Failed", "Suspended"
@@ -377,10 +377,7 @@ class Status(Block):
     endpoints: list[Endpoint] = Field(
         default=[],
         description="endpoints where clients find the model.",
-        json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["type"],
-        },
+        json_schema_extra=list_by("type"),
     )
     stable: Track | None = Field(default=None, description="stable is the revision that serves.")
     candidate: Track | None = Field(
@@ -390,7 +387,7 @@ class Status(Block):
     analysis: list[CheckReport] = Field(
         default=[],
         description="analysis tells the evidence of each check, at most every 30 seconds.",
-        json_schema_extra=LIST_BY_NAME,
+        json_schema_extra=list_by("name"),
     )
     capacity: CapacityReport | None = Field(
         default=None,
@@ -410,8 +407,5 @@ class Status(Block):
         default=[],
         description="conditions: Ready, Available, Reconciling, Stalled, ModelSupplied; during a "
         "rollout also TrafficVerified and AnalysisHealthy; with security AuthenticationEnforced.",
-        json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["type"],
-        },
+        json_schema_extra=list_by("type"),
     )

@@ -15,13 +15,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, WithJsonSchema
 
 from slipway_operator.api.fields import (
-    LIST_BY_NAME,
     Block,
     Duration,
     PassthroughItem,
     PassthroughObject,
     Quantity,
     block_rules,
+    item_by,
+    list_by,
     rule,
     rules,
 )
@@ -53,6 +54,18 @@ LabelMap = Annotated[
 AnnotationMap = Annotated[
     dict[str, Annotated[str, Field(max_length=4096)]],
     Field(max_length=64),
+]
+
+# Merged as the lists of a Pod are, so that two tools may own items of one list.
+EnvVar = Annotated[dict[str, Any], WithJsonSchema(item_by(name="name of the variable."))]
+SpreadConstraint = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        item_by(
+            topologyKey="topologyKey, a label of nodes.",
+            whenUnsatisfiable="whenUnsatisfiable: DoNotSchedule or ScheduleAnyway.",
+        )
+    ),
 ]
 
 
@@ -324,7 +337,7 @@ class Model(Block):
     inputs: (
         Annotated[
             list[Input],
-            Field(max_length=16, json_schema_extra=LIST_BY_NAME),
+            Field(max_length=16, json_schema_extra=list_by("name")),
         ]
         | None
     ) = Field(
@@ -570,7 +583,7 @@ class Runtime(Block):
             list[LocalObjectReference],
             Field(
                 max_length=16,
-                json_schema_extra=LIST_BY_NAME,
+                json_schema_extra=list_by("name"),
             ),
         ]
         | None
@@ -590,11 +603,13 @@ class Runtime(Block):
         "requests cpu 100m, memory 128Mi; limits cpu 1, memory 1Gi. Revisioned. "
         "Fetching takes constant memory; checking loads the model once.",
     )
-    env: Annotated[list[PassthroughItem], Field(max_length=64)] | None = Field(
-        default=None,
-        description="env are environment variables of the serving container, as in a Pod. "
-        "Revisioned. Those named SLIPWAY_RUNTIME_… are settings of the runtime and reach "
-        "the steps that fetch and check the model, too.",
+    env: Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_by("name"))] | None = (
+        Field(
+            default=None,
+            description="env are environment variables of the serving container, as in a Pod. "
+            "Revisioned. Those named SLIPWAY_RUNTIME_… are settings of the runtime and reach "
+            "the steps that fetch and check the model, too.",
+        )
     )
     pod_labels: LabelMap | None = Field(
         default=None,
@@ -629,12 +644,16 @@ class Runtime(Block):
     affinity: PassthroughObject | None = Field(
         default=None, description="affinity of the pods, as in a Pod. Revisioned."
     )
-    topology_spread_constraints: Annotated[list[PassthroughItem], Field(max_length=16)] | None = (
-        Field(
-            default=None,
-            description="topologySpreadConstraints of the pods, as in a Pod. Default: soft by "
-            "zone and by host, which your own replace. Revisioned.",
-        )
+    topology_spread_constraints: (
+        Annotated[
+            list[SpreadConstraint],
+            Field(max_length=16, json_schema_extra=list_by("topologyKey", "whenUnsatisfiable")),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="topologySpreadConstraints of the pods, as in a Pod. Default: soft by "
+        "zone and by host, which your own replace. Revisioned.",
     )
     priority_class_name: str | None = Field(
         default=None,
