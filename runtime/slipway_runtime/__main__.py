@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ EXIT_MISSING_EXTRA: Final = 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the return value is the exit code."""
     args = build_parser().parse_args(argv)
+    # Nothing that happens to be installed gets between a request and its validation; and looking
+    # through all packages for such plugins delays every start.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         run: Callable[[argparse.Namespace], int] = args.run
         return run(args)

@@ -130,8 +130,9 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 class _Block(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False
-    )
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False,
+        defer_build=True,  # most are only parts of another, whose validator has them in it
+    )  # fmt: skip
 
 
 Name = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipway_runtime.errors import NotFound, shown
+from slipway_runtime.greeting import requests
 from slipway_runtime.inference.signature import Signature, TensorSpec
 from slipway_runtime.laptop import model_name
 from slipway_runtime.properties import MAX_VALUE_CHARACTERS, printable
-from slipway_runtime.protocols.examples import curl_commands, python_snippet
 from slipway_runtime.provenance import CONVERSION, OPTIMIZATION, Conversion, conversion
 from slipway_runtime.supply.digest import file_digest
 from slipway_runtime.supply.validate import inspected
@@ -115,38 +115,6 @@ def _told(properties: Mapping[str, str]) -> Iterator[str]:
 def _safe(text: str) -> str:
     """A terminal obeys some characters, and the file is its author's."""
     return printable(text, MAX_VALUE_CHARACTERS)
-
-
-def greeting(
-    signature: Signature, name: str, *, rest: str | None, grpc: str | None, admin: str
-) -> str:
-    """Say where a laptop's server listens, and how it is asked.
-
-    Args:
-        signature: of the model that is ready.
-        name: under which it is served.
-        rest: base of the URLs of the client port; None where REST is not served.
-        grpc: address of the gRPC port, or None.
-        admin: base of the URLs of the admin port.
-    """
-    doors = [f"REST {rest}"] * (rest is not None) + [f"gRPC {grpc}"] * (grpc is not None)
-    lines = [
-        f"Serving {name}: {', '.join(doors)}",
-        f"Try it in a browser: {admin}/docs (metrics: {admin}/metrics); Ctrl-C ends it.",
-        *(requests(signature, rest, name) if rest else ()),
-    ]
-    return "\n".join(lines)
-
-
-def requests(signature: Signature, base: str, name: str) -> Iterator[str]:
-    """Requests to paste into a shell, and into Python."""
-    commands = curl_commands(signature, base, name)
-    if commands:
-        yield "Ask it, with zeros:"
-        yield from (f"  {command}" for command in commands)
-    yield "Ask it from Python, with zeros:"
-    snippet = python_snippet(signature, base, name)
-    yield from (f"  {line}" for line in snippet.splitlines())
 
 
 def _line(kind: str, spec: TensorSpec) -> str:

@@ -25,7 +25,6 @@ from slipway_runtime.errors import (
 from slipway_runtime.logs import configure_logging
 from slipway_runtime.settings import Settings, load_settings
 from slipway_runtime.supply.folder import served_model, supplied_digest
-from slipway_runtime.supply.termination import exit_code
 
 if TYPE_CHECKING:
     from slipway_runtime.authentication.opening import Authentication
@@ -187,7 +186,7 @@ def _serve(args: Namespace, settings: Settings) -> None:
 
 def _greet(name: str, host: str, ports: Ports, signature: Signature) -> None:
     """Tell people on standard output what the log tells machines."""
-    from slipway_runtime.inspection import greeting
+    from slipway_runtime.greeting import greeting
 
     shown = f"[{host}]" if ":" in host else host
     text = greeting(
@@ -270,7 +269,11 @@ def _on_laptop(args: Namespace, settings: Settings) -> Found:
 def _refused(err: SlipwayError) -> int:
     reason = err.reason if isinstance(err, SupplyError) else type(err).__name__
     log.error("refused", extra={"reason": reason, "cause": str(err)})
-    return exit_code(err) if isinstance(err, SupplyError) else EXIT_USAGE
+    if not isinstance(err, SupplyError):
+        return EXIT_USAGE
+    from slipway_runtime.supply.termination import exit_code  # late: a server never writes one
+
+    return exit_code(err)
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -64,8 +64,9 @@ Datatype = Literal[
 
 class _Block(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False
-    )
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False,
+        defer_build=True,  # most are only parts of another, whose validator has them in it
+    )  # fmt: skip
 
 
 class DecodeImage(_Block):
