@@ -178,12 +178,12 @@ golden: $(STAMP) ## Rewrite the golden files; review the difference
 
 .PHONY: lock
 lock: $(STAMP) ## Lock the requirements anew, with hashes
-	@for extra in operator runtime; do \
-	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
+	@for lock in operator:operator runtime:runtime-base runtime-all:runtime; do \
+	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra $${lock%:*} pyproject.toml -o requirements/$${lock#*:}.txt; done
 	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --all-extras pyproject.toml -o requirements/dev.txt
-	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime \
+	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime-all \
 	  --no-emit-package onnxruntime pyproject.toml requirements/cuda.in -o requirements/runtime-cuda.txt
-	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime \
+	@$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 --extra runtime-all \
 	  pyproject.toml requirements/converter.in -o requirements/converter.txt
 	@for name in build uv; do \
 	  $(UV) pip compile -q --no-header --no-annotate --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt; done

@@ -1,8 +1,9 @@
 """The `slipway-runtime` command: verbs for people, and the steps of pods.
 
 Exit codes: 0 done, or drained after a signal · 1 a defect of ours · 2 wrong arguments, settings or
-configuration · 3 the extra `slipway[runtime]` is not installed · 10 no model, and only another spec
-can help · 11 no model, and a later attempt may succeed · 143 ended by SIGTERM while fetching.
+configuration · 3 an extra is not installed, `runtime` or one that the spec needs · 10 no model, and
+only another spec can help · 11 no model, and a later attempt may succeed · 143 ended by SIGTERM
+while fetching.
 
 The verbs are imported late: a command that lacks its dependencies has to be able to say so.
 """
@@ -15,9 +16,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
-EXIT_MISSING_EXTRA: Final = 3
+from slipway_runtime.extras import EXIT_MISSING_EXTRA, missing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as err:
         if (err.name or "").startswith("slipway_runtime"):
             raise
-        sys.stderr.write(
-            f"slipway-runtime: module {err.name!r} is missing; install the extra: "
-            "pip install '.[runtime]' in the project's folder\n"
-        )
+        sys.stderr.write(f"slipway-runtime: {missing(str(err.name))}\n")
         return EXIT_MISSING_EXTRA
 
 

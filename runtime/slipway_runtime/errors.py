@@ -2,6 +2,7 @@
 
     SlipwayError
     ├── ConfigError               a setting or serving.json breaks its contract
+    ├── MissingExtra              a spec needs a package of an extra that is not installed
     ├── SupplyError               the model cannot be had; goes into the termination message
     │   ├── NotFound              nothing lies at the URI
     │   ├── AccessDenied          the store refuses us
@@ -47,6 +48,10 @@ class SlipwayError(Exception):
 
 class ConfigError(SlipwayError):
     """A setting, a command line or serving.json breaks its contract."""
+
+
+class MissingExtra(SlipwayError):
+    """A spec asks for what this installation lacks: `extras.py` says which extra brings it."""
 
 
 class SupplyError(SlipwayError):

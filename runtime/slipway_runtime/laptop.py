@@ -18,6 +18,8 @@ from slipway_runtime.authentication.policy import Policy, policy_of
 from slipway_runtime.config import ServingConfig, parse_config
 from slipway_runtime.errors import ConfigError, NotFound, shown
 from slipway_runtime.onnx_scan import is_rewritten
+from slipway_runtime.pipeline.ahead import check_extras
+from slipway_runtime.pipeline.spec import Pipeline
 from slipway_runtime.repository import revision_of
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.digest import file_digest
@@ -88,6 +90,7 @@ def from_manifest(
     Raises:
         ConfigError: the YAML asks for something this release does not do, naming it.
         SupplyError: the model cannot be had.
+        MissingExtra: it needs what is not installed.
     """
     document = _document(manifest)
     policy = policy_of(document.pop(_SECURITY, None) or {})
@@ -95,14 +98,15 @@ def from_manifest(
     if model is None and uri.startswith(("configmap://", "pvc://")):
         kind = "ConfigMap" if uri.startswith("configmap") else "volume"
         raise ConfigError(f"model.uri: a {kind} needs a cluster; give the file with --model FILE")
+    asked = parse_config(_with_revision(document, "0" * 10))
+    check_extras(asked.pipeline)  # before anything is fetched for it
     if model is not None:
         file, given = _chosen(model, settings), model
         published = model if model.is_dir() else None
         config, locate = _described(document, file), lambda: _chosen(given, settings)
         found = Found(config, file, locate, policy, published)
         return _fused(found, settings, labels)
-    source = {key: block for key, block in document.items() if key != "pipeline"}
-    unresolved = parse_config(_with_revision(source, "0" * 10))
+    unresolved = asked.model_copy(update={"pipeline": Pipeline()})
     if unresolved.model.optimization.rewrites:
         raise ConfigError(
             "model.optimization: quantization and pruning need a cluster; optimise the file with "

@@ -19,10 +19,13 @@ from slipway_runtime.errors import (
     ConfigError,
     DigestMismatch,
     InvalidConfig,
+    MissingExtra,
     SlipwayError,
     SupplyError,
 )
+from slipway_runtime.extras import EXIT_MISSING_EXTRA
 from slipway_runtime.logs import configure_logging
+from slipway_runtime.pipeline.ahead import check_extras
 from slipway_runtime.settings import Settings, load_settings
 from slipway_runtime.supply.folder import served_model, supplied_digest
 
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("slipway_runtime")
 
 EXIT_USAGE: Final = 2
-EXIT_MISSING_EXTRA: Final = 3
 
 
 def run_fetch(args: Namespace) -> int:
@@ -211,6 +213,7 @@ def _in_pod(args: Namespace) -> tuple[ServingConfig, Path]:
             "in a cluster another model is another revision, so change spec.model"
         )
     config = load_config(args.config)
+    check_extras(config.pipeline)
     found = supplied_digest(args.model_dir)
     if config.digest != found:
         raise DigestMismatch(
@@ -269,6 +272,8 @@ def _on_laptop(args: Namespace, settings: Settings) -> Found:
 def _refused(err: SlipwayError) -> int:
     reason = err.reason if isinstance(err, SupplyError) else type(err).__name__
     log.error("refused", extra={"reason": reason, "cause": str(err)})
+    if isinstance(err, MissingExtra):
+        return EXIT_MISSING_EXTRA
     if not isinstance(err, SupplyError):
         return EXIT_USAGE
     from slipway_runtime.supply.termination import exit_code  # late: a server never writes one

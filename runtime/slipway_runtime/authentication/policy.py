@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from slipway_runtime.config import explained
 from slipway_runtime.errors import ConfigError, shown
+from slipway_runtime.extras import require
 
 _OF_CLUSTERS: Final = frozenset({"secretName", "jwks"})
 """Fields of the spec that name objects of a cluster."""
@@ -55,6 +56,7 @@ def read_policy(text: str) -> Policy:
 
     Raises:
         ConfigError: no JSON, or none of the kinds that are known here.
+        MissingExtra: it needs what is not installed.
     """
     try:
         document = json.loads(text)
@@ -68,6 +70,7 @@ def policy_of(block: Mapping[str, Any]) -> Policy | None:
 
     Raises:
         ConfigError: it asks for what a runtime cannot do, or does not know.
+        MissingExtra: it needs what is not installed.
     """
     unknown = sorted(set(block) - {"authentication"})
     if unknown:
@@ -83,6 +86,9 @@ def policy_of(block: Mapping[str, Any]) -> Policy | None:
 
 def _validated(document: object, where: str) -> Policy:
     try:
-        return Policy.model_validate(document)
+        policy = Policy.model_validate(document)
     except ValidationError as err:
         raise ConfigError(f"{where}: {explained(err, Policy)}") from err
+    if policy.type == "JWT":
+        require(f"{where}: type JWT", "jwt", "cryptography")
+    return policy

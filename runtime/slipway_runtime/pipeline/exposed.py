@@ -7,15 +7,18 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipway_runtime.errors import InvalidTensor, shown
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.signature import Signature, TensorSpec
-from slipway_runtime.pipeline.pictures import PictureReader
+from slipway_runtime.pipeline.ahead import picture_shape
 from slipway_runtime.pipeline.spec import Impute, Pipeline
 from slipway_runtime.pipeline.texts import TEXT, TextReader, tokenize_step, tokenizer_beside
 from slipway_runtime.supply.termination import SignatureSummary, SignatureTensor
+
+if TYPE_CHECKING:
+    from slipway_runtime.pipeline.pictures import PictureReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ def _reader(
     step = tokenize_step(pipeline)
     if step is not None:
         return TextReader.of(step, tokenizer_beside(model), signature.inputs)
+    if picture_shape(pipeline) is None:
+        return None
+    # Late: it decodes with a library that only such a pipeline needs.
+    from slipway_runtime.pipeline.pictures import PictureReader
+
     return PictureReader.of(pipeline)
 
 
@@ -84,7 +92,7 @@ def _sent(name: str, reader: PictureReader | TextReader) -> TensorSpec:
 def exposed_summary(found: SignatureSummary, pipeline: Pipeline) -> SignatureSummary:
     """The same for what the supply step reports."""
     name = TEXT if tokenize_step(pipeline) else found.inputs[0].name
-    if name != TEXT and PictureReader.of(pipeline) is None:
+    if name != TEXT and picture_shape(pipeline) is None:
         return found
     sent = SignatureTensor(name=name, datatype="BYTES", shape=(-1,))
     return found.model_copy(update={"inputs": (sent,)})

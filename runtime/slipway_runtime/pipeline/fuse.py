@@ -17,9 +17,9 @@ from onnx import compose, helper, version_converter
 from slipway_runtime.errors import shown
 from slipway_runtime.pipeline import answers, image, table, tensors
 from slipway_runtime.pipeline import spec as s
+from slipway_runtime.pipeline.ahead import after_pictures, picture_shape
 from slipway_runtime.pipeline.answers import Outputs
 from slipway_runtime.pipeline.graph import DATATYPES, ML, ONNX_TYPES, Graph, Misfit, Value
-from slipway_runtime.pipeline.pictures import after_pictures, picture_shape
 from slipway_runtime.pipeline.table import Table
 from slipway_runtime.pipeline.texts import check_inputs, tokenize_step
 

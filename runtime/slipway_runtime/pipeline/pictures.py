@@ -1,5 +1,7 @@
 """The bytes of image files become pixels, before the graph: decode, resize and crop by Pillow.
 
+The only door to Pillow, which is an extra: imported for a pipeline that decodes, and late.
+
 ONNX has no decoder that a server may use: that of onnxruntime-extensions ends the process when a
 file is no JPEG (decision 0031). What follows the decoding and changes the size belongs here too:
 then all images of a batch have one size.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from slipway_runtime.errors import InvalidTensor
 from slipway_runtime.inference.datatypes import Tensor
-from slipway_runtime.pipeline.spec import Before, CenterCrop, DecodeImage, Pipeline, Resize
+from slipway_runtime.pipeline.ahead import picture_steps
+from slipway_runtime.pipeline.spec import CenterCrop, DecodeImage, Pipeline, Resize
 
 # Our own bound is the user's, is checked before anything is decoded, and says which field it is.
 Image.MAX_IMAGE_PIXELS = None
@@ -28,34 +30,6 @@ _FILTERS: Final = {
     "Bilinear": Image.Resampling.BILINEAR,
     "Bicubic": Image.Resampling.BICUBIC,
 }
-
-
-def after_pictures(pipeline: Pipeline) -> tuple[Before, ...]:
-    """The steps that belong to the graph."""
-    return pipeline.preprocess[len(_own(pipeline)) :]
-
-
-def _own(pipeline: Pipeline) -> tuple[Before, ...]:
-    steps = pipeline.preprocess
-    if not steps or not isinstance(steps[0].step, DecodeImage):
-        return ()
-    following = takewhile(lambda item: isinstance(item.step, Resize | CenterCrop), steps[1:])
-    return (steps[0], *following)
-
-
-def picture_shape(pipeline: Pipeline) -> tuple[int, int] | None:
-    """Height and width of the pixels, -1 where they are the file's own; None without pictures."""
-    own = _own(pipeline)
-    if not own:
-        return None
-    height, width = -1, -1
-    for item in own[1:]:
-        step = item.step
-        if isinstance(step, CenterCrop):
-            height, width = step.height, step.width
-        elif isinstance(step, Resize):
-            height, width = step.height or -1, step.width or -1
-    return height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +42,7 @@ class PictureReader:
     @classmethod
     def of(cls, pipeline: Pipeline) -> PictureReader | None:
         """The reader of a pipeline; None when it decodes nothing."""
-        own = _own(pipeline)
+        own = picture_steps(pipeline)
         if not own or not isinstance(own[0].step, DecodeImage):
             return None
         return cls(own[0].step.max_pixels, tuple(item.step for item in own[1:]))

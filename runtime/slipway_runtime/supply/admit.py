@@ -12,6 +12,7 @@ from typing import Final
 
 from slipway_runtime.config import ServingConfig
 from slipway_runtime.errors import DigestMismatch, InvalidModel
+from slipway_runtime.pipeline.ahead import check_extras
 from slipway_runtime.supply.digest import ModelWriter, copy_stream
 from slipway_runtime.supply.fetch import SupplyOptions, finished, with_labels
 from slipway_runtime.supply.folder import FACTS_FILE, MODEL_FILE
@@ -34,8 +35,10 @@ def admit(
 
     Raises:
         SupplyError: why there is no model.
+        MissingExtra: the pipeline needs what is not installed.
     """
     (options.into / FACTS_FILE).unlink(missing_ok=True)
+    check_extras(config.pipeline)
     config = with_labels(config, options)
     facts, report = read_original(original), read_report(converted)
     with ModelWriter(options.into, max_bytes=options.max_bytes) as writer:

@@ -24,8 +24,10 @@ from slipway_runtime.errors import (
     SupplyError,
     Unsupported,
 )
+from slipway_runtime.extras import require
 from slipway_runtime.formats import recognise, refuse_pickle
 from slipway_runtime.onnx_scan import is_rewritten
+from slipway_runtime.pipeline.ahead import check_extras
 from slipway_runtime.pipeline.labels import labels_digest, spelled_out
 from slipway_runtime.supply.archive import unpack
 from slipway_runtime.supply.cache import Cache
@@ -94,9 +96,11 @@ def supply(config: ServingConfig, options: SupplyOptions) -> SupplyResult:
 
     Raises:
         SupplyError: why there is no model.
+        MissingExtra: it needs what is not installed.
     """
     # First: what a failure leaves behind must not describe another model.
     (options.into / FACTS_FILE).unlink(missing_ok=True)
+    check_extras(config.pipeline)
     config = with_labels(config, options)
     found = _present(config, options) or _fetched(config, options, partial(_brought, config))
     if options.resolve or found.model.is_dir():
@@ -112,8 +116,11 @@ def fetch_original(config: ServingConfig, options: SupplyOptions) -> Original:
 
     Raises:
         SupplyError: why there is none, or why it is not going to be converted.
+        MissingExtra: it needs what is not installed.
     """
-    with_labels(config, options)  # what is wrong with them is told before a conversion
+    # What is wrong with the pipeline is told before a conversion.
+    check_extras(config.pipeline)
+    with_labels(config, options)
     _refuse_many_files(config.model, config.model.format, is_dir=is_folder(config.model.uri))
     # The digest of a revision is that of the converted model; here it is the original's.
     asked = config.model_copy(update={"digest": config.source_digest})
@@ -301,6 +308,7 @@ def _signed_by(config: ServingConfig, options: SupplyOptions) -> Path | None:
 
     Raises:
         InvalidConfig: the artifact is to be signed, and the key is not here.
+        MissingExtra: what verifies signatures is not installed.
     """
     if config.model.verify is None or config.source is not None:
         return None
@@ -309,6 +317,7 @@ def _signed_by(config: ServingConfig, options: SupplyOptions) -> Path | None:
             "model.verify: a ConfigMap or Secret needs a cluster; fetch with "
             "`slipway-runtime fetch --cosign-key FILE`, or serve the file with --model FILE"
         )
+    require("model.verify", "cryptography")
     return options.cosign_key_file
 
 

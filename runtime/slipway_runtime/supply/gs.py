@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from slipway_runtime.errors import AccessDenied, InvalidConfig
+from slipway_runtime.extras import require
 from slipway_runtime.supply.credentials import Credentials
 from slipway_runtime.supply.http import Interrupted, Store, is_transient
 from slipway_runtime.supply.identity import Headers, Identity
@@ -34,6 +35,7 @@ def gs_source(
 
     Raises:
         InvalidConfig: the Secret has no key of a service account.
+        MissingExtra: what signs with such a key is not installed.
         AccessDenied: Google does not take the key.
     """
     base = (endpoint or ENDPOINT).rstrip("/")
@@ -42,8 +44,15 @@ def gs_source(
 
 
 def gs_identity(credentials: Credentials | None, store: Store) -> Identity:
-    """Be nobody, or the service account of the Secret."""
-    return Identity() if credentials is None else ServiceAccount(credentials, store)
+    """Be nobody, or the service account of the Secret.
+
+    Raises:
+        MissingExtra: what signs for an account is not installed.
+    """
+    if credentials is None:
+        return Identity()
+    require("model.credentials for gs://", "cryptography")
+    return ServiceAccount(credentials, store)
 
 
 class ServiceAccount(Identity):

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from slipway_runtime.config import ServingConfig, load_config, read_config
-from slipway_runtime.errors import ConfigError, InvalidConfig, SupplyError, Unavailable
+from slipway_runtime.errors import (
+    ConfigError,
+    InvalidConfig,
+    MissingExtra,
+    SupplyError,
+    Unavailable,
+    Unsupported,
+)
 from slipway_runtime.settings import Settings
 from slipway_runtime.supply.admit import admit
 from slipway_runtime.supply.fetch import SupplyOptions, fetch_original, supply
@@ -71,6 +78,8 @@ def told(step: Callable[[], SupplyResult | Look | None], message: Path) -> int:
         return end_in(err, message)
     except ConfigError as err:
         return end_in(InvalidConfig(str(err)), message)
+    except MissingExtra as err:
+        return end_in(Unsupported(str(err)), message)
     except Exception as err:
         log.exception("supply step broke")
         return end_in(

@@ -253,7 +253,7 @@ def _oras(words: Sequence[str], saved: set[str]) -> Iterator[str]:
 def _pip(words: Sequence[str], saved: set[str]) -> Iterator[str]:
     """Only what is tried is shown: the versions in the locks of the clients, and this project."""
     verb, *requirements = words
-    if ours := [extras for r in requirements for extras in re.findall(r"^\.\[([\w,]+)\]$", r)]:
+    if ours := [extras for r in requirements for extras in re.findall(r"^\.\[([\w,-]+)\]$", r)]:
         known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
         names = {name for extras in ours for name in extras.split(",")}
         yield from (f"no extra {n!r}" for n in names - set(known["optional-dependencies"]))

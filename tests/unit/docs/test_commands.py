@@ -56,6 +56,7 @@ def test_every_command_in_a_sentence_can_be_run(page: Path) -> None:
         pytest.param(".venv/bin/python -m devcluster brew", "invalid choice", id="no verb"),
         pytest.param("slipway-runtime serve --port 1 model.onnx", "--port", id="no option"),
         pytest.param("pip install kserve==0.1", "in no lock", id="a client that is not tried"),
+        pytest.param("pip install .[runtime-none]", "no extra 'runtime-none'", id="a dashed one"),
         pytest.param("pip install .[cli,tea]", "no extra 'tea'", id="an extra that is none"),
         pytest.param("curl -s http://127.0.0.1:8080/v1/models", "no path '/v1/models'", id="path"),
     ],

@@ -23,7 +23,7 @@ from slipway_operator.plan.conditions import (
 from slipway_operator.plan.progress import State
 from slipway_operator.telemetry.faults import Fault
 from slipway_operator.telemetry.metrics import Metrics
-from slipway_runtime.__main__ import EXIT_MISSING_EXTRA
+from slipway_runtime.extras import EXIT_MISSING_EXTRA
 from slipway_runtime.protocols.wire import WIRE_STATUS
 from slipway_runtime.supply.termination import EXIT_TERMINAL, EXIT_TRANSIENT
 from tests.unit.docs.pages import PAGES

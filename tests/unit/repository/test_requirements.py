@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from slipway_runtime.extras import BROUGHT_BY
 from tests.unit.repository.files import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -21,6 +23,9 @@ LOCKS = [
     *sorted((REPOSITORY / "benchmarks" / "runtime" / "requirements").glob("*.txt")),
 ]
 CLIENTS = sorted((REPOSITORY / "requirements" / "clients").glob("*.in"))
+
+OPTIONAL = ("images", "texts", "access")
+"""What the base of the runtime leaves out."""
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[^\s;]+)(?P<rest>.*)$")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
@@ -58,19 +63,28 @@ def test_the_lock_of_a_client_holds_what_is_wanted(wanted: Path) -> None:
         assert all(requirement.specifier.contains(version) for version in versions), entry
 
 
+def needed_by(*extras: str) -> Iterator[str]:
+    """The requirements of extras, and of those that they are made of."""
+    for text in (text for extra in extras for text in EXTRAS[extra]):
+        requirement = Requirement(text)
+        if requirement.name == PROJECT["project"]["name"]:
+            yield from needed_by(*requirement.extras)
+        else:
+            yield text
+
+
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        pytest.param("operator.txt", EXTRAS["operator"], id="operator"),
-        pytest.param("runtime.txt", EXTRAS["runtime"], id="runtime"),
+        pytest.param("operator.txt", needed_by("operator"), id="operator"),
+        pytest.param("runtime-base.txt", needed_by("runtime"), id="the runtime's base"),
+        pytest.param("runtime.txt", needed_by("runtime-all"), id="the runtime's image"),
         pytest.param("build.txt", PROJECT["build-system"]["requires"], id="build"),
-        pytest.param(
-            "dev.txt", [*chain.from_iterable(EXTRAS.values())], id="development has everything"
-        ),
+        pytest.param("dev.txt", needed_by(*EXTRAS), id="development has everything"),
     ],
 )
 def test_a_lock_holds_every_direct_dependency_at_a_version_that_satisfies(
-    name: str, needed: list[str]
+    name: str, needed: Iterable[str]
 ) -> None:
     locked = pins(REPOSITORY / "requirements" / name)
     for text in needed:
@@ -90,6 +104,35 @@ def test_the_lock_for_cuda_differs_in_the_accelerator_alone() -> None:
     assert cuda == cpu
 
 
+def test_the_image_has_the_base_and_every_extra() -> None:
+    assert set(needed_by("runtime-all")) == set(needed_by("runtime", *OPTIONAL))
+    image = pins(REPOSITORY / "requirements" / "runtime.txt")
+    base = pins(REPOSITORY / "requirements" / "runtime-base.txt")
+    assert {package: image[package] for package in base} == base
+
+
+def test_the_base_has_nothing_of_the_extras() -> None:
+    base = pins(REPOSITORY / "requirements" / "runtime-base.txt")
+    extra = {canonicalize_name(Requirement(text).name) for text in needed_by(*OPTIONAL)}
+    assert extra == {"pillow", "tokenizers", "cryptography", "pyjwt"}
+    assert extra & set(base) == set()
+
+
+def test_messages_name_the_extra_that_brings_a_module() -> None:
+    """Both ways: no package of an extra is left out of the table, and none stands elsewhere."""
+    provided = packages_distributions()
+    told = {
+        (extra, canonicalize_name(package))
+        for module, extra in BROUGHT_BY.items()
+        for package in provided[module]
+    }
+    assert told == {
+        (extra, canonicalize_name(Requirement(text).name))
+        for extra in OPTIONAL
+        for text in needed_by(extra)
+    }
+
+
 def test_neither_half_carries_the_others_weight() -> None:
     assert PROJECT["project"]["dependencies"] == []
     operator = pins(REPOSITORY / "requirements" / "operator.txt")
@@ -100,6 +143,6 @@ def test_neither_half_carries_the_others_weight() -> None:
 
 def test_a_package_has_the_same_version_in_every_lock() -> None:
     everything = pins(REPOSITORY / "requirements" / "dev.txt")
-    for name in ("operator.txt", "runtime.txt", "uv.txt"):
+    for name in ("operator.txt", "runtime.txt", "runtime-base.txt", "uv.txt"):
         for package, versions in pins(REPOSITORY / "requirements" / name).items():
             assert versions == everything[package], package

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from slipway_runtime.errors import InvalidTensor
-from slipway_runtime.pipeline.pictures import PictureReader, picture_shape
+from slipway_runtime.pipeline.ahead import picture_shape
+from slipway_runtime.pipeline.pictures import PictureReader
 from slipway_runtime.pipeline.spec import Pipeline
 
 ROWS, COLUMNS = np.mgrid[0:97, 0:131]
