@@ -59,7 +59,9 @@ def own(name: str, **more: object) -> Environment:
 ENVIRONMENTS: Final = {
     each.name: each
     for each in (
-        Environment("slipway", (ROOT / "requirements" / "runtime.txt",), project=True),
+        # The base is what is compared: MLServer does nothing of what the extras are for, either.
+        Environment("slipway", (ROOT / "requirements" / "runtime-base.txt",), project=True),
+        Environment("slipway-all", (ROOT / "requirements" / "runtime.txt",), project=True),
         own("mlserver"),
         own("kserve"),
         own("triton", python=DEBIAN_PYTHON),
@@ -85,8 +87,13 @@ def installed(name: str) -> Path:
         if not (target / ".complete").exists():
             _install(environment, target)
             # Each state of the source makes another one of ours.
-            keep_newest(target.parent.glob(f"{name}-*"), _KEPT)
+            keep_newest(of_name(target.parent, name), _KEPT)
     return target
+
+
+def of_name(folder: Path, name: str) -> list[Path]:
+    """What was installed of an environment, and of none whose name only begins like its name."""
+    return [path for path in folder.glob(f"{name}-*") if path.name.rpartition("-")[0] == name]
 
 
 def size_mb(venv: Path) -> float:

@@ -61,7 +61,7 @@ def _is_wanted(series: Series, servers: Collection[str]) -> bool:
 
 def _add(plan: Plan, series: Series) -> None:
     if series.metric == "size_mb":
-        plan.sized.append(series.server)
+        plan.sized.extend({series.server} - set(plan.sized))
         return
     loads = plan.loads.setdefault(series.server, [])
     if series.metric in _LOADED and series.of not in loads:

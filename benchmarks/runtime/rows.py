@@ -153,6 +153,8 @@ ROWS: Final = (
              Series("slipway-four", "pss_mb"), Series("mlserver", "pss_mb")),
     _most("19", "installed size without bytecode", Series("slipway", "size_mb"),
           Series("mlserver", "size_mb"), 0.75, 0.65),
+    _informs("19b", "the same with all extras, as the image has them",
+             Series("slipway-all", "size_mb"), Series("mlserver", "size_mb")),
 )  # fmt: skip
 """Every row, in the order of the table. Numbers are those of the targets; letters split a row."""
 

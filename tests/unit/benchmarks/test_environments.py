@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runtime.environments import ENVIRONMENTS, REQUIREMENTS, size_mb
+from benchmarks.runtime.environments import ENVIRONMENTS, REQUIREMENTS, ROOT, of_name, size_mb
 from benchmarks.runtime.launches import SERVING
 
 LOCKED = re.compile(r"^onnxruntime==(\S+)", re.M)
@@ -23,6 +23,22 @@ def test_every_server_has_the_same_onnx_runtime(name: str) -> None:
 def test_every_lock_has_its_source() -> None:
     locks = {path.stem for path in REQUIREMENTS.glob("*.txt")}
     assert locks == {path.stem for path in REQUIREMENTS.glob("*.in")}
+
+
+def test_the_base_is_compared_and_the_image_is_told() -> None:
+    locks = {name: ENVIRONMENTS[name].locks for name in ("slipway", "slipway-all")}
+    assert locks == {
+        "slipway": (ROOT / "requirements" / "runtime-base.txt",),
+        "slipway-all": (ROOT / "requirements" / "runtime.txt",),
+    }
+
+
+def test_an_environment_whose_name_begins_alike_is_another(tmp_path: Path) -> None:
+    """The older ones are removed: those of the same name."""
+    for name in ("slipway-0a1b", "slipway-all-0a1b", "slipway-2c3d"):
+        (tmp_path / name).mkdir()
+    found = {path.name for path in of_name(tmp_path, "slipway")}
+    assert found == {"slipway-0a1b", "slipway-2c3d"}
 
 
 def test_bytecode_and_links_have_no_size(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.runtime.environments import ENVIRONMENTS
 from benchmarks.runtime.launches import SERVING
 from benchmarks.runtime.plan import planned, rotated, workload
 from benchmarks.runtime.rounds import FOUR
@@ -42,7 +43,8 @@ def test_all_rows_need_known_servers_and_models_that_these_load() -> None:
     for name, loads in plan.loads.items():
         for each in loads:
             assert workload(each, is_plain=False).model in SERVING[name].models
-    assert plan.sized == ["slipway", "mlserver"]
+    assert plan.sized == ["slipway", "mlserver", "slipway-all"]
+    assert set(plan.sized) <= set(ENVIRONMENTS)
 
 
 def test_three_rounds_of_everything_are_a_matter_of_minutes() -> None:

@@ -119,7 +119,7 @@ def test_a_stretch_is_harder_than_its_must() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [({"5a"}, ["5a"]), ({"4"}, ["4a", "4b"]), ({"1", "19"}, ["1", "19"])],
+    [({"5a"}, ["5a"]), ({"4"}, ["4a", "4b"]), ({"1", "19"}, ["1", "19", "19b"])],
     ids=["a part", "a number", "several"],
 )
 def test_rows_are_asked_for_by_number(asked: set[str], expected: list[str]) -> None:
