@@ -20,6 +20,8 @@ DURATION_EDGES_S: Final = (
 )  # fmt: skip
 BATCH_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _OK: Final = 200
+_MAX_SIZES: Final = 256
+"""Batch sizes that are told apart for Triton's statistics: clients choose them."""
 
 
 class Metrics:
@@ -65,6 +67,8 @@ class Metrics:
         )
         self.last_success_s = 0.0
         """When an inference was last answered well, in seconds since the epoch."""
+        self.runs: Final[dict[int, list[float]]] = {}
+        """How many runs had so many rows, and their seconds: the first so many sizes that came."""
         self._by_code: Final[dict[tuple[str, int], Counter]] = {}
         self._by_protocol: Final[dict[str, Histogram]] = {}
         self._bind()
@@ -105,6 +109,13 @@ class Metrics:
         self._execution_duration.observe(execution_s)
         self._batch_size.observe(rows)
         self._busy.inc(execution_s)
+        run = self.runs.get(rows)
+        if run is None:
+            run = [0, 0.0]
+            if len(self.runs) < _MAX_SIZES:
+                self.runs[rows] = run
+        run[0] += 1
+        run[1] += execution_s
 
     def serves(self, *, digest: str, format_name: str, revision: str | None = None) -> None:
         """Say which bytes are served now; another revision's counts begin at 0.
@@ -132,6 +143,7 @@ class Metrics:
             family.clear()
         self._by_code.clear()
         self._by_protocol.clear()
+        self.runs.clear()
         self._bind()
 
     def output_bucket(self, output: str, bucket: str) -> Counter:

@@ -150,7 +150,15 @@ def model_statistics(dataplane: DataPlane, metrics: Metrics) -> dict[str, Any]:
             "cache_miss": _NOTHING,
         },
         "response_stats": {},
-        "batch_stats": [],
+        "batch_stats": [
+            {
+                "batch_size": rows,
+                "compute_input": _NOTHING,
+                "compute_infer": {"count": int(count), "ns": int(seconds * 1e9)},
+                "compute_output": _NOTHING,
+            }
+            for rows, (count, seconds) in sorted(metrics.runs.items())
+        ],
         "memory_usage": [],
     }
 

@@ -396,6 +396,16 @@ def test_statistics_count_what_was_asked(client: httpx.Client) -> None:
         found, earlier = after["inference_stats"][outcome], before["inference_stats"][outcome]
         assert found["count"] == earlier["count"] + 1
         assert found["ns"] >= 0
+    three = {"name": "x", "datatype": "FP32", "shape": [3, 4], "data": [1] * 12}
+    client.post(INFER, json={"inputs": [three]})
+    last = now()
+    by_rows = [
+        {s["batch_size"]: s["compute_infer"] for s in n["batch_stats"]} for n in (after, last)
+    ]
+    assert by_rows[0][1] == by_rows[1][1]
+    assert by_rows[1][3]["count"] == by_rows[0].get(3, {"count": 0})["count"] + 1
+    assert by_rows[1][3]["ns"] > 0
+    assert sum(each["count"] for each in by_rows[1].values()) == last["execution_count"]
 
 
 def test_one_connection_serves_on_after_errors(server: Serving) -> None:
