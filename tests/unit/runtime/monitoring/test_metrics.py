@@ -1,3 +1,5 @@
+"""What is counted, beside what /metrics tells."""
+
 from __future__ import annotations
 
 from slipway_runtime.monitoring.metrics import Metrics
