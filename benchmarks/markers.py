@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 
 def replaced(text: str, name: str, part: str, *, program: str) -> str:
     """Put a generated part between its markers.
@@ -16,3 +20,14 @@ def replaced(text: str, name: str, part: str, *, program: str) -> str:
             raise ValueError(f"marker {marker!r}: got {text.count(marker)}, expected 1")
     head, _, rest = text.partition(begin)
     return f"{head}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
+
+
+def kept(page: Path, text: str, arguments: Sequence[str], *, program: str) -> int:
+    """Write a page, or with `--check` say that it differs, and return 1."""
+    if page.read_text() == text:
+        return 0
+    if list(arguments) == ["--check"]:
+        sys.stderr.write(f"docs/{page.name}: out of step; run: python -m {program}\n")
+        return 1
+    page.write_text(text)
+    return 0

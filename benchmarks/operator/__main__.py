@@ -16,13 +16,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from benchmarks.machine import machine
 from benchmarks.operator.copies import copied, whole, write
 from benchmarks.operator.measures import (
     Audit,
     cpu_s,
     edit_times,
     logged_at,
-    machine,
     memory_mb,
     passes,
     percentile,

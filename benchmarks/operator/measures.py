@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Final
@@ -25,7 +24,6 @@ _WRITES: Final = frozenset({"create", "update", "patch", "delete"})
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _OPERATOR: Final = '"userAgent":"slipway-operator'
 _QUIET_S: Final = 3.0
-_NOISE_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,32 +126,6 @@ def memory_mb(operator: Operator, kind: str) -> float:
         if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise KeyError(kind)
-
-
-def machine() -> dict[str, object]:
-    """Where and when this is, and how many cores other work uses just now."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "noise": round(_busy_cores(_NOISE_S), 2),
-    }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(ln.partition(": ")[2] for ln in lines if ln.startswith("model name"))
-
-
-def _busy_cores(seconds: float) -> float:
-    def used() -> int:
-        user, nice, system, *_ = Path("/proc/stat").read_text().split()[1:]
-        return int(user) + int(nice) + int(system)
-
-    before = used()
-    time.sleep(seconds)  # what is measured is a time
-    return (used() - before) / _TICKS / seconds
 
 
 def passes(operator: Operator) -> float:

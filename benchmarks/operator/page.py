@@ -13,7 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.markers import replaced
+from benchmarks.machine import placed
+from benchmarks.markers import kept, replaced
 from benchmarks.operator.table import Row, markdown
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-operator.md"
@@ -42,8 +43,7 @@ def told(report: Report | None) -> str:
     went = "; what is measured went before it (`--ahead`)" if report.get("ahead") else ""
     rows = [Row(**{k: v for k, v in row.items() if k in names}) for row in report["rows"]]
     return (
-        f"{report['objects']} ModelDeployments, taken on {report['date']}:"
-        f" {report['cores']} cores of {report['cpu']}, {report['system']}.\n"
+        f"{report['objects']} ModelDeployments, taken on {placed(report)}.\n"
         f"Before it began, other work used {report['noise']:.2f} cores{went}.\n\n{markdown(rows)}"
     )
 
@@ -56,18 +56,10 @@ def read(part: str) -> Report | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or with `--check` return 1 where it differs."""
-    before = after = PAGE.read_text()
+    text = PAGE.read_text()
     for part in PARTS:
-        after = replaced(after, part, told(read(part)), program=_PROGRAM)
-    if before == after:
-        return 0
-    if list(arguments) == ["--check"]:
-        sys.stderr.write(
-            "docs/benchmarks-operator.md: out of step; run: python -m benchmarks.operator.page\n"
-        )
-        return 1
-    PAGE.write_text(after)
-    return 0
+        text = replaced(text, part, told(read(part)), program=_PROGRAM)
+    return kept(PAGE, text, arguments, program=_PROGRAM)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.operator.measures import machine
+from benchmarks.machine import machine
 from benchmarks.rollout.cases import CASES, RATES, REPLICAS, Case, Mode
 from benchmarks.rollout.judging import Course, Look, Request, faults, judged
 from benchmarks.rollout.page import publish

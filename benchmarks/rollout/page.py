@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.markers import replaced
+from benchmarks.machine import placed
+from benchmarks.markers import kept, replaced
 from benchmarks.rollout.cases import Mode
 from benchmarks.rollout.table import markdown
 
@@ -36,8 +37,7 @@ def told(report: Report | None) -> str:
     if report is None:
         return _NONE
     return (
-        f"Taken on {report['date']}: {report['cores']} cores of {report['cpu']},"
-        f" {report['system']}; {report['replicas']} pods,"
+        f"Taken on {placed(report)}; {report['replicas']} pods,"
         f" {report['rate']:.0f} requests a second.\n"
         f"Before it began, other work used {report['noise']:.2f} cores.\n\n"
         f"{markdown(report['results'])}"
@@ -52,18 +52,10 @@ def read(mode: Mode) -> Report | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or with `--check` return 1 where it differs."""
-    before = after = PAGE.read_text()
+    text = PAGE.read_text()
     for mode in Mode:
-        after = replaced(after, mode, told(read(mode)), program=_PROGRAM)
-    if before == after:
-        return 0
-    if list(arguments) == ["--check"]:
-        sys.stderr.write(
-            "docs/benchmarks-rollout.md: out of step; run: python -m benchmarks.rollout.page\n"
-        )
-        return 1
-    PAGE.write_text(after)
-    return 0
+        text = replaced(text, mode, told(read(mode)), program=_PROGRAM)
+    return kept(PAGE, text, arguments, program=_PROGRAM)
 
 
 if __name__ == "__main__":

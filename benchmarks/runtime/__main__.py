@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from benchmarks.machine import place
 from benchmarks.runtime import page
 from benchmarks.runtime.environments import ENVIRONMENTS
 from benchmarks.runtime.errors import BenchmarkError, TimeOver
@@ -123,10 +124,7 @@ def machine(options: Options) -> dict[str, Any]:
     """What the figures were taken on, and with which settings."""
     return {
         "kind": "machine",
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        **place(),
         "python": platform.python_version(),
         "versions": _versions(),
         "seconds": options.seconds,
@@ -174,11 +172,6 @@ def _versions() -> dict[str, dict[str, str]]:
         told = {package: rest.split()[0] for package, _, rest in reversed(pins)}
         found[name] = {package: told[package] for package in _TOLD if package in told}
     return found
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "?")
 
 
 def _stamp() -> str:

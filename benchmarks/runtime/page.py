@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.markers import replaced
+from benchmarks.machine import placed
+from benchmarks.markers import kept, replaced
 from benchmarks.runtime.table import Record, details, markdown, measured, noise, results
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -48,10 +49,7 @@ def described(records: Sequence[Record]) -> str:
     machine = records[0]
     other = noise(records)
     count = 1 + max((int(record.get("round", 0)) for record in records), default=0)
-    taken = (
-        f"Taken on {machine['date']}: {machine['cores']} cores of {machine['cpu']}, "
-        f"{machine['system']}; {count} rounds of {machine['seconds']} s a load."
-    )
+    taken = f"Taken on {placed(machine)}; {count} rounds of {machine['seconds']} s a load."
     if other is None:
         return taken
     middle, most = other
@@ -82,17 +80,8 @@ def written(text: str, records: Sequence[Record]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or with `--check` return 1 where it differs."""
-    before = PAGE.read_text()
-    after = written(before, read(COMMITTED))
-    if before == after:
-        return 0
-    if list(arguments) == ["--check"]:
-        sys.stderr.write(
-            "docs/benchmarks.md: out of step; run: python -m benchmarks.runtime.page\n"
-        )
-        return 1
-    PAGE.write_text(after)
-    return 0
+    after = written(PAGE.read_text(), read(COMMITTED))
+    return kept(PAGE, after, arguments, program=_PROGRAM)
 
 
 if __name__ == "__main__":
