@@ -166,6 +166,7 @@ docs: $(STAMP) ## Write the generated parts of the documentation
 	@$(PY) -m benchmarks.runtime.page
 	@$(PY) -m benchmarks.operator.page
 	@$(PY) -m benchmarks.rollout.page
+	@$(PY) -m benchmarks.attack.page
 	@$(PY) -m tests.convert.page
 
 .PHONY: proto

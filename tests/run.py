@@ -136,6 +136,7 @@ def static() -> None:
     run(python("-m", "benchmarks.runtime.page", "--check"))
     run(python("-m", "benchmarks.operator.page", "--check"))
     run(python("-m", "benchmarks.rollout.page", "--check"))
+    run(python("-m", "benchmarks.attack.page", "--check"))
     run(python("-m", "tests.convert.page", "--check"))
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.attack [--seconds S] [--turns N] [--only WORD]`.
+"""`python -m benchmarks.attack [--seconds S] [--turns N] [--only WORD] [--publish]`.
 
 Exit status 0 if no attack costs good clients more than it may.
 
@@ -10,23 +10,27 @@ what it takes must not be taken from who measures. What it sends is bounded by i
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.attack import attackers
 from benchmarks.attack.attackers import Attack, Target
-from benchmarks.attack.client import GrpcClient, RestClient, measure, pinned
-from benchmarks.attack.verdict import Cost, Turns, cost, table
+from benchmarks.attack.client import INTERVAL_S, GrpcClient, RestClient, measure, pinned
+from benchmarks.attack.page import publish
+from benchmarks.attack.verdict import MAX_RATIO, Cost, Turns, cost, table
+from benchmarks.machine import machine
+from benchmarks.publishing import offer, refuse_narrowed
 from tests.unit.runtime import models
 from tests.unit.runtime.processes import Serving, serving
 
@@ -34,16 +38,38 @@ SETTLE_S: Final = 0.5
 """Between turns: what an attack has left behind is cleared away, and it is under way."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve, attack, measure, judge."""
-    summary, _, _ = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attack", description=summary)
-    parser.add_argument("--seconds", type=float, default=3, help="of a turn (default: %(default)s)")
-    parser.add_argument("--turns", type=int, default=4, help="of each kind (default: %(default)s)")
-    parser.add_argument("--only", default="", metavar="WORD", help="attacks whose name has it")
-    options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
+    options = parsed(arguments, len(cores))
+    about = machine()
     chosen = [each for each in attackers.attacks() if options.only in each.name]
+    costs = measured(chosen, cores, options)
+    report = {**about, **records(costs, options.turns, options.seconds)}
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.publish:
+        publish("attack", report)
+    failed = [each for each in costs if not each.is_passed]
+    print(f"{len(costs) - len(failed)} passed, {len(failed)} failed, on {len(cores)} cores")
+    return 1 if failed or not costs else 0
+
+
+def parsed(arguments: Sequence[str] | None, cores: int) -> argparse.Namespace:
+    """The options; what cannot be published is refused ahead of a run of minutes."""
+    found = parser()
+    options = found.parse_args(arguments)
+    refuse_narrowed(found, options)
+    if options.publish and cores < 2:
+        found.error("--publish: got 1 core, expected 2: one for the server, one for its clients")
+    return options
+
+
+def measured(
+    chosen: Sequence[Attack], cores: Sequence[int], options: argparse.Namespace
+) -> list[Cost]:
+    """What each attack costs each client; each is told as it ends."""
+    costs: list[Cost] = []
     with tempfile.TemporaryDirectory() as folder:
         model = models.saved(models.affine(1, 3), Path(folder) / "digits.onnx")
         with serving(model) as server:
@@ -51,14 +77,23 @@ def main() -> int:
             _pin(server, cores[0])
             pinned(cores[-1])
             _prefer(0)
-            costs = []
             for attack in chosen:
                 found = costs_of(attack, server, cores[-1], options.turns, options.seconds)
                 print(table(found), flush=True)
                 costs += found
-    failed = [each for each in costs if not each.is_passed]
-    print(f"{len(costs) - len(failed)} passed, {len(failed)} failed, on {len(cores)} cores")
-    return 1 if failed or not costs else 0
+    return costs
+
+
+def records(costs: Sequence[Cost], turns: int, duration_s: float) -> dict[str, Any]:
+    """A run for a file: the settings, then every row."""
+    return {
+        "turns": turns,
+        "seconds": duration_s,
+        "requests_per_s": 1 / INTERVAL_S,
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "max_ratio": MAX_RATIO,
+        "rows": [each.json() for each in costs],
+    }
 
 
 def costs_of(
@@ -136,6 +171,17 @@ def _prefer(thread: int) -> None:
     """Ahead of whatever else this machine does, where that is allowed: it is not to be measured."""
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, thread, -15)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; their defaults are a whole run."""
+    summary, _, _ = (__doc__ or "").partition("\n\n")
+    found = argparse.ArgumentParser(prog="python -m benchmarks.attack", description=summary)
+    found.add_argument("--seconds", type=float, default=3, help="of a turn (default: %(default)s)")
+    found.add_argument("--turns", type=int, default=4, help="of each kind (default: %(default)s)")
+    found.add_argument("--only", default="", metavar="WORD", help="attacks whose name has it")
+    offer(found)
+    return found
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ the ratio of their 99th percentiles, and on no good request having failed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 MAX_RATIO: Final = 2.0
 MIN_LATENCIES: Final = 100
@@ -48,6 +48,16 @@ class Cost:
     def is_passed(self) -> bool:
         """Whether good clients are answered, all, and at most so much later."""
         return self.ratio <= MAX_RATIO and not self.failures
+
+    @property
+    def verdict(self) -> str:
+        """`pass` or `FAIL`, and how many requests have failed, where some have."""
+        failed = f" ({self.failures} failures)" if self.failures else ""
+        return f"{'pass' if self.is_passed else 'FAIL'}{failed}"
+
+    def json(self) -> dict[str, Any]:
+        """The row for a file; the verdict is that of the bound of its day."""
+        return {**asdict(self), "ratio": self.ratio, "verdict": self.verdict}
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -91,8 +101,27 @@ def table(costs: Sequence[Cost]) -> str:
     for each in costs:
         times = (each.alone_p50_s, each.attack_p50_s, each.alone_p99_s, each.attack_p99_s)
         columns = "".join(f"{1000 * time:9.2f}" for time in times)
-        verdict = "pass" if each.is_passed else "FAIL"
-        failed = f" ({each.failures} failures)" if each.failures else ""
         columns += f"{each.ratio:9.2f}{each.cpu:9.2f}"
-        lines.append(f"{each.attack:34}{each.client:8}{columns} {verdict}{failed}")
+        lines.append(f"{each.attack:34}{each.client:8}{columns} {each.verdict}")
     return "\n".join(lines)
+
+
+_HEAD: Final = (
+    "Attack", "Client", "p50 alone", "p50 attacked", "p99 alone", "p99 attacked",
+    "p99, times as late", "Server's CPU", "Verdict",
+)  # fmt: skip
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows (`Cost.json`) as a table of a page."""
+    lines = [f"| {' | '.join(_HEAD)} |", "| --- " * len(_HEAD) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("alone_p50_s", "attack_p50_s", "alone_p99_s", "attack_p99_s")
+    times = (f"{1000 * row[name]:.2f} ms" for name in names)
+    return (
+        row["attack"], row["client"], *times,
+        f"{row['ratio']:.2f}", f"{row['cpu']:.0%}", row["verdict"],
+    )  # fmt: skip

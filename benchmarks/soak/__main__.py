@@ -1,19 +1,24 @@
-"""`python -m benchmarks.soak [--minutes M] [--rate R]`: exit status 0 if every row passes."""
+"""`python -m benchmarks.soak [--minutes M] [--rate R] [--publish]`: status 0 if all rows pass."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
+from benchmarks.attack.page import publish
+from benchmarks.machine import machine
+from benchmarks.publishing import offer, refuse_narrowed
 from benchmarks.soak.load import COLUMNS, Load, Tally
 from benchmarks.soak.sampling import sample
 from benchmarks.soak.verdict import Row, Sample, judge, table
@@ -26,18 +31,39 @@ REST_S: Final = 20.0
 """How long what clients have left may take to be gone; the model's arena stays as it is."""
 
 
-def main() -> int:
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What clients and looks at the server noted."""
+
+    tally: Tally
+    before: Sample
+    under_load: Sequence[Sample]
+    after: Sample
+
+    def rows(self) -> list[Row]:
+        """The course, judged."""
+        errors = sum(self.tally.errors.values())
+        return judge(self.under_load, self.before, self.after, errors)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve, load, sample, judge."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="length (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=200, help="requests/s (default: %(default)s)")
-    options = parser.parse_args()
+    found = parser()
+    options = found.parse_args(arguments)
+    refuse_narrowed(found, options)
+    about = machine()
     with tempfile.TemporaryDirectory() as folder:
         model = models.saved(models.affine(COLUMNS, 10), Path(folder) / "digits.onnx")
         with serving(model) as server:
             server.wait_for("ready")
-            tally, rows = soak(server, options.minutes * 60, options.rate)
+            course = soak(server, options.minutes * 60, options.rate)
             served = server.stop()
+    tally, rows = course.tally, course.rows()
+    report = {**about, **records(course, rows, options.minutes, options.rate, served)}
+    if options.json:
+        options.json.write_text(json.dumps(report) + "\n")
+    if options.publish:
+        publish("soak", report)
     print(
         f"{sum(tally.sent.values())} requests of {len(tally.sent)} kinds in {options.minutes} min"
     )
@@ -49,7 +75,22 @@ def main() -> int:
     return 0 if is_passed else 1
 
 
-def soak(server: Serving, duration_s: float, rate_per_s: float) -> tuple[Tally, list[Row]]:
+def records(
+    course: Course, rows: Sequence[Row], minutes: float, rate_per_s: float, status: int
+) -> dict[str, Any]:
+    """A run for a file: the settings, every row, and the looks from which the rows follow."""
+    return {
+        "minutes": minutes,
+        "rate": rate_per_s,
+        "status": status,
+        "sent": dict(course.tally.sent),
+        "errors": dict(course.tally.errors),
+        "rows": [row.json() for row in rows],
+        "looks": [asdict(sample) for sample in (course.before, *course.under_load, course.after)],
+    }
+
+
+def soak(server: Serving, duration_s: float, rate_per_s: float) -> Course:
     """Run the load beside the sampling; this thread samples."""
     tally = Tally()
     begun_s = time.monotonic()
@@ -71,7 +112,7 @@ def soak(server: Serving, duration_s: float, rate_per_s: float) -> tuple[Tally, 
         # The last looks meet clients that close: they belong to rest.
         under_load = [each for each in samples if each.at_s < duration_s]
         after = at_rest(look, before)
-    return tally, judge(under_load, before, after, sum(tally.errors.values()))
+    return Course(tally, before, under_load, after)
 
 
 async def loaded(server: Serving, tally: Tally, duration_s: float, rate_per_s: float) -> None:
@@ -88,6 +129,15 @@ def at_rest(look: Callable[[], Sample], before: Sample) -> Sample:
         if is_rest or time.monotonic() > end_s:
             return after
         time.sleep(0.5)  # between two looks: the server tells nobody that it rests
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; their defaults are a whole run."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    found.add_argument("--minutes", type=float, default=10, help="length (default: %(default)s)")
+    found.add_argument("--rate", type=float, default=200, help="requests/s (default: %(default)s)")
+    offer(found)
+    return found
 
 
 if __name__ == "__main__":

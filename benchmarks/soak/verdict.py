@@ -9,10 +9,11 @@ server is idle again, it may hold two more than before the load at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 WARM_UP: Final = 0.2
 """Share of the run in which caches fill and arenas grow."""
@@ -49,6 +50,15 @@ class Row:
     def is_passed(self) -> bool:
         """Whether it grew by no more than its bound."""
         return self.growth <= self.bound
+
+    @property
+    def verdict(self) -> str:
+        """`pass` or `FAIL`."""
+        return "pass" if self.is_passed else "FAIL"
+
+    def json(self) -> dict[str, Any]:
+        """The row for a file; the verdict is that of the bound of its day."""
+        return {**asdict(self), "verdict": self.verdict}
 
 
 def judge(samples: Sequence[Sample], before: Sample, after: Sample, errors: int) -> list[Row]:
@@ -110,7 +120,7 @@ def _span_s(samples: Sequence[Sample]) -> float:
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
     """The median of the slopes between all pairs: one outlier does not tilt it.
 
-    >>> slope([0, 1, 2, 3], [0, 2, 4, 600])
+    >>> slope([0, 1, 2, 3, 4], [0, 2, 4, 6, 600])
     2.0
     """
     step = max(1, len(times) // _MAX_PAIRS_OF)
@@ -127,9 +137,35 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as text, each with its verdict."""
     lines = [f"{'':28}{'begin':>10}{'end':>10}{'growth':>10}{'bound':>10}"]
     for row in rows:
-        scale, digits = (2**20, 1) if row.unit == "MiB" else (1, 0)
-        numbers = (row.begin, row.end, row.growth, row.bound)
-        columns = "".join(f"{number / scale:10.{digits}f}" for number in numbers)
-        verdict = "pass" if row.is_passed else "FAIL"
-        lines.append(f"{row.name:28}{columns} {row.unit:4} {verdict}")
+        columns = "".join(f"{number:>10}" for number in _numbers(row.json()))
+        lines.append(f"{row.name:28}{columns} {row.unit:4} {row.verdict}")
     return "\n".join(lines)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows (`Row.json`) as a table of a page."""
+    lines = ["| What | Begin | End | Growth | At most | Verdict |", "| --- " * 6 + "|"]
+    for row in rows:
+        figures = (f"{number} {row['unit']}".rstrip() for number in _numbers(row))
+        lines.append(f"| {' | '.join((row['name'], *figures, row['verdict']))} |")
+    return "\n".join(lines)
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    scale, digits = (2**20, 1) if row["unit"] == "MiB" else (1, 0)
+    return [f"{row[name] / scale:.{digits}f}" for name in ("begin", "end", "growth", "bound")]
+
+
+def kinds(sent: Mapping[str, int], errors: Mapping[str, int]) -> str:
+    """Write how often each kind was sent, and answered unexpectedly, as a table of a page.
+
+    Args:
+        sent: requests by kind.
+        errors: answers by kind and words, parted by a colon.
+    """
+    unexpected: Counter[str] = Counter()
+    for words, count in errors.items():
+        unexpected[words.partition(":")[0]] += count
+    lines = ["| Kind | Requests | Unexpected answers |", "| --- | --- | --- |"]
+    rows = [f"| {kind} | {sent[kind]} | {unexpected[kind]} |" for kind in sorted(sent)]
+    return "\n".join([*lines, *rows])

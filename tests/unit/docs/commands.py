@@ -21,9 +21,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from benchmarks.attack.__main__ import parser as attack_benchmark_parser
 from benchmarks.operator.__main__ import parser as operator_benchmark_parser
 from benchmarks.rollout.__main__ import parser as rollout_benchmark_parser
 from benchmarks.runtime.__main__ import parser as benchmark_parser
+from benchmarks.soak.__main__ import parser as soak_benchmark_parser
 from devcluster.__main__ import parser as devcluster_parser
 from slipway_operator.api import v1alpha1
 from slipway_operator.cli import command as slipway
@@ -101,6 +103,10 @@ def _python(words: Sequence[str], saved: set[str]) -> Iterator[str]:
             yield from _parsed(operator_benchmark_parser().parse_args, rest)
         case ["-m", "benchmarks.rollout", *rest]:
             yield from _parsed(rollout_benchmark_parser().parse_args, rest)
+        case ["-m", "benchmarks.attack", *rest]:
+            yield from _parsed(attack_benchmark_parser().parse_args, rest)
+        case ["-m", "benchmarks.soak", *rest]:
+            yield from _parsed(soak_benchmark_parser().parse_args, rest)
         case ["-m", "pytest", *rest]:
             for word in rest:
                 if not word.startswith("-"):
