@@ -17,7 +17,7 @@ def sample(pid: int, status_url: str, client: httpx.Client, at_s: float) -> Samp
     return Sample(
         at_s=at_s,
         rss_bytes=memory["Rss"],
-        pss_bytes=memory["Pss"],
+        own_bytes=memory["Anonymous"],
         fds=len(os.listdir(process / "fd")),
         threads=len(os.listdir(process / "task")),
         tasks=client.get(status_url).json()["tasks"],

@@ -29,7 +29,8 @@ class Sample:
 
     at_s: float
     rss_bytes: int
-    pss_bytes: int
+    own_bytes: int
+    """Of it, what is no file's: others that load the same libraries, or end, do not change it."""
     fds: int
     threads: int
     tasks: int
@@ -78,7 +79,7 @@ def judge(samples: Sequence[Sample], before: Sample, after: Sample, errors: int)
         raise ValueError(f"{len(warm)} samples after the warm-up, expected 20 or more")
     rows = [
         *_memory("RSS", warm, lambda sample: sample.rss_bytes),
-        *_memory("PSS", warm, lambda sample: sample.pss_bytes),
+        *_memory("anonymous", warm, lambda sample: sample.own_bytes),
     ]
     for name, count in _COUNTS.items():
         begin, end = _tenths([count(sample) for sample in warm], min)

@@ -29,7 +29,7 @@ BEGAN = [
     "Before it began, other work used 0.04 cores.",
 ]
 MIB = 2**20
-IDLE = Sample(at_s=0, rss_bytes=100 * MIB, pss_bytes=60 * MIB, fds=20, threads=8, tasks=4)
+IDLE = Sample(at_s=0, rss_bytes=100 * MIB, own_bytes=60 * MIB, fds=20, threads=8, tasks=4)
 
 
 def attack_report() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.soak.verdict import Row, Sample, judge, slope, table
 
 MIB = 2**20
-IDLE = Sample(at_s=0, rss_bytes=100 * MIB, pss_bytes=60 * MIB, fds=20, threads=8, tasks=4)
+IDLE = Sample(at_s=0, rss_bytes=100 * MIB, own_bytes=60 * MIB, fds=20, threads=8, tasks=4)
 
 
 def run(change: Callable[[Sample], Sample] = lambda sample: sample) -> list[Sample]:
@@ -40,7 +40,7 @@ def test_a_run_that_holds_what_it_held_passes() -> None:
             id="what the warm-up holds does not count",
         ),
         pytest.param(
-            lambda s: replace(s, pss_bytes=s.pss_bytes + (50 * MIB if s.at_s % 60 == 0 else 0)),
+            lambda s: replace(s, own_bytes=s.own_bytes + (50 * MIB if s.at_s % 60 == 0 else 0)),
             set(),
             id="peaks that pass are no leak",
         ),
