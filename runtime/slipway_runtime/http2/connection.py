@@ -24,8 +24,9 @@ STREAM_WINDOW: Final = 256 * 1024
 CONNECTION_WINDOW: Final = 4 * 2**20
 MAX_HEAD_FIELDS_BYTES: Final = 16 * 1024
 """What a client is told; the gRPC layer answers those that have more."""
-_A_TURN: Final = 64
-"""What is read of a connection before others have their turn: a flood must not hold all up."""
+_A_TURN: Final = 12
+"""What is read of a connection before others have their turn: a flood must not hold all up, and
+who is answered takes several turns."""
 _COSTS: Final = bytes(
     8 if kind in (frames.HEADERS, frames.RST_STREAM) else 1 for kind in range(256)
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Final
 
 from starlette.types import Message, Receive, Scope
@@ -120,14 +121,14 @@ class BodyLimit:
             raise BodyTimeout(f"body: not complete within {self._timeout_s:g}s") from err
 
     async def _collect(self, message: Message, receive: Receive) -> bytes:
-        collected = bytearray()
+        collected = BytesIO()  # gives away what it has collected; a bytearray would copy megabytes
         while True:
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            collected += message.get("body", b"")
-            self._check(len(collected))
+            collected.write(message.get("body", b""))
+            self._check(collected.tell())
             if not message.get("more_body"):
-                return bytes(collected)
+                return collected.getvalue()
             message = await receive()
 
     def _check(self, size_bytes: int) -> None:

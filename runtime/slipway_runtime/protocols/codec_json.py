@@ -29,6 +29,7 @@ from slipway_runtime.errors import InvalidRequest, InvalidTensor, shown
 from slipway_runtime.inference.datatypes import Tensor
 from slipway_runtime.inference.request import InferenceRequest, InferenceResponse
 from slipway_runtime.inference.signature import Signature, TensorSpec
+from slipway_runtime.inference.threads import give_way
 from slipway_runtime.protocols import templates
 from slipway_runtime.protocols.asked import (
     Asked,
@@ -256,7 +257,12 @@ def _count(text: bytes, character: bytes) -> int:
     """How often a character stands in a text; of a long one, numpy counts four times as fast."""
     if len(text) < _LONG_TEXT_BYTES:
         return text.count(character)
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == character[0]))
+    letters, found = np.frombuffer(text, np.uint8), 0
+    for start in range(0, len(text), _LONG_DATA_BYTES):
+        if start:
+            give_way()
+        found += int(np.count_nonzero(letters[start : start + _LONG_DATA_BYTES] == character[0]))
+    return found
 
 
 def _parsed_slowly(body: bytes) -> Any:

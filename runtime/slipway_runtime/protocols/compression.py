@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Final
+from io import BytesIO
+from typing import Any, Final
 
 from slipway_runtime.errors import InvalidRequest, RequestTooLarge
+from slipway_runtime.inference.threads import give_way
 
 _WINDOWS: Final[Mapping[str, int]] = {"gzip": 31, "deflate": 15}
 CODINGS: Final = tuple(_WINDOWS)
@@ -18,6 +20,7 @@ MAX_RATIO: Final = 100
 _FREE_BYTES: Final = 2**20
 """Up to this the ratio does not matter: a small body of zeros is no attack."""
 _FASTEST: Final = 1
+_PIECE_BYTES: Final = 256 * 1024
 
 
 def inflated_limit(compressed_bytes: int, max_bytes: int) -> int:
@@ -39,7 +42,7 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
     stream = zlib.decompressobj(_WINDOWS[coding])
     limit = inflated_limit(len(body), max_bytes)
     try:
-        content = stream.decompress(body, limit + 1)
+        content, after = _inflated(stream, body, limit + 1)
     except zlib.error as err:
         raise InvalidRequest(f"body: no valid {coding} data ({err})") from err
     if len(content) > limit:
@@ -49,9 +52,27 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
         )
     if not stream.eof:
         raise InvalidRequest(f"body: its {coding} data is cut off")
-    if stream.unused_data:
-        raise InvalidRequest(f"body: {len(stream.unused_data)} bytes after its {coding} data")
+    if after:
+        raise InvalidRequest(f"body: {after} bytes after its {coding} data")
     return content
+
+
+def _inflated(stream: Any, body: bytes, most_bytes: int) -> tuple[bytes, int]:
+    """Decompress piece by piece: put together at once, megabytes hold up everybody else.
+
+    Returns:
+        The content, and how many bytes of the body come after it.
+    """
+    content, fed = BytesIO(), 0
+    while fed < len(body) and not stream.eof and content.tell() < most_bytes:
+        rest = body[fed : fed + _PIECE_BYTES]
+        fed += len(rest)
+        while rest and not stream.eof and content.tell() < most_bytes:
+            room = min(_PIECE_BYTES, most_bytes - content.tell())
+            content.write(stream.decompress(rest, room))
+            rest = stream.unconsumed_tail  # a copy, so pieces of the body are small, too
+            give_way()
+    return content.getvalue(), len(stream.unused_data) + len(body) - fed
 
 
 def deflated(body: bytes, coding: str) -> bytes:

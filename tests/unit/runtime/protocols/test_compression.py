@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,30 @@ MEGABYTE = 2**20
 @given(st.binary(), st.sampled_from(CODINGS))
 def test_a_body_survives_compression(body: bytes, coding: str) -> None:
     assert inflate(deflated(body, coding), coding, MEGABYTE) == body
+
+
+_RANDOM = Random(7)
+LARGE = {
+    "that does not get smaller": _RANDOM.randbytes(3 * MEGABYTE + 5),
+    "that gets much smaller": b"".join(
+        b"0.25, " * 20 + _RANDOM.randbytes(4) for _ in range(20_000)
+    ),
+    "of several pieces in one": _RANDOM.randbytes(200_000) + bytes(MEGABYTE),
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in LARGE.items()])
+def test_a_large_body_is_read_in_pieces(body: bytes, coding: str) -> None:
+    small = deflated(body, coding)
+    assert inflate(small, coding, len(body)) == body
+    with pytest.raises(RequestTooLarge, match=f"more than {len(body) - 1}"):
+        inflate(small, coding, len(body) - 1)
+    surplus = 700_000
+    with pytest.raises(InvalidRequest, match=f"{surplus} bytes after"):
+        inflate(small + bytes(surplus), coding, len(body))
+    with pytest.raises(InvalidRequest, match="cut off"):
+        inflate(small[:-1], coding, len(body))
 
 
 def test_deflate_is_the_zlib_format() -> None:
