@@ -187,7 +187,7 @@ def test_what_kubernetes_refuses_of_a_passed_block_is_told_in_its_words(
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param({"runtime": {"env": [{"valu": "x"}]}}, "valu", id="of the pods"),
+        pytest.param({"runtime": {"env": [{"name": "A", "valu": "x"}]}}, "valu", id="of the pods"),
         pytest.param({"autoscaling": {"metrics": [{"typo": 1}]}}, "typo", id="of the autoscaler"),
     ],
 )
