@@ -49,5 +49,5 @@ def _busy_cores(seconds: float) -> float:
         return int(user) + int(nice) + int(system)
 
     before = used()
-    time.sleep(seconds)  # what is measured is a time
+    time.sleep(seconds)  # the span whose use is counted; no condition ends it
     return (used() - before) / _TICKS / seconds
