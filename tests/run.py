@@ -141,7 +141,12 @@ def static() -> None:
 
 
 def cluster_up() -> None:
-    """Start the tests' own Kubernetes."""
+    """Start the tests' own Kubernetes, new.
+
+    A run that was cut short left one with its operator, which would go on acting on what these
+    tests make.
+    """
+    cluster_down()
     run(python("-m", "devcluster", "up", "--name", CLUSTER, "--no-metrics-server"))
 
 
