@@ -21,7 +21,7 @@ from typing import Final
 from benchmarks.attack.client import REQUEST
 from tests.unit.runtime import http2
 from tests.unit.runtime.hostile import connected_to, request
-from tests.unit.runtime.http2 import Peer, Type, call, connection, frame, headers, rst
+from tests.unit.runtime.http2 import Peer, Type, call, connection, frame, headers, message, rst
 
 MAX_IDLE: Final = 500
 JSON_LIMIT: Final = 8 * 2**20
@@ -147,6 +147,20 @@ def _stalled(target: Target) -> None:
         _IDLE.pop(0).close()
 
 
+def _exploding(bomb: bytes) -> Callable[[Target], None]:
+    """A message that becomes a thousand times its size."""
+
+    def once(target: Target) -> None:
+        with connection(target.grpc) as peer:
+            peer.hello()
+            peer.until(lambda: peer.server_settings)
+            peer.send(headers(1, http2.INFER, ("grpc-encoding", "gzip")))
+            peer.send_data(1, message(bomb, flag=1))
+            peer.until_ended()
+
+    return once
+
+
 def _bad_call(target: Target) -> None:
     with connection(target.grpc) as peer:
         peer.hello(b"".join(call(n, b"\xff" * 50) for n in islice(count(1, 2), 20)))
@@ -181,5 +195,6 @@ def attacks() -> tuple[Attack, ...]:
         Attack("gRPC CONTINUATION, 5 x 1,000/s", 5, _flooded(_continuations, 1000)),
         Attack("gRPC silent, 50 conn/s", 50, _silent_grpc),
         Attack("gRPC stalled, 5 x 50 calls/s", 5, _stalled),
+        Attack("gRPC gzip bombs of 64 MiB, 5/s", 5, _exploding(bomb)),
         Attack("gRPC bad messages, 20 x 20/s", 20, _bad_call),
     )

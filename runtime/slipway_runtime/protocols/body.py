@@ -38,13 +38,18 @@ class BodyBudget:
         self._of: Final = of
         self._held_bytes = 0
 
-    def take(self, size_bytes: int) -> None:
+    def take(self, size_bytes: int, own_bytes: int = 0) -> None:
         """Count a body, until as much is given back; a lone one always fits.
+
+        Args:
+            size_bytes: what it takes now.
+            own_bytes: what it has taken before, where it comes part by part.
 
         Raises:
             QueueFull: others hold too much.
         """
-        if self._held_bytes and self._held_bytes + size_bytes > self.limit_bytes:
+        others = self._held_bytes > own_bytes
+        if others and self._held_bytes + size_bytes > self.limit_bytes:
             raise QueueFull(
                 f"server holds {readable_bytes(self._held_bytes)} of {self._of}, at most "
                 f"{readable_bytes(self.limit_bytes)} may be held; retry later"

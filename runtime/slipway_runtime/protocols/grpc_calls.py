@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -106,6 +107,7 @@ class Calls:
         """Calls whose message is not complete, and when it must be; the oldest first."""
         self.tasks: Final[set[asyncio.Task[None]]] = set()
         self.streaming = 0
+        self._inflating: Final = ThreadPoolExecutor(1, "inflate-grpc")
 
     def ok(self) -> bytes:
         """What ends an answer that went well."""
@@ -126,6 +128,17 @@ class Calls:
         if len(self.receiving) > MAX_SILENT_CALLS:
             oldest, _ = self.receiving.popitem(last=False)
             oldest.fail(QueueFull("too many calls wait for their message; retry later"))
+
+    async def inflated(self, payload: bytes, coding: str) -> bytes:
+        """Decompress a message, beside the loop: a few kilobytes become megabytes.
+
+        Raises:
+            RequestTooLarge: it becomes larger than allowed.
+            InvalidRequest: it is damaged, cut, or followed by something else.
+        """
+        loop = asyncio.get_running_loop()
+        most = self.limits.max_message_bytes
+        return await loop.run_in_executor(self._inflating, inflate, payload, coding, most)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Answer a call beside the others."""
@@ -179,7 +192,7 @@ class Call:
         Raises:
             QueueFull: others hold too much.
         """
-        self.calls.limits.budget.take(size)
+        self.calls.limits.budget.take(size, self.reserved)
         self.reserved += size
 
     def release(self) -> None:
@@ -209,12 +222,12 @@ class Call:
             )
         return size
 
-    def inflated(self, payload: bytes) -> bytes:
+    async def inflated(self, payload: bytes) -> bytes:
         """A message whose flag says that it is compressed."""
         found = framing.coding(self.context.head)
         if found is None:
             raise MisframedMessage("message: flagged as compressed, but grpc-encoding names no way")
-        return inflate(payload, found, self.calls.limits.max_message_bytes)
+        return await self.calls.inflated(payload, found)
 
     def held_bytes(self, is_compressed: bool, size: int) -> int:
         """Bytes that a message may become."""
@@ -292,25 +305,27 @@ class UnaryCall(Call):
 
     async def _run(self) -> None:
         try:
-            answer = framing.message(await self._answer(self._message(), self.context))
+            answer = framing.message(await self._answer(await self._message(), self.context))
             self.hold(len(answer))
         except Exception as err:  # noqa: BLE001  # told, and logged where it is a bug
             self.broke(err, "gRPC call failed")
         else:
             self.stream.answer(framing.HEAD, answer, self.calls.ok())
 
-    def _message(self) -> bytes:
+    async def _message(self) -> bytes:
         """The message, which from now on belongs to who asks."""
         whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         raw = whole[PREFIX_BYTES:]
-        return self.inflated(raw) if self._is_compressed else raw
+        return await self.inflated(raw) if self._is_compressed else raw
 
 
 class StreamingCall(Call):
     """Any number of messages, any number of answers."""
 
-    __slots__ = ("_answers", "_arrived", "_buffer", "_drained", "_is_ended", "_uncredited")
+    __slots__ = (
+        "_answered", "_answers", "_arrived", "_buffer", "_drained", "_is_ended", "_uncredited"
+    )  # fmt: skip
 
     def __init__(self, calls: Calls, stream: Stream, context: Context, answers: Many) -> None:
         super().__init__(calls, stream, context)
@@ -318,6 +333,7 @@ class StreamingCall(Call):
         self._buffer = bytearray()
         self._arrived: Final = asyncio.Event()
         self._drained: Final = asyncio.Event()
+        self._answered = 0
         self._uncredited = 0
         self._is_ended = False
         calls.streaming += 1
@@ -341,32 +357,41 @@ class StreamingCall(Call):
         self._arrived.set()
 
     async def _messages(self) -> AsyncIterator[bytes]:
-        while True:
-            raw = await self._next()
-            if raw is None:
-                return
-            yield raw
+        while await self._has_next():
+            yield await self._next()
+            self._forget()
 
-    async def _next(self) -> bytes | None:
-        """The next message; None after the last."""
+    async def _has_next(self) -> bool:
+        """Wait for a whole message; False after the last."""
         wanted: int | None = None
-        is_compressed = False
         while wanted is None or len(self._buffer) < wanted:
             if wanted is None and len(self._buffer) >= PREFIX_BYTES:
-                is_compressed, size = framing.read_prefix(self._buffer)
+                _, size = framing.read_prefix(self._buffer)
                 wanted = PREFIX_BYTES + self.checked_size(size)
             elif self._is_ended:
                 if self._buffer:
                     raise InvalidRequest("message: cut off")
-                return None
+                return False
             else:
                 await self._more(wanted or PREFIX_BYTES)
         self.calls.receiving.pop(self, None)
-        raw = bytes(self._buffer[PREFIX_BYTES:wanted])
-        del self._buffer[:wanted]
-        self.calls.limits.budget.give(wanted)
-        self.reserved -= wanted
-        return self.inflated(raw) if is_compressed else raw
+        return True
+
+    async def _next(self) -> bytes:
+        """The message that has come."""
+        is_compressed, size = framing.read_prefix(self._buffer)
+        raw = bytes(self._buffer[PREFIX_BYTES : PREFIX_BYTES + size])
+        del self._buffer[: PREFIX_BYTES + size]
+        most = self.held_bytes(is_compressed, size)
+        self.reserve(most - size)
+        self._answered = PREFIX_BYTES + most
+        return await self.inflated(raw) if is_compressed else raw
+
+    def _forget(self) -> None:
+        """Count the message no more: it has been answered."""
+        self.calls.limits.budget.give(self._answered)
+        self.reserved -= self._answered
+        self._answered = 0
 
     async def _more(self, wanted: int) -> None:
         """Let more come: somebody waits for it."""
@@ -396,6 +421,7 @@ class StreamingCall(Call):
     async def _answer_all(self) -> None:
         self.stream.start(framing.HEAD)
         async for answer in self._answers(self._messages(), self.context):
+            self._forget()
             self.stream.send(framing.message(answer))
             # A client that does not read is not computed for.
             while self.stream.waiting_bytes > _ENOUGH_WAITING_BYTES:

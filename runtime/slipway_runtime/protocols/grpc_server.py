@@ -348,13 +348,14 @@ class _Inference:
                 self._guard.check(context.head.fields.items())
             try:
                 found = await self.one(raw, context)
-            except ServingError as err:
-                words = clipped_message(str(err))
-                yield pb.ModelStreamInferResponse(error_message=words).SerializeToString()
-            else:
-                yield framing.embedded(
+                answer = framing.embedded(
                     pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, found
                 )
+            except ServingError as err:
+                words = clipped_message(str(err))
+                answer = pb.ModelStreamInferResponse(error_message=words).SerializeToString()
+            del raw  # it need not be held until the client takes the answer
+            yield answer
 
     async def _infer(
         self, model: LoadedModel, asked: Asked, context: Context, exchange: Exchange

@@ -12,7 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
+import grpc
 import httpx
+import numpy as np
 import pytest
 
 from tests.unit.runtime import models
@@ -24,6 +26,7 @@ from tests.unit.runtime.processes import (
     serving,
     serving_document,
 )
+from tests.unit.runtime.protocols.calls import V2, request
 
 ENDLESS = infer_body("n", "INT64", [1], [10**9])
 QUICK = infer_body("n", "INT64", [1], [1])
@@ -176,6 +179,30 @@ def test_bodies_in_flight_are_bounded_in_sum(tmp_path: Path, affine_model: Path)
             while (answer := _try(server)).status_code != 429:
                 assert monotonic() < deadline
         assert "server holds 1Mi of request bodies" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_a_message_is_counted_while_it_is_answered(
+    tmp_path: Path, counting: Path, method: str
+) -> None:
+    """A compressed one as what it may become."""
+    shown = np.array([10**9], np.int64).tobytes()
+    sent = request("n", "INT64", [1], raw=[shown])
+    sent.parameters["padding"].string_param = "x" * 1000  # else it is sent as it is
+    with (
+        serving(counting, max_inflight_bytes="1Mi", drain_s=0.1) as server,
+        grpc.insecure_channel(server.grpc, compression=grpc.Compression.Gzip) as channel,
+    ):
+        server.wait_for("ready")
+        send: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{V2}/{method}"
+        )
+        call = send(iter([sent.SerializeToString()]), timeout=20)
+        server.until(running=1)
+        answer = infer(server, QUICK)
+        assert answer.status_code == 429
+        assert "server holds 1Mi of request bodies" in answer.json()["error"]
+        call.cancel()
 
 
 def _try(server: Serving) -> httpx.Response:
