@@ -387,6 +387,11 @@ class StreamingCall(Call):
         self._answered = PREFIX_BYTES + most
         return await self.inflated(raw) if is_compressed else raw
 
+    def release(self) -> None:
+        """Count nothing for this call any more."""
+        super().release()
+        self._answered = 0
+
     def _forget(self) -> None:
         """Count the message no more: it has been answered."""
         self.calls.limits.budget.give(self._answered)
