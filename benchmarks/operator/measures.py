@@ -15,6 +15,8 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Final
 
+import httpx
+
 from benchmarks.operator.simulation import Fleet
 from devcluster.audit import AuditLog, received
 from tests.cluster.operators import Operator
@@ -184,6 +186,13 @@ def deployments(api: Api) -> Iterator[Queue[tuple[str, int, float]]]:
              "allowWatchBookmarks": "false", "timeoutSeconds": "600"}  # fmt: skip
 
     def follow() -> None:
+        try:
+            listen()
+        except httpx.TransportError:
+            if not over.is_set():  # the cluster may go while the last event is waited for
+                raise
+
+    def listen() -> None:
         with api.http.stream(
             "GET", "/apis/apps/v1/deployments", params=query, timeout=600
         ) as lines:
