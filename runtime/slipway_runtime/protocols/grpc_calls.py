@@ -107,7 +107,7 @@ class Calls:
         """Calls whose message is not complete, and when it must be; the oldest first."""
         self.tasks: Final[set[asyncio.Task[None]]] = set()
         self.streaming = 0
-        self._inflating: Final = ThreadPoolExecutor(1, "inflate-grpc")
+        self.inflating: Final = ThreadPoolExecutor(1, "inflate-grpc")
 
     def ok(self) -> bytes:
         """What ends an answer that went well."""
@@ -128,17 +128,6 @@ class Calls:
         if len(self.receiving) > MAX_SILENT_CALLS:
             oldest, _ = self.receiving.popitem(last=False)
             oldest.fail(QueueFull("too many calls wait for their message; retry later"))
-
-    async def inflated(self, payload: bytes, coding: str) -> bytes:
-        """Decompress a message, beside the loop: a few kilobytes become megabytes.
-
-        Raises:
-            RequestTooLarge: it becomes larger than allowed.
-            InvalidRequest: it is damaged, cut, or followed by something else.
-        """
-        loop = asyncio.get_running_loop()
-        most = self.limits.max_message_bytes
-        return await loop.run_in_executor(self._inflating, inflate, payload, coding, most)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Answer a call beside the others."""
@@ -223,11 +212,18 @@ class Call:
         return size
 
     async def inflated(self, payload: bytes) -> bytes:
-        """A message whose flag says that it is compressed."""
+        """Decompress a message, beside the loop: a few kilobytes become megabytes.
+
+        Raises:
+            MisframedMessage: it is flagged as compressed, and the call's head does not say how.
+            RequestTooLarge: it becomes larger than allowed.
+            InvalidRequest: it is damaged, cut, or followed by something else.
+        """
         found = framing.coding(self.context.head)
         if found is None:
             raise MisframedMessage("message: flagged as compressed, but grpc-encoding names no way")
-        return await self.calls.inflated(payload, found)
+        most, loop = self.calls.limits.max_message_bytes, asyncio.get_running_loop()
+        return await loop.run_in_executor(self.calls.inflating, inflate, payload, found, most)
 
     def held_bytes(self, is_compressed: bool, size: int) -> int:
         """Bytes that a message may become."""
